@@ -1,0 +1,410 @@
+"""Shards: tar files of samples with a manifest beside them, and the data set folder that holds them.
+
+Finished or absent. A shard is written under a temporary name, flushed, renamed, and counts only once its manifest
+stands beside it. Equal samples give equal tar bytes: fixed member order, owner and times.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import tarfile
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from renderer import exr
+from renderer.errors import DatasetError, FormatError
+from renderer.sample_format import (
+    FORMAT_VERSION,
+    canonical_json,
+    image_names,
+    member_name,
+    params_name,
+    shard_stem,
+)
+
+SHARDS = "shards"
+DATASET_FILE = "dataset.json"
+INDEX_FILE = "index.json"
+
+
+# ---------------------------------------------------------------- one sample
+
+
+@dataclass(frozen=True)
+class EncodedSample:
+    """A sample ready for the archive."""
+
+    index: int
+    key: str
+    members: dict[str, bytes]  # member name -> file content, in archive order
+    pixels: dict[str, str]  # image name -> sha256 of the decoded pixels
+    work: dict[str, Any]  # where and how fast it was made; kept out of the tar, which must not depend on it
+
+
+def pixel_hash(image: exr.Image) -> str:
+    """sha256 over dtype, shape and values of an image."""
+    digest = hashlib.sha256(f"{image.dtype.str}{image.shape}".encode())
+    digest.update(image.tobytes())
+    return digest.hexdigest()
+
+
+def encode_sample(
+    index: int,
+    key: str,
+    images: Mapping[str, exr.Image],
+    params: Mapping[str, Any],
+    work: Mapping[str, Any] | None = None,
+) -> EncodedSample:
+    """Images and parameters to archive members. Raises FormatError on bad images, as `exr.encode`."""
+    ordered = [name for name in image_names(tuple(images)) if name in images]
+    members = {member_name(key, name): exr.encode(name, images[name]) for name in ordered}
+    members[params_name(key)] = canonical_json(params)
+    hashes = {name: pixel_hash(images[name]) for name in ordered}
+    return EncodedSample(index, key, members, hashes, dict(work or {}))
+
+
+def stage_sample(folder: Path, sample: EncodedSample) -> Path:
+    """Write one sample to `folder` as INDEX.tar, whole or not at all. Worker processes hand samples over so."""
+    final = folder / f"{sample.index:010d}.tar"
+    about = {"index": sample.index, "key": sample.key, "pixels": sample.pixels, "work": sample.work}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for name, data in {**sample.members, "about.json": canonical_json(about)}.items():
+            tar.addfile(_tar_info(name, len(data)), io.BytesIO(data))
+    partial = folder / f".{final.name}.{uuid.uuid4().hex}"
+    partial.write_bytes(buffer.getvalue())
+    partial.replace(final)
+    return final
+
+
+def load_staged(path: Path) -> EncodedSample:
+    """Read what `stage_sample` wrote."""
+    try:
+        with tarfile.open(path) as tar:
+            members = {}
+            for info in tar:
+                content = tar.extractfile(info)
+                if content is None:
+                    raise FormatError(f"{path} holds {info.name!r}, which is no file")
+                members[info.name] = content.read()
+        about = json.loads(members.pop("about.json"))
+    except (tarfile.TarError, KeyError, ValueError, OSError) as error:
+        raise FormatError(f"{path} is not a staged sample: {error}") from error
+    return EncodedSample(about["index"], about["key"], members, about["pixels"], about["work"])
+
+
+def _tar_info(name: str, size: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime, info.mode = size, 0, 0o644
+    return info
+
+
+# ---------------------------------------------------------------- one shard
+
+
+@dataclass(frozen=True)
+class Member:
+    """Where one member's content lies in the tar."""
+
+    offset: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SampleEntry:
+    """One sample in a manifest. `members` is keyed by what follows `KEY.`: "input.exr", ..., "json"."""
+
+    index: int
+    key: str
+    members: dict[str, Member]
+    pixels: dict[str, str]
+    work: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A sample that failed too often, and why."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a shard holds. Stored as JSON beside the tar, written last."""
+
+    start: int
+    stop: int
+    tag: str  # the data set's tag, see `sample_format.dataset_tag`
+    tar_bytes: int
+    tar_sha256: str
+    samples: tuple[SampleEntry, ...]
+    skipped: tuple[Skipped, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)  # headforge, commit, bpy, numpy, ...
+    work: dict[str, Any] = field(default_factory=dict)  # host, seconds, job: whatever must not be in the tar
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def stem(self) -> str:
+        return shard_stem(self.start, self.stop)
+
+
+def write_shard(
+    out: Path,
+    start: int,
+    stop: int,
+    tag: str,
+    samples: Iterable[EncodedSample],
+    *,
+    skipped: Sequence[Skipped] = (),
+    versions: Mapping[str, str] | None = None,
+    work: Mapping[str, Any] | None = None,
+    scratch: Path | None = None,
+) -> Manifest:
+    """Write samples start .. stop-1 (those not skipped) as one shard of the data set at `out`.
+
+    samples: in the order of their index; the tar is built in `scratch` (default: beside its final place), then copied,
+    renamed, and announced by its manifest. A shard that is there already is left alone and its manifest returned.
+    Raises FormatError if samples and skipped do not make up the range.
+    """
+    shards = out / SHARDS
+    shards.mkdir(parents=True, exist_ok=True)
+    stem = shard_stem(start, stop)
+    final, manifest_path = shards / f"{stem}.tar", shards / f"{stem}.json"
+    if manifest_path.exists():
+        return read_manifest(manifest_path)
+    unique = uuid.uuid4().hex
+    local = (scratch or shards) / f".{stem}.{unique}.tar.partial"
+    entries: list[SampleEntry] = []
+    try:
+        with local.open("wb") as raw, tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+            for sample in samples:
+                members = {}
+                for name, data in sample.members.items():
+                    offset = tar.offset + tarfile.BLOCKSIZE  # a USTAR header of a short name is one block
+                    tar.addfile(_tar_info(name, len(data)), io.BytesIO(data))
+                    extension = name.removeprefix(f"{sample.key}.")
+                    members[extension] = Member(offset, len(data), hashlib.sha256(data).hexdigest())
+                entries.append(SampleEntry(sample.index, sample.key, members, sample.pixels, sample.work))
+        covered = sorted([e.index for e in entries] + [s.index for s in skipped])
+        if covered != list(range(start, stop)) or [e.index for e in entries] != sorted(e.index for e in entries):
+            raise FormatError(f"shard {stem} was given samples {covered[:3]}..{covered[-3:]} in disorder or with gaps")
+        manifest = Manifest(
+            start=start,
+            stop=stop,
+            tag=tag,
+            tar_bytes=local.stat().st_size,
+            tar_sha256=file_sha256(local),
+            samples=tuple(entries),
+            skipped=tuple(skipped),
+            versions=dict(versions or {}),
+            work=dict(work or {}),
+        )
+        publish(local, final, manifest.tar_sha256)
+        write_atomic(manifest_path, json.dumps(asdict(manifest), separators=(",", ":")).encode())
+    finally:
+        local.unlink(missing_ok=True)
+    return manifest
+
+
+def publish(local: Path, final: Path, sha256: str) -> None:
+    """Bring a finished file to its final name. May cross file systems: copied beside it, checked, then renamed."""
+    partial = final.with_name(f".{final.name}.{uuid.uuid4().hex}.partial")
+    try:
+        if local.parent == final.parent:
+            with local.open("rb") as file:
+                os.fsync(file.fileno())
+            local.replace(final)
+            return
+        with local.open("rb") as source, partial.open("wb") as target:
+            while chunk := source.read(1 << 22):
+                target.write(chunk)
+            target.flush()
+            os.fsync(target.fileno())
+        if file_sha256(partial) != sha256:
+            raise DatasetError(f"{final} arrived damaged on its way from {local}: check the disk and run again")
+        partial.replace(final)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Whole or not at all, also across a power cut."""
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Parse a manifest. Raises FormatError where it is damaged or of another format version."""
+    try:
+        raw = json.loads(path.read_bytes())
+        if raw["format_version"] != FORMAT_VERSION:
+            raise FormatError(
+                f"{path} has format version {raw['format_version']}; this headforge reads {FORMAT_VERSION}"
+            )
+        samples = tuple(
+            SampleEntry(
+                s["index"],
+                s["key"],
+                {name: Member(**member) for name, member in s["members"].items()},
+                s["pixels"],
+                s["work"],
+            )
+            for s in raw.pop("samples")
+        )
+        skipped = tuple(Skipped(**s) for s in raw.pop("skipped"))
+        return Manifest(samples=samples, skipped=skipped, **raw)
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatError(f"{path} is not a shard manifest: {error}; delete it to render the shard again") from error
+
+
+class ShardReader:
+    """Random access to the members of one shard. Opens lazily; safe to pickle before use and to share in threads.
+
+    Raises FormatError on a member that is cut short; `verify=True` compares its hash, too.
+    """
+
+    def __init__(self, tar: Path, manifest: Manifest) -> None:
+        self.tar, self.manifest = tar, manifest
+        self._fd: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"tar": self.tar, "manifest": self.manifest, "_fd": None}
+
+    def read(self, entry: SampleEntry, extension: str, *, verify: bool = False) -> bytes:
+        """Content of KEY.`extension`, for example "uv.exr"."""
+        if extension not in entry.members:
+            raise FormatError(f"{self.tar}: sample {entry.key} has no {extension!r}; it has {sorted(entry.members)}")
+        member = entry.members[extension]
+        if self._fd is None:
+            try:
+                self._fd = os.open(self.tar, os.O_RDONLY)
+            except OSError as error:
+                raise DatasetError(f"cannot open shard {self.tar}: {error.strerror}") from error
+        data = os.pread(self._fd, member.size, member.offset)
+        if len(data) != member.size or (verify and hashlib.sha256(data).hexdigest() != member.sha256):
+            raise FormatError(f"{self.tar}: {entry.key}.{extension} is cut short or damaged; run `gen verify`")
+        return data
+
+    def image(self, entry: SampleEntry, name: str) -> exr.Image:
+        """One decoded image, (H, W, C)."""
+        return exr.decode(name, self.read(entry, f"{name}.exr"))
+
+    def params(self, entry: SampleEntry) -> dict[str, Any]:
+        """The sample's JSON record."""
+        record: dict[str, Any] = json.loads(self.read(entry, "json"))
+        return record
+
+    def close(self) -> None:
+        if self._fd is not None:
+            with contextlib.suppress(OSError):
+                os.close(self._fd)
+            self._fd = None
+
+    def __del__(self) -> None:
+        self.close()
+
+
+# ---------------------------------------------------------------- a data set
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set folder: its identity and the shards finished so far, by start index."""
+
+    path: Path
+    info: dict[str, Any]  # dataset.json: format_version, name, tag, seed, spec, assets, uv_frame, labels, ...
+    shards: tuple[ShardReader, ...]
+
+    def __len__(self) -> int:
+        return sum(len(shard.manifest.samples) for shard in self.shards)
+
+    def entries(self) -> Iterator[tuple[ShardReader, SampleEntry]]:
+        """Every sample with its shard, by index."""
+        for shard in self.shards:
+            for entry in shard.manifest.samples:
+                yield shard, entry
+
+
+def read_info(path: Path) -> dict[str, Any]:
+    """`dataset.json` of a folder. Raises DatasetError if there is none, or one of another format version."""
+    file = path / DATASET_FILE
+    try:
+        info: dict[str, Any] = json.loads(file.read_bytes())
+        version = info["format_version"]
+    except FileNotFoundError as error:
+        raise DatasetError(
+            f"{path} is not a data set: it has no {DATASET_FILE}; render one with `gen render`"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{file} cannot be read: {error}") from error
+    if version != FORMAT_VERSION:
+        raise DatasetError(f"{file} has format version {version!r}; this headforge reads {FORMAT_VERSION}")
+    return info
+
+
+def finished_manifests(path: Path) -> list[Path]:
+    """Manifests of a data set folder by range, those without a tar left out."""
+    return sorted(m for m in (path / SHARDS).glob("[0-9]*.json") if m.with_suffix(".tar").exists())
+
+
+def open_dataset(path: Path) -> Dataset:
+    """A data set for reading. Raises DatasetError if it is none, foreign shards are among it, or none is finished."""
+    info = read_info(path)
+    shards = []
+    for file in finished_manifests(path):
+        manifest = read_manifest(file)
+        if manifest.tag != info["tag"]:
+            raise DatasetError(f"{file} belongs to data set {manifest.tag!r}, not to {info['tag']!r} of {path}")
+        tar = file.with_suffix(".tar")
+        if tar.stat().st_size != manifest.tar_bytes:
+            raise DatasetError(f"{tar} has {tar.stat().st_size} bytes, its manifest says {manifest.tar_bytes}")
+        shards.append(ShardReader(tar, manifest))
+    if not shards:
+        raise DatasetError(f"{path} holds no finished shard yet; run its `gen render` again")
+    return Dataset(path, info, tuple(shards))
+
+
+def write_index(path: Path) -> dict[str, Any]:
+    """Write index.json: every finished shard with range, size and hash, and the totals. Returns it."""
+    dataset = open_dataset(path)
+    shards = [
+        {
+            "tar": f"{SHARDS}/{shard.tar.name}",
+            "start": shard.manifest.start,
+            "stop": shard.manifest.stop,
+            "samples": len(shard.manifest.samples),
+            "bytes": shard.manifest.tar_bytes,
+            "sha256": shard.manifest.tar_sha256,
+        }
+        for shard in dataset.shards
+    ]
+    index = {
+        "format_version": FORMAT_VERSION,
+        "tag": dataset.info["tag"],
+        "samples": len(dataset),
+        "skipped": sorted(s.index for shard in dataset.shards for s in shard.manifest.skipped),
+        "shards": shards,
+    }
+    write_atomic(path / INDEX_FILE, json.dumps(index, indent=1).encode())
+    return index
