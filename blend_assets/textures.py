@@ -95,9 +95,7 @@ def _sample(field: Field, x: Field, y: Field) -> Field:
     return np.asarray(top * (1 - wy) + bottom * wy, dtype=np.float64)
 
 
-def _warp(
-    rng: np.random.Generator, amount: float, beta: float = 3.0, low: float = 1.0
-) -> tuple[Field, Field]:
+def _warp(rng: np.random.Generator, amount: float, beta: float = 3.0, low: float = 1.0) -> tuple[Field, Field]:
     """Coordinates of the tile, pushed about by AMOUNT (tile units, one deviation) of smooth noise."""
     return X + amount * _noise(rng, beta, low), Y + amount * _noise(rng, beta, low)
 
@@ -168,9 +166,7 @@ def _hsv(h: float, s: float, v: float) -> Colours:
 
 def _hue(t: float) -> float:
     """A hue in turns for t in [0, 1): more room for red to yellow and for blue than for green and violet."""
-    return float(
-        np.interp(t, [0, 0.12, 0.3, 0.42, 0.55, 0.68, 0.85, 1], [0, 0.06, 0.12, 0.18, 0.42, 0.55, 0.7, 1])
-    )
+    return float(np.interp(t, [0, 0.12, 0.3, 0.42, 0.55, 0.68, 0.85, 1], [0, 0.06, 0.12, 0.18, 0.42, 0.55, 0.7, 1]))
 
 
 def _palette(rng: np.random.Generator, n: int, contrast: float = 1.0) -> Colours:
@@ -178,9 +174,7 @@ def _palette(rng: np.random.Generator, n: int, contrast: float = 1.0) -> Colours
     hue = _hue(rng.random())
     spread = (0.03, 0.09, 0.33, 0.5)[int(rng.integers(4))]
     saturation = 0.1 + 0.8 * rng.random()
-    values = (
-        0.55 + contrast * (np.linspace(-0.42, 0.42, n) if n > 1 else np.zeros(1)) + rng.normal(0, 0.04, n)
-    )
+    values = 0.55 + contrast * (np.linspace(-0.42, 0.42, n) if n > 1 else np.zeros(1)) + rng.normal(0, 0.04, n)
     colours = [
         _hsv(
             (hue + spread * float(rng.integers(-1, 2)) + rng.normal(0, 0.015)) % 1,
@@ -199,12 +193,10 @@ def _loud(rng: np.random.Generator, n: int) -> Colours:
     colours = [_hsv(_hue(h % 1), loudness * rng.uniform(0.5, 0.95), rng.uniform(0.3, 1.0)) for h in hues]
     extra = np.array([[0.95, 0.94, 0.9], [0.08, 0.08, 0.1]])[int(rng.integers(2))]
     colours[int(rng.integers(n))] = extra
-    return np.array(colours)[rng.permutation(n)]
+    return np.asarray(np.array(colours)[rng.permutation(n)], dtype=np.float64)
 
 
-def _near(
-    rng: np.random.Generator, bases: Sequence[tuple[float, float, float]], jitter: float = 0.04
-) -> Colours:
+def _near(rng: np.random.Generator, bases: Sequence[tuple[float, float, float]], jitter: float = 0.04) -> Colours:
     """The given material colours (hue in turns, saturation, value), each a little off."""
     return np.array(
         [
@@ -231,9 +223,7 @@ def _mix(a: Image | Colours, b: Image | Colours, t: Field) -> Image:
 
 def _relief(image: Image, height: Field, strength: float) -> Image:
     """IMAGE as if lit from the upper left over HEIGHT (strength 1: a unit step over ten pixels halves it)."""
-    slope = (np.roll(height, -1, 0) - np.roll(height, 1, 0)) + (
-        np.roll(height, -1, 1) - np.roll(height, 1, 1)
-    )
+    slope = (np.roll(height, -1, 0) - np.roll(height, 1, 0)) + (np.roll(height, -1, 1) - np.roll(height, 1, 1))
     light = np.clip(1.0 + strength * 3.5 * slope, 0.25, 1.7)
     return np.asarray(image * light[..., None], dtype=np.float64)
 
@@ -287,13 +277,13 @@ def _wood(rng: np.random.Generator) -> Image:
     )[int(rng.integers(6))]
     pale, dark = _near(rng, bases)
     planks = (0, 0, 3, 4, 5)[int(rng.integers(5))]
-    shift_x, shift_y, tone, gap = np.zeros_like(X), np.zeros_like(X), np.zeros_like(X), np.zeros_like(X)
+    shift_x, shift_y, tone, gap = (np.zeros(X.shape) for _ in range(4))
     if planks:
         row = np.floor(X * planks).astype(np.int64)
         shift_x, shift_y = rng.random(planks)[row], rng.random(planks)[row]
         tone = rng.normal(0, 0.12, planks)[row]
-        edge = np.abs(X * planks % 1 - 0.5) * 2
-        joint = np.abs(_wrap(Y - rng.random(planks)[row])) * SIZE_PX
+        edge = np.asarray(np.abs(X * planks % 1 - 0.5) * 2, dtype=np.float64)
+        joint = np.asarray(np.abs(_wrap(Y - rng.random(planks)[row])) * SIZE_PX, dtype=np.float64)
         gap = np.maximum(_step(edge, 1 - 0.02 * planks, 0.03), 1 - _step(joint, 1.2, 1.5))
     x, y = X + shift_x, Y + shift_y
     rings = _sample(_noise(rng, 4.6, 1.0, 60.0, (1.0, rng.uniform(3.5, 7.0))), x, y)
@@ -311,9 +301,7 @@ def _stone(rng: np.random.Generator) -> Image:
     x, y = _warp(rng, rng.uniform(0.006, 0.012), 3.2, 3.0)
     first, second, number = _cells(rng, n, rng.uniform(0.6, 0.95), rng.choice([1.6, 2.0, 3.0]), x, y)
     gap = second - first
-    colours = (
-        _palette(rng, 4, 0.45) if rng.random() < 0.6 else _near(rng, [(0.09, 0.2, 0.6), (0.6, 0.1, 0.45)])
-    )
+    colours = _palette(rng, 4, 0.45) if rng.random() < 0.6 else _near(rng, [(0.09, 0.2, 0.6), (0.6, 0.1, 0.45)])
     image = _per_cell(rng, number, n * n, colours, 0.14)
     inside = _step(gap, 0.14, 0.1)
     dome = np.sqrt(np.clip(gap, 0, 0.7)) + 0.05 * _noise(rng, 2.2, 3.0)
@@ -381,9 +369,7 @@ def _weave(rng: np.random.Generator) -> Image:
     across, along = np.where(over, fx, fy), np.where(over, fy, fx)
     height = np.sqrt(np.clip(1 - (2 * across) ** 2, 0, 1)) * (1 - 0.9 * (np.abs(along)) ** 2)
     tone_warp, tone_weft = rng.normal(0, 0.08, n)[ix], rng.normal(0, 0.08, n)[iy]
-    image = np.where(over[..., None], warp_colour, weft_colour) * (
-        1 + np.where(over, tone_warp, tone_weft)[..., None]
-    )
+    image = np.where(over[..., None], warp_colour, weft_colour) * (1 + np.where(over, tone_warp, tone_weft)[..., None])
     fibre = np.where(over, _noise(rng, 0.4, 8, 128, (1, 8)), _noise(rng, 0.4, 8, 128, (8, 1)))
     image = image * (0.3 + 0.75 * height + 0.07 * fibre)[..., None]
     return _mottle(rng, image, 0.05, 2.0)
@@ -433,7 +419,7 @@ def _tiles(rng: np.random.Generator) -> Image:
     n = 2 * int(rng.integers(2, 5))
     colours = _loud(rng, 5) if kind == 3 else _palette(rng, 2, 1.0)
     if kind == 1:  # hexagons: nearest of two interleaved grids
-        ny = int(round(n / 1.732)) or 1
+        ny = round(n / 1.732)
         best, second, number = np.full(X.shape, 9.0), np.full(X.shape, 9.0), np.zeros(X.shape, dtype=np.int64)
         for k in range(2):
             for oy in (-1, 0, 1):
@@ -548,9 +534,7 @@ def _fur(rng: np.random.Generator) -> Image:
 
 def _terrazzo(rng: np.random.Generator) -> Image:
     """Chips of coloured stone in a ground of cement."""
-    ground = _near(rng, [(0.1, 0.08, 0.85), (0.1, 0.05, 0.25), (rng.random(), 0.4, 0.7)])[
-        int(rng.integers(3))
-    ]
+    ground = _near(rng, [(0.1, 0.08, 0.85), (0.1, 0.05, 0.25), (rng.random(), 0.4, 0.7)])[int(rng.integers(3))]
     image = _mottle(rng, np.broadcast_to(ground, (*X.shape, 3)), 0.04, 0.6)
     colours = _loud(rng, 5) if rng.random() < 0.6 else _palette(rng, 5)
     for n in (30, 16, 9)[: int(rng.integers(2, 4))]:
@@ -611,9 +595,7 @@ def _animal(rng: np.random.Generator) -> Image:
     invented = rng.random() < 0.3
     if kind == 0:  # zebra
         ground, ink = _near(rng, [(0.1, 0.08, 0.95), (0.1, 0.2, 0.08)])
-        mark = _step(
-            _sample(_turing(rng, rng.uniform(6, 9), (1.0, 1.7), 0.0), *_warp(rng, 0.03, 4.0)), 0.0, 0.5
-        )
+        mark = _step(_sample(_turing(rng, rng.uniform(6, 9), (1.0, 1.7), 0.0), *_warp(rng, 0.03, 4.0)), 0.0, 0.5)
         marks = [(mark, ink)]
     elif kind == 1:  # tiger
         ground, ink = _near(rng, [(0.08, 0.75, 0.85), (0.05, 0.5, 0.1)])
@@ -654,9 +636,7 @@ def _crackle(rng: np.random.Generator) -> Image:
         _flat(_noise(rng, 2.0)),
         _near(rng, [(0.03, 0.3, 0.08), (0.05, 0.25, 0.25)]) if lava else _palette(rng, 3, 0.4),
     )
-    height = np.asarray(
-        _step(coarse, 0.08, 0.14) * (0.6 + 0.4 * _step(fine, 0.1, 0.2)) + 0.04 * _noise(rng, 1.4, 4)
-    )
+    height = np.asarray(_step(coarse, 0.08, 0.14) * (0.6 + 0.4 * _step(fine, 0.1, 0.2)) + 0.04 * _noise(rng, 1.4, 4))
     image = _relief(_mottle(rng, plate, 0.1), height, 0.7)
     image = _mix(image * 0.45, image, _step(fine, 0.07, 0.1))
     if lava:
@@ -685,9 +665,7 @@ def _knit(rng: np.random.Generator) -> Image:
     image = colours[motif[iy % motif.shape[0], ix % motif.shape[1]]]
     twist = np.sin(2 * np.pi * (1.5 * v + 3 * np.abs(u)))
     wool = _noise(rng, 0.6, 10.0)
-    return np.asarray(
-        image * (0.25 + 0.85 * strand + 0.07 * twist + 0.06 * wool)[..., None], dtype=np.float64
-    )
+    return np.asarray(image * (0.25 + 0.85 * strand + 0.07 * twist + 0.06 * wool)[..., None], dtype=np.float64)
 
 
 def _foliage(rng: np.random.Generator) -> Image:
@@ -731,9 +709,7 @@ def _gravel(rng: np.random.Generator) -> Image:
     image = np.broadcast_to(_hsv(0.09, 0.25, 0.15), (*X.shape, 3))
     height = np.zeros_like(X)
     colours = (
-        _near(
-            rng, [(0.09, 0.25, 0.75), (0.06, 0.35, 0.5), (0.6, 0.08, 0.5), (0.1, 0.1, 0.9), (0.02, 0.3, 0.35)]
-        )
+        _near(rng, [(0.09, 0.25, 0.75), (0.06, 0.35, 0.5), (0.6, 0.08, 0.5), (0.1, 0.1, 0.9), (0.02, 0.3, 0.35)])
         if rng.random() < 0.6
         else _palette(rng, 5)
     )
@@ -750,9 +726,7 @@ def _gravel(rng: np.random.Generator) -> Image:
 def _metal(rng: np.random.Generator) -> Image:
     """Brushed, hammered or tread-plate metal."""
     kind = int(rng.integers(3))
-    base = _near(rng, [(0.58, 0.06, 0.7), (0.11, 0.55, 0.8), (0.05, 0.5, 0.7), (0.6, 0.15, 0.35)])[
-        int(rng.integers(4))
-    ]
+    base = _near(rng, [(0.58, 0.06, 0.7), (0.11, 0.55, 0.8), (0.05, 0.5, 0.7), (0.6, 0.15, 0.35)])[int(rng.integers(4))]
     sheen = 1 + 0.16 * _noise(rng, 4.0, 1.0, 6.0)
     image = np.broadcast_to(base, (*X.shape, 3)) * sheen[..., None]
     if kind == 0:
@@ -806,13 +780,9 @@ def _floral(rng: np.random.Generator) -> Image:
         kept = (rng.random(n * n) < share)[cell]
         petal = _step(reach - r, 0.0, 1.8 * n / SIZE_PX) * kept
         shade = 0.65 + 0.45 * r / size
-        image = _mix(
-            image, colours[rng.integers(len(colours), size=n * n)][cell] * shade[..., None], np.asarray(petal)
-        )
+        image = _mix(image, colours[rng.integers(len(colours), size=n * n)][cell] * shade[..., None], np.asarray(petal))
         if lobes > 2:
-            image = _mix(
-                image, leaf * 0.4 + 0.55, np.asarray(_step(0.28 * size - r, 0.0, 1.8 * n / SIZE_PX) * kept)
-            )
+            image = _mix(image, leaf * 0.4 + 0.55, np.asarray(_step(0.28 * size - r, 0.0, 1.8 * n / SIZE_PX) * kept))
     return _mottle(rng, image, 0.035)
 
 
@@ -968,7 +938,10 @@ def png_bytes(image: NDArray[np.uint8]) -> bytes:
 
 
 def write_all(folder: Path) -> list[str]:
-    """Write every texture to FOLDER/NAME.png, the same bytes on every machine; returns the file names in order."""
+    """Write every texture to FOLDER/NAME.png, the same bytes on every machine.
+
+    Returns the file names in order.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for name in TEXTURES:
@@ -1024,9 +997,7 @@ def _lobe(towards: NDArray[np.float64], radius_rad: float, edge: float) -> Field
     return _step(np.asarray(-angle), -radius_rad, edge * radius_rad)
 
 
-def _panel(
-    centre: NDArray[np.float64], half_width: float, half_height: float, turn: float, soft: float
-) -> Field:
+def _panel(centre: NDArray[np.float64], half_width: float, half_height: float, turn: float, soft: float) -> Field:
     """(256, 512) 1 inside a rectangle at distance 1 facing the origin, with SOFT edges; sizes as tangents."""
     up = np.array([0.0, 0.0, 1.0]) if abs(centre[2]) < 0.95 else np.array([1.0, 0.0, 0.0])
     side = np.cross(up, centre)
@@ -1044,7 +1015,7 @@ def _noise_world(rng: np.random.Generator) -> Radiance:
     """Coloured 1/f noise all around, as the noise environment of the thesis, with a wide dynamic range."""
     basis = rng.normal(0, 1, (3, 3))
     basis /= np.linalg.norm(basis, axis=0)
-    waves = np.stack([_sphere_noise(rng, 2.2) for _ in range(3)], axis=-1)
+    waves = np.stack([_sphere_noise(rng, 3.0, 150) for _ in range(3)], axis=-1)
     return np.asarray(0.35 * np.exp(1.1 * waves @ basis), dtype=np.float64)
 
 
@@ -1057,7 +1028,7 @@ def _dark_room(rng: np.random.Generator) -> Radiance:
         sizes = rng.uniform(0.1, 0.5, 2)
         light = _panel(_unit(rng, -0.2, 0.7), sizes[0], sizes[1], rng.normal(0, 0.1), 0.03)
         image = image + colour * light[..., None]
-    return image
+    return np.asarray(image, dtype=np.float64)
 
 
 def _sky(rng: np.random.Generator, sun_height: float, haze: float, clouds: float) -> Radiance:
@@ -1076,7 +1047,7 @@ def _sky(rng: np.random.Generator, sun_height: float, haze: float, clouds: float
     sky = sky + (lit - sky) * (0.9 * cover)[..., None]
     sky = sky + tint * MAX_RADIANCE * (1 - 0.95 * clouds) * _lobe(sun, 0.05, 0.5)[..., None]
     soil = _hsv(rng.uniform(0.06, 0.3), 0.4, 0.45) ** 2.2
-    ground = soil * (1 + 0.35 * _sphere_noise(rng, 1.8)[..., None]) * (0.35 + max(sun_height, 0.0))
+    ground = soil * (1 + 0.35 * _sphere_noise(rng, 2.4, 90)[..., None]) * (0.35 + max(sun_height, 0.0))
     return _blend(ground, sky, _step(_DIRECTIONS[..., 2], 0.0, 0.02))
 
 
@@ -1182,8 +1153,6 @@ def write_environments(folder: Path) -> list[str]:
     written = []
     for name in ENVIRONMENTS:
         header: dict[str, Any] = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-        OpenEXR.File(header, {"RGB": environments(name).astype(np.float16)}).write(
-            str(folder / f"{name}.exr")
-        )
+        OpenEXR.File(header, {"RGB": environments(name).astype(np.float16)}).write(str(folder / f"{name}.exr"))
         written.append(f"{name}.exr")
     return written
