@@ -1,0 +1,195 @@
+"""Node trees of every material and of the world. Built once into the scene file; samples only set values.
+
+Nodes that a sample sets carry a name; everything that `scene.py` sets is listed in the docstring of its builder.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import bpy
+
+
+class _Tree:
+    """Short hand for building node trees."""
+
+    def __init__(self, tree: bpy.types.NodeTree) -> None:
+        self.tree = tree
+        tree.nodes.clear()
+
+    def node(self, kind: str, name: str = "", inputs: dict[Any, Any] | None = None, **settings: Any) -> bpy.types.Node:
+        node = self.tree.nodes.new(kind)
+        if name:
+            node.name = node.label = name
+        for key, value in settings.items():
+            setattr(node, key, value)
+        for socket, value in (inputs or {}).items():
+            if isinstance(value, bpy.types.NodeSocket):
+                self.tree.links.new(value, node.inputs[socket])
+            else:
+                node.inputs[socket].default_value = value
+        return node
+
+    def value(self, name: str, default: float) -> bpy.types.NodeSocket:
+        node = self.node("ShaderNodeValue", name)
+        node.outputs[0].default_value = default
+        return node.outputs[0]
+
+    def colour(self, name: str) -> bpy.types.NodeSocket:
+        return self.node("ShaderNodeRGB", name).outputs[0]
+
+    def mix_colour(self, factor: Any, a: Any, b: Any) -> bpy.types.NodeSocket:
+        node = self.node("ShaderNodeMix", data_type="RGBA", inputs={0: factor, 6: a, 7: b})
+        return node.outputs[2]
+
+    def mix_shader(self, factor: Any, a: Any, b: Any) -> bpy.types.NodeSocket:
+        return self.node("ShaderNodeMixShader", inputs={0: factor, 1: a, 2: b}).outputs[0]
+
+    def output(self, kind: str, shader: bpy.types.NodeSocket) -> None:
+        self.node(kind, inputs={"Surface": shader})
+
+
+def _material(name: str) -> tuple[bpy.types.Material, _Tree]:
+    material = bpy.data.materials.new(name)
+    material.use_nodes = True
+    material.use_fake_user = True
+    return material, _Tree(material.node_tree)
+
+
+def skin(name: str) -> bpy.types.Material:
+    """Texture, solid colour and face texture blended, then diffuse, glossy and subsurface mixed.
+
+    Sets: texture (image), texture_map (location, rotation, scale), noise_map, noise_on, colour, colour_mix,
+    face (image), face_uv (uv_map), face_map, face_mix, gloss_mix, roughness, subsurface.
+    """
+    material, t = _material(name)
+    rest = t.node("ShaderNodeAttribute", attribute_name="rest").outputs["Vector"]
+    texture_map = t.node("ShaderNodeMapping", "texture_map", {"Vector": rest})
+    texture = t.node(
+        "ShaderNodeTexImage", "texture", {"Vector": texture_map.outputs[0]}, projection="BOX", projection_blend=0.25
+    )
+    noise_map = t.node("ShaderNodeMapping", "noise_map", {"Vector": rest})
+    noise = t.node("ShaderNodeTexNoise", "noise", {"Vector": noise_map.outputs[0], "Scale": 1.0, "Detail": 4.0})
+    noise_colour = t.node("ShaderNodeBrightContrast", inputs={"Color": noise.outputs["Color"], "Contrast": 1.2})
+    material_colour = t.mix_colour(t.value("noise_on", 0.0), texture.outputs["Color"], noise_colour.outputs[0])
+    blend = t.mix_colour(t.value("colour_mix", 0.5), material_colour, t.colour("colour"))
+    face_uv = t.node("ShaderNodeUVMap", "face_uv", uv_map="uv_skin")
+    face_map = t.node("ShaderNodeMapping", "face_map", {"Vector": face_uv.outputs[0]})
+    face = t.node("ShaderNodeTexImage", "face", {"Vector": face_map.outputs[0]}, extension="EXTEND")
+    albedo = t.mix_colour(t.value("face_mix", 0.0), blend, face.outputs["Color"])
+    rough = t.value("roughness", 0.5)
+    diffuse = t.node("ShaderNodeBsdfDiffuse", inputs={"Color": albedo}).outputs[0]
+    glossy = t.node("ShaderNodeBsdfAnisotropic", inputs={"Color": albedo, "Roughness": rough}).outputs[0]
+    opaque = t.mix_shader(t.value("gloss_mix", 0.2), diffuse, glossy)
+    soft = t.node(
+        "ShaderNodeBsdfPrincipled",
+        inputs={
+            "Base Color": albedo,
+            "Roughness": rough,
+            "Subsurface Weight": 0.6,
+            "Subsurface Radius": (0.01, 0.003, 0.0015),
+            "Subsurface Scale": 1.0,
+        },
+    ).outputs[0]
+    t.output("ShaderNodeOutputMaterial", t.mix_shader(t.value("subsurface", 0.0), opaque, soft))
+    return material
+
+
+def plain(name: str, roughness: float = 0.5) -> bpy.types.Material:
+    """One colour. Sets: colour, roughness."""
+    material, t = _material(name)
+    shader = t.node("ShaderNodeBsdfPrincipled", inputs={"Base Color": t.colour("colour")})
+    t.tree.links.new(t.value("roughness", roughness), shader.inputs["Roughness"])
+    t.output("ShaderNodeOutputMaterial", shader.outputs[0])
+    return material
+
+
+def black(name: str) -> bpy.types.Material:
+    """Reflects nothing, as the thesis shows eyes and mouth interior."""
+    material, t = _material(name)
+    t.output(
+        "ShaderNodeOutputMaterial", t.node("ShaderNodeBsdfDiffuse", inputs={"Color": (0.0, 0.0, 0.0, 1.0)}).outputs[0]
+    )
+    return material
+
+
+def blank(name: str) -> bpy.types.Material:
+    """Neither reflects nor emits; the cheapest surface there is, for label renders."""
+    material, t = _material(name)
+    t.output("ShaderNodeOutputMaterial", t.node("ShaderNodeEmission", inputs={"Strength": 0.0}).outputs[0])
+    return material
+
+
+def card(name: str, gloss: float) -> bpy.types.Material:
+    """A picture with alpha: hair, brows, lashes, eyes, teeth, hats. Sets: picture (image), colour (tint)."""
+    material, t = _material(name)
+    uv = t.node("ShaderNodeUVMap", uv_map="uv")
+    picture = t.node("ShaderNodeTexImage", "picture", {"Vector": uv.outputs[0]}, extension="EXTEND")
+    tint = t.node(
+        "ShaderNodeMix",
+        data_type="RGBA",
+        blend_type="MULTIPLY",
+        inputs={0: 1.0, 6: picture.outputs["Color"], 7: t.colour("colour")},
+    ).outputs[2]
+    diffuse = t.node("ShaderNodeBsdfDiffuse", inputs={"Color": tint}).outputs[0]
+    glossy = t.node(
+        "ShaderNodeBsdfAnisotropic", inputs={"Color": (1.0, 1.0, 1.0, 1.0), "Roughness": 0.3 if gloss < 0.1 else 0.1}
+    ).outputs[0]
+    surface = t.mix_shader(gloss, diffuse, glossy)
+    clear = t.node("ShaderNodeBsdfTransparent").outputs[0]
+    t.output("ShaderNodeOutputMaterial", t.mix_shader(picture.outputs["Alpha"], clear, surface))
+    return material
+
+
+def lens(name: str) -> bpy.types.Material:
+    """Spectacle lens: mostly clear, slightly mirroring. Sets: tint (0 clear, 1 opaque)."""
+    material, t = _material(name)
+    clear = t.node("ShaderNodeBsdfTransparent").outputs[0]
+    dark = t.node("ShaderNodeBsdfDiffuse", inputs={"Color": (0.01, 0.01, 0.01, 1.0)}).outputs[0]
+    mirror = t.node("ShaderNodeBsdfAnisotropic", inputs={"Roughness": 0.05}).outputs[0]
+    body = t.mix_shader(t.value("tint", 0.0), clear, dark)
+    t.output("ShaderNodeOutputMaterial", t.mix_shader(0.06, body, mirror))
+    return material
+
+
+def prop(name: str) -> bpy.types.Material:
+    """A thing before the face. Sets: texture (image), textured, colour, roughness."""
+    material, t = _material(name)
+    rest = t.node("ShaderNodeAttribute", attribute_name="rest").outputs["Vector"]
+    mapping = t.node("ShaderNodeMapping", inputs={"Vector": rest, "Scale": (4.0, 4.0, 4.0)})
+    texture = t.node(
+        "ShaderNodeTexImage", "texture", {"Vector": mapping.outputs[0]}, projection="BOX", projection_blend=0.25
+    )
+    albedo = t.mix_colour(t.value("textured", 0.0), t.colour("colour"), texture.outputs["Color"])
+    shader = t.node("ShaderNodeBsdfPrincipled", inputs={"Base Color": albedo, "Roughness": t.value("roughness", 0.5)})
+    t.output("ShaderNodeOutputMaterial", shader.outputs[0])
+    return material
+
+
+def world(name: str) -> bpy.types.World:
+    """Panorama, coloured noise or one colour.
+
+    Sets: zoom (scale, mirror by a negative x), turn (rotation), panorama (image), noise_map, colour, kind_noise,
+    kind_plain, strength.
+    """
+    world = bpy.data.worlds.new(name)
+    world.use_nodes = True
+    world.use_fake_user = True
+    t = _Tree(world.node_tree)
+    direction = t.node("ShaderNodeTexCoord").outputs["Generated"]
+    zoom = t.node("ShaderNodeMapping", "zoom", {"Vector": direction})
+    turn = t.node("ShaderNodeMapping", "turn", {"Vector": zoom.outputs[0]})
+    panorama = t.node("ShaderNodeTexEnvironment", "panorama", {"Vector": turn.outputs[0]})
+    noise_map = t.node("ShaderNodeMapping", "noise_map", {"Vector": turn.outputs[0]})
+    noise = t.node("ShaderNodeTexNoise", "noise", {"Vector": noise_map.outputs[0], "Scale": 1.0, "Detail": 5.0})
+    contrast = t.node("ShaderNodeBrightContrast", inputs={"Color": noise.outputs["Color"], "Contrast": 1.5})
+    colour = t.colour("colour")
+    picture = t.mix_colour(t.value("kind_noise", 0.0), panorama.outputs["Color"], contrast.outputs[0])
+    radiance = t.mix_colour(t.value("kind_plain", 0.0), picture, colour)
+    background = t.node("ShaderNodeBackground", "background", {"Color": radiance, "Strength": t.value("strength", 1.0)})
+    t.output("ShaderNodeOutputWorld", background.outputs[0])
+    # An automatic importance map follows the panorama's size and costs up to a second a sample
+    # (docs/design/0003); a small fixed one is enough for light that blurred by 128 pixels.
+    world.cycles.sampling_method = "MANUAL"
+    world.cycles.sample_map_resolution = 256
+    return world

@@ -1,0 +1,289 @@
+"""Parameters become a scene. Decides nothing, draws nothing: it copies values.
+
+Every object that a sample does not use is taken out of the scene, and every value that a sample depends on is set for
+every sample, so that no sample inherits anything from the one before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import bpy
+import numpy as np
+import numpy.typing as npt
+from mathutils import Vector
+
+from renderer.assets import Catalog
+from renderer.blender.make_scene import CAMERA, DARK, SUN, WORLD
+from renderer.params import Camera, Environment, Head, Light, Prop, SampleParams, Vec3
+from renderer.parts import WORN, Part, PartBuilder, build_prop
+
+SKIN_INDEX = 1  # pass index of the first head's skin; 2 for the second head, ...
+OTHER_INDEX = 0
+
+_SEE_THROUGH = frozenset({"brows", "lashes", "hair", "hat", "glasses"})
+_PLAIN: Mapping[str, tuple[float, float, float]] = {
+    "mouth": (0.25, 0.05, 0.05),
+    "sockets": (0.5, 0.25, 0.2),
+    "eyes": (0.75, 0.72, 0.7),
+    "teeth": (0.8, 0.75, 0.65),
+    "tongue": (0.5, 0.15, 0.15),
+}
+
+
+def to_blender(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+    """World (x right, y up, z to the camera) to Blender (x right, y into the image, z up); (V, 3)."""
+    return np.stack([points[:, 0], -points[:, 2], points[:, 1]], axis=1).astype(np.float32)
+
+
+class SceneBuilder:
+    """Owns the open .blend. One per process."""
+
+    def __init__(self, blend: Path, builder: PartBuilder, catalog: Catalog) -> None:
+        bpy.ops.wm.open_mainfile(filepath=str(blend), load_ui=False)
+        self.scene = bpy.context.scene
+        self.builder, self.catalog = builder, catalog
+        self._objects: dict[str, bpy.types.Object] = {}
+        self._materials: dict[str, bpy.types.Material] = {}
+        self._images: dict[Path, bpy.types.Image] = {}
+        self._linked: list[bpy.types.Object] = []
+        self._worn: list[bpy.types.Object] = []
+        self._dressed: list[tuple[bpy.types.Object, Sequence[bpy.types.Material], bool]] = []
+        self._sun_on = True
+        self.skins: list[npt.NDArray[np.float32]] = []  # (V, 3) world vertices of the heads' skins
+
+    # -- one sample ------------------------------------------------------------------------------------------------
+
+    def set_sample(self, params: SampleParams) -> None:
+        """Make the scene show this sample."""
+        self._clear()
+        self.set_camera(params.camera)
+        self._set_light(params.light)
+        self._set_environment(params.environment)
+        for number, head in enumerate(params.heads):
+            for part in self.builder.build(head):
+                if part.kind == "skin":
+                    self.skins.append(part.vertices)
+                self._show(part, number, self._part_materials(part, head, number))
+        for number, prop in enumerate(params.props):
+            part = build_prop(prop)
+            self._show(part, number, self._prop_materials(part, prop, number))
+
+    def set_worn(self, shown: bool) -> bool:
+        """Show or hide everything that occludes a face. Returns whether there is any such thing."""
+        for thing in self._worn:
+            thing.hide_render = not shown
+        return bool(self._worn)
+
+    def set_dark(self, dark: bool) -> None:
+        """Lights off and materials away for label renders, where light and colour only cost time.
+
+        Materials with transparent spots stay, since label rays pass through those.
+        """
+        self.scene.world = bpy.data.worlds[DARK if dark else WORLD]
+        bpy.data.objects[SUN].hide_render = dark or not self._sun_on
+        blank = bpy.data.materials["blank"]
+        for thing, materials, opaque in self._dressed:
+            if opaque:
+                for slot, material in zip(thing.material_slots, materials, strict=True):
+                    slot.material = blank if dark else material
+
+    def set_camera(self, camera: Camera, yaw_rad: float = 0.0) -> None:
+        """The camera, turned about the head by `yaw_rad`."""
+        thing, data = bpy.data.objects[CAMERA], bpy.data.cameras[CAMERA]
+        data.type, data.sensor_fit = "PERSP", "HORIZONTAL"
+        data.lens, data.sensor_width = camera.focal_mm, camera.sensor_mm
+        # Blender's shift moves the frame, ours the image in it
+        data.shift_x, data.shift_y = -camera.shift_x, -camera.shift_y
+        data.clip_start, data.clip_end = 0.001, 1000.0
+        data.dof.use_dof = False
+        where = np.array([[camera.distance_m * math.sin(yaw_rad), 0.0, camera.distance_m * math.cos(yaw_rad)]])
+        thing.location = to_blender(where)[0].tolist()
+        thing.rotation_euler = (math.pi / 2, 0.0, yaw_rad)
+
+    # -- light -----------------------------------------------------------------------------------------------------
+
+    def _set_light(self, light: Light) -> None:
+        thing, data = bpy.data.objects[SUN], bpy.data.lights[SUN]
+        towards = Vector(to_blender(np.array([light.direction]))[0].tolist())
+        thing.rotation_mode = "QUATERNION"
+        thing.rotation_quaternion = towards.to_track_quat("Z", "Y")
+        data.energy, data.angle, data.color = light.strength, light.angle_rad, light.colour
+        self._sun_on = light.on
+        thing.hide_render = not light.on
+
+    def _set_environment(self, e: Environment) -> None:
+        world = bpy.data.worlds[WORLD]
+        nodes = world.node_tree.nodes
+        mirror = -1.0 if e.mirror else 1.0
+        nodes["zoom"].inputs["Scale"].default_value = (mirror * e.scale, 1.0, e.scale)
+        nodes["turn"].inputs["Rotation"].default_value = e.rotation_rad
+        nodes["panorama"].image = self._image(self.catalog.hdris[e.name], "Linear Rec.709") if e.name else None
+        nodes["noise_map"].inputs["Location"].default_value = e.noise_offset
+        nodes["noise_map"].inputs["Scale"].default_value = (e.noise_scale,) * 3
+        nodes["colour"].outputs[0].default_value = (*e.colour, 1.0)
+        nodes["kind_noise"].outputs[0].default_value = float(e.kind == "noise")
+        nodes["kind_plain"].outputs[0].default_value = float(e.kind == "gray")
+        nodes["strength"].outputs[0].default_value = e.strength
+        self.scene.world = world
+
+    # -- objects ---------------------------------------------------------------------------------------------------
+
+    def _clear(self) -> None:
+        for thing in self._linked:
+            self.scene.collection.objects.unlink(thing)
+            thing.hide_render = False
+        self._linked, self._worn, self._dressed, self.skins = [], [], [], []
+
+    def _show(self, part: Part, number: int, materials: Sequence[bpy.types.Material]) -> None:
+        thing = self._object(part, number)
+        mesh = thing.data
+        mesh.attributes["position"].data.foreach_set("vector", to_blender(part.vertices).ravel())
+        mesh.update()
+        for slot, material in zip(thing.material_slots, materials, strict=True):
+            slot.material = material
+        self._dressed.append((thing, materials, part.kind not in _SEE_THROUGH))
+        thing.pass_index = SKIN_INDEX + number if part.kind == "skin" else OTHER_INDEX
+        self.scene.collection.objects.link(thing)
+        self._linked.append(thing)
+        if part.kind in WORN or part.kind == "prop":
+            self._worn.append(thing)
+
+    def _object(self, part: Part, number: int) -> bpy.types.Object:
+        key = f"{number}.{part.name}"
+        if key not in self._objects:
+            mesh = _mesh(key, part)
+            slots = 1 if part.topology.slots is None else int(part.topology.slots.max()) + 1
+            thing = bpy.data.objects.new(key, mesh)
+            for _ in range(slots):
+                mesh.materials.append(None)
+            for slot in thing.material_slots:
+                slot.link = "OBJECT"
+            self._objects[key] = thing
+        return self._objects[key]
+
+    # -- materials -------------------------------------------------------------------------------------------------
+
+    def _part_materials(self, part: Part, head: Head, number: int) -> list[bpy.types.Material]:
+        black, interior, kind = bpy.data.materials["black"], head.interior, part.kind
+        if kind == "skin":
+            mouth = self._plain(f"{number}.mouth", "mouth", _PLAIN["mouth"]) if interior.mouth else black
+            sockets = self._plain(f"{number}.sockets", "sockets", _PLAIN["sockets"]) if interior.eyes else black
+            return [self._skin(head, number), mouth, sockets]
+        if kind == "glasses":
+            frame = self._plain(f"{number}.frame", "frame", head.wear.glasses_colour)
+            lens = self._copy(f"{number}.lens", "lens")
+            lens.node_tree.nodes["tint"].outputs[0].default_value = head.wear.lens_tint
+            return [frame, lens]
+        shown = {"eyes": interior.eyes, "teeth": interior.mouth, "tongue": interior.mouth}.get(kind, True)
+        if not shown:
+            return [black]
+        if ":" not in part.name:  # a part of the base mesh, which has no picture
+            return [self._plain(f"{number}.bare.{kind}", "bare", _PLAIN[kind])]
+        tint = {"hair": head.wear.hair_tint, "hat": head.wear.hat_tint, "brows": head.wear.hair_tint}.get(
+            kind, (1.0, 1.0, 1.0)
+        )
+        return [self._card(part, kind, number, tint, interior.iris)]
+
+    def _prop_materials(self, part: Part, prop: Prop, number: int) -> list[bpy.types.Material]:
+        material = self._copy(f"{number}.prop", "prop")
+        nodes = material.node_tree.nodes
+        nodes["texture"].image = self._image(self.catalog.textures[prop.texture]) if prop.texture else None
+        nodes["textured"].outputs[0].default_value = float(bool(prop.texture))
+        nodes["colour"].outputs[0].default_value = (*prop.colour, 1.0)
+        nodes["roughness"].outputs[0].default_value = prop.roughness
+        count = 1 if part.topology.slots is None else int(part.topology.slots.max()) + 1
+        return [material] * count
+
+    def _skin(self, head: Head, number: int) -> bpy.types.Material:
+        material, s = self._copy(f"{number}.skin", "skin"), head.surface
+        nodes = material.node_tree.nodes
+        nodes["texture"].image = self._image(self.catalog.textures[s.texture]) if s.texture else None
+        mapping = nodes["texture_map"].inputs
+        mapping["Location"].default_value = s.texture_offset
+        mapping["Rotation"].default_value = s.texture_rotation_rad
+        mapping["Scale"].default_value = (s.texture_scale,) * 3
+        mapping = nodes["noise_map"].inputs
+        mapping["Location"].default_value = s.noise_offset
+        mapping["Scale"].default_value = (s.noise_scale,) * 3
+        nodes["colour"].outputs[0].default_value = (*s.colour, 1.0)
+        self._set_face(nodes, s.face, s.flip)
+        for name, value in (
+            ("noise_on", float(s.kind == "noise")),
+            ("colour_mix", s.colour_mix if s.kind == "mixed" else float(s.kind != "noise")),
+            ("face_mix", s.face_mix if s.face else 0.0),
+            ("gloss_mix", s.gloss_mix),
+            ("roughness", s.roughness),
+            ("subsurface", s.subsurface),
+        ):
+            nodes[name].outputs[0].default_value = value
+        return material
+
+    def _set_face(self, nodes: bpy.types.Nodes, name: str, flip: bool) -> None:
+        mapping = nodes["face_map"].inputs
+        if not name:
+            nodes["face"].image = None
+            location, scale = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        else:
+            path, canonical = self.catalog.face_texture(name)
+            nodes["face"].image = self._image(path)
+            nodes["face_uv"].uv_map = "uv" if canonical else "uv_skin"
+            location, scale = self.builder.mirror_map(canonical) if flip else ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        mapping["Location"].default_value = location
+        mapping["Scale"].default_value = scale
+        mapping["Rotation"].default_value = (0.0, 0.0, 0.0)
+
+    def _card(self, part: Part, kind: str, number: int, tint: Vec3, iris: str) -> bpy.types.Material:
+        material = self._copy(f"{number}.{kind}", kind)
+        textures = self.builder.textures(part)
+        path = self.catalog.irises[iris] if kind == "eyes" else next(iter(textures.values()))
+        nodes = material.node_tree.nodes
+        nodes["picture"].image = self._image(path)
+        nodes["colour"].outputs[0].default_value = (*tint, 1.0)
+        return material
+
+    def _plain(self, key: str, kind: str, colour: Vec3) -> bpy.types.Material:
+        material = self._copy(key, kind)
+        material.node_tree.nodes["colour"].outputs[0].default_value = (*colour, 1.0)
+        return material
+
+    def _copy(self, key: str, kind: str) -> bpy.types.Material:
+        """The material of one object: a copy of the kind's, made once."""
+        if key not in self._materials:
+            self._materials[key] = bpy.data.materials[kind].copy()
+            self._materials[key].name = key
+        return self._materials[key]
+
+    def _image(self, path: Path, colour_space: str = "sRGB") -> bpy.types.Image:
+        if path not in self._images:
+            image = bpy.data.images.load(str(path))
+            image.colorspace_settings.name = colour_space
+            image.alpha_mode = "CHANNEL_PACKED" if path.suffix.lower() == ".png" else "NONE"
+            self._images[path] = image
+        return self._images[path]
+
+
+def _mesh(name: str, part: Part) -> bpy.types.Mesh:
+    """A mesh with the part's topology; vertices are set later."""
+    t = part.topology
+    corners = [face[face >= 0].tolist() for face in t.faces]
+    mesh = bpy.data.meshes.new(name)
+    mesh.from_pydata(to_blender(part.vertices).tolist(), [], corners)
+    kept = (t.faces >= 0).ravel()
+    for layer, values in t.uvs.items():
+        data = mesh.uv_layers.new(name=layer, do_init=False).data
+        data.foreach_set("uv", values.reshape(-1, 2)[kept].astype(np.float32).ravel())
+    if t.uvs:
+        mesh.uv_layers["uv"].active_render = True
+    if t.slots is not None:
+        mesh.polygons.foreach_set("material_index", t.slots.astype(np.int32))
+    mesh.polygons.foreach_set("use_smooth", np.ones(len(corners), bool))
+    if t.rest is not None:
+        rest = mesh.attributes.new("rest", "FLOAT_VECTOR", "POINT")
+        rest.data.foreach_set("vector", to_blender(t.rest).ravel())
+    return mesh
+
+
+__all__ = ["OTHER_INDEX", "SKIN_INDEX", "SceneBuilder", "to_blender"]

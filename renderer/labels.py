@@ -1,0 +1,95 @@
+"""From label rays to label images: coverage masks and UV maps. numpy only.
+
+Blender shoots grid x grid label rays through every pixel, on a regular grid whose middle ray passes the pixel's centre. Each ray
+tells which object it hit and at which UV. The UV image takes the middle rays, unblended; the mask integrates all rays with the
+filter that the input image is sampled with.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+FILTER_WIDTH_PX = 1.5  # full width of the Blackman-Harris pixel filter, Cycles' default
+LOOKUP = 2048  # side of the face area's look-up table
+
+Bools = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Rays:
+    """Label rays of a part of the image.
+
+    head: (h*grid, w*grid) number of the head hit, 0 for none. uv: (h*grid, w*grid, 2). row, column: first pixel of the part;
+    the rest of the image has no head. Optional planes hold further values per ray.
+    """
+
+    row: int
+    column: int
+    head: npt.NDArray[np.int32]
+    uv: Floats
+    planes: dict[str, Floats]
+
+
+def load_face_area(path: Path) -> Bools:
+    """(LOOKUP, LOOKUP) table over canonical UV, row 0 at V = 1: is this point of the texture part of the face area?"""
+    with Image.open(path) as image:
+        big = image.convert("L").resize((LOOKUP, LOOKUP), Image.Resampling.BICUBIC)
+    return np.asarray(big) >= 128
+
+
+def face_rays(rays: Rays, area: Bools) -> Bools:
+    """Which rays hit the face area of a head: (h*grid, w*grid)."""
+    hit = (rays.head > 0) & (rays.uv >= 0).all(axis=2) & (rays.uv < 1).all(axis=2)
+    u, v = rays.uv[hit].T
+    inside = area[((1.0 - v) * LOOKUP).astype(np.int32).clip(0, LOOKUP - 1), (u * LOOKUP).astype(np.int32)]
+    face = np.zeros(rays.head.shape, bool)
+    face[hit] = inside
+    return face
+
+
+def filter_weights(grid: int) -> tuple[Floats, int]:
+    """Weights of the rays under the pixel filter along one axis, and how many rays it reaches to either side."""
+    reach = int(FILTER_WIDTH_PX / 2 * grid)
+    x = np.arange(-reach, reach + 1) / grid
+    t = 2 * np.pi * (x / FILTER_WIDTH_PX + 0.5)
+    w = 0.35875 - 0.48829 * np.cos(t) + 0.14128 * np.cos(2 * t) - 0.01168 * np.cos(3 * t)
+    return w.astype(np.float32), reach
+
+
+def coverage(face: Bools, grid: int) -> Floats:
+    """(h*grid, w*grid) rays to (h, w) coverage in [0, 1]: all rays under the filter, weighted.
+
+    Rays beyond the edges count as their nearest neighbours inside.
+    """
+    weights, reach = filter_weights(grid)
+    image = face.astype(np.float32)
+    for axis in (0, 1):
+        pad = [(0, 0), (0, 0)]
+        pad[axis] = (reach, reach)
+        padded = np.pad(image, pad, mode="edge")
+        pixels = image.shape[axis] // grid
+        total = np.zeros_like(np.take(image, np.arange(pixels), axis=axis))
+        for k, weight in enumerate(weights):
+            start = grid // 2 + k
+            rows = slice(start, start + (pixels - 1) * grid + 1, grid)
+            total += weight * (padded[rows] if axis == 0 else padded[:, rows])
+        image = total / weights.sum()
+    return np.clip(image, 0.0, 1.0)
+
+
+def centre(values: npt.NDArray[np.generic], grid: int) -> npt.NDArray[np.generic]:
+    """The middle ray of every pixel."""
+    return values[grid // 2 :: grid, grid // 2 :: grid]
+
+
+def place(part: npt.NDArray[np.generic], row: int, column: int, resolution: int) -> npt.NDArray[np.generic]:
+    """A part of an image in its place; zeros around it."""
+    full = np.zeros((resolution, resolution, *part.shape[2:]), part.dtype)
+    full[row : row + part.shape[0], column : column + part.shape[1]] = part
+    return full
