@@ -1,0 +1,119 @@
+"""A tiny synthetic data set in the real format: ellipsoid faces whose colour is a function of their UV."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import OpenEXR
+import pytest
+import torch
+
+from renderer.archive import EncodedSample, encode_sample, write_index, write_shard
+from renderer.sample_format import FORMAT_VERSION, UV_FRAME, sample_key
+
+TAG = "abc123"
+LANDMARK_UV = np.random.default_rng(0).uniform(0.15, 0.85, (68, 2))
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> None:
+    torch.set_num_threads(2)
+
+
+def face(index: int, size: int = 32, empty: bool = False) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+    """One sample: an ellipse with affine UV, the texture coding the UV, on a noisy background."""
+    rng = np.random.default_rng([7, index])
+    y, x = np.mgrid[0:size, 0:size] + 0.5
+    yaw = rng.uniform(-1.2, 1.2)
+    centre, radii = rng.uniform(0.4, 0.6, 2) * size, np.array([0.3 * np.cos(yaw / 2), 0.38]) * size
+    u = (x - centre[0]) / (2 * radii[0]) + 0.5
+    v = 0.5 - (y - centre[1]) / (2 * radii[1])
+    distance = np.hypot((u - 0.5) * 2, (v - 0.5) * 2)
+    cover = np.clip((1 - distance) * min(radii) + 0.5, 0, 1) * (not empty)
+    inside = cover >= 0.5
+    texture = np.stack([u, v, 0.5 + 0.3 * np.sin(8 * u) * np.sin(8 * v)], -1).clip(0, 1)
+    light = rng.uniform(0.7, 1.3)
+    background = rng.uniform(0, 0.5, 3) + 0.1 * rng.standard_normal((size, size, 3))
+    blend = cover[..., None]
+    hidden = (x > size * 0.7) & (index % 3 == 0)
+    images = {
+        "input": (blend * texture * light + (1 - blend) * background).clip(0, None).astype(np.float16),
+        "uv": (np.stack([u, v], -1) * inside[..., None]).clip(0, 1).astype(np.float16),
+        "mask": np.stack([cover, cover * ~hidden], -1).astype(np.float16),
+    }
+    points = np.stack(
+        [(LANDMARK_UV[:, 0] - 0.5) * 2 * radii[0] + centre[0], (0.5 - LANDMARK_UV[:, 1]) * 2 * radii[1] + centre[1]], -1
+    )
+    share = float(images["mask"][..., 0].mean())
+    params = {
+        "index": index,
+        "seed": 7,
+        "tag": TAG,
+        "key": sample_key(TAG, index),
+        "spec": "synthetic",
+        "knobs": {"pose.yaw_rad": float(yaw), "camera.focal_mm": float(rng.uniform(24, 135)), "skin": "ab"[index % 2]},
+        "measured": {
+            "face_share": share,
+            "visible_share": float(images["mask"][..., 1].mean()) / share if share else 1.0,
+        },
+        "landmarks_px": [] if empty else [points.tolist()],
+        "heads": [] if empty else [{}],
+    }
+    return images, params
+
+
+def encoded(index: int, size: int = 32, empty: bool = False) -> EncodedSample:
+    images, params = face(index, size, empty)
+    return encode_sample(index, sample_key(TAG, index), images, params)
+
+
+def write_dataset(path: Path, count: int, per_shard: int = 20, size: int = 32, empty_every: int = 0) -> Path:
+    """A whole data set folder."""
+    path.mkdir(parents=True, exist_ok=True)
+    info = {
+        "format_version": FORMAT_VERSION,
+        "name": "synthetic",
+        "tag": TAG,
+        "seed": 7,
+        "spec": {},
+        "uv_frame": UV_FRAME,
+        "labels": [],
+        "uv_precision": "half",
+        "resolution": size,
+        "landmark_uv": LANDMARK_UV.tolist(),
+    }
+    (path / "dataset.json").write_text(json.dumps(info))
+    for start in range(0, count, per_shard):
+        stop = min(start + per_shard, count)
+        samples = [encoded(i, size, bool(empty_every) and i % empty_every == 0) for i in range(start, stop)]
+        write_shard(path, start, stop, TAG, samples)
+    write_index(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """70 samples of 32 x 32 in four shards, some without a face. Read only."""
+    return write_dataset(tmp_path_factory.mktemp("data") / "small", 70, empty_every=10)
+
+
+@pytest.fixture(scope="session")
+def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two small HDR environments with structure at several scales."""
+    folder = tmp_path_factory.mktemp("environments")
+    for i in range(2):
+        rng = np.random.default_rng(i)
+        image = sum(np.kron(rng.uniform(0, 1, (s, 2 * s, 3)), np.ones((64 // s, 64 // s, 1))) for s in (4, 16, 64))
+        header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+        planes = {c: np.ascontiguousarray(image[..., j].astype(np.float16)) for j, c in enumerate("RGB")}
+        OpenEXR.File(header, planes).write(str(folder / f"env{i}.exr"))
+    return folder
+
+
+@pytest.fixture
+def make_dataset(tmp_path: Path) -> Callable[..., Path]:
+    """A data set of one's own, to be damaged at will."""
+    return lambda count=20, **options: write_dataset(tmp_path / "data", count, **options)
