@@ -30,7 +30,7 @@ from renderer.errors import AssetError
 from renderer.head_model import PACK_FORMAT, HeadModel, check_hashes, load_head
 from renderer.subdivision import catmull_clark, subdivide_corners
 
-BUILDER_VERSION: Final = 2  # raise it whenever the same sources give another pack
+BUILDER_VERSION: Final = 6  # raise it whenever the same sources give another pack
 MANIFEST: Final = Path(__file__).with_name("manifest.yaml")
 SUBDIVIDED: Final = ("skin", "eye_l", "eye_r")
 MASKS: Final = {
@@ -187,9 +187,9 @@ def write_pack(out: Path, sources: Sources, log: Log = print) -> None:
     arrays, info, renumber = _head_arrays(head, targets, sliders, measures, bound)
     np.savez_compressed(out / "head.npz", **arrays)
 
-    skin_part = head.part == 0
-    sockets = head.region[skin_part] == hm08.REGIONS.index("socket")
-    uv_skin = head.uv_skin[skin_part]
+    charted = (head.part == 0) & (head.region != hm08.REGIONS.index("neck"))  # the neck borrows the face's texels
+    sockets = head.region[charted] == hm08.REGIONS.index("socket")
+    uv_skin = head.uv_skin[charted]
     log("writing masks, skins and textures")
     images.png(images.face_mask(masks["face"]), out / "face_mask.png")
     (out / "masks").mkdir()
@@ -323,7 +323,7 @@ def _pack_landmarks(
     face = head.region == hm08.REGIONS.index("face")
     vertex_uv = np.full((len(renumber), 2), np.nan)
     vertex_uv[head.faces[face].ravel()] = head.uv[face].reshape(-1, 2)
-    points = landmarks.canonical_points(vertex_uv, head.mirror)
+    points = landmarks.canonical_points(vertex_uv, head.mirror, head.faces[face], head.uv[face])
     arrays["landmarks_uv"] = points.astype(np.float32)
     arrays["landmarks_tri"], arrays["landmarks_bary"] = landmarks.locate(points, faces[face], head.uv[face])
     face1 = arrays["sub_skin_region"] == hm08.REGIONS.index("face")

@@ -88,7 +88,15 @@ def _run(command: list[str], what: str, cwd: Path, env: Mapping[str, str] | None
 
 def _pip_download(requirement: str, folder: Path) -> None:
     """`pip download --no-deps` into `folder`."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--disable-pip-version-check", requirement]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--disable-pip-version-check",
+        requirement,
+    ]
     _run([*command, "-d", str(folder)], f"pip download {requirement}", folder)
 
 

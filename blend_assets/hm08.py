@@ -54,6 +54,8 @@ GROUP_PART: Final = {
 U_FROM_V: Final = (0.357, 0.253)
 V_FROM_U: Final = (0.976, 0.229)
 OUTSIDE_UV: Final = -1.0
+MIDLINE_U: Final = 0.4987
+"""Canonical U of the vertices on the plane of symmetry; the chart is not quite centred in its box."""
 
 # The frame of skin textures: the right-hand 3/8 of the hm08 UV square, with the two eye sockets' charts moved into a
 # free corner of it. In whole texels at 512 px, so that nothing is resampled.
@@ -118,7 +120,11 @@ def read_obj(text: str) -> ObjMesh:
             groups.append(group)
     pairs = np.array(" ".join(corners).split(), np.int32).reshape(-1, 4, 2) - 1
     return ObjMesh(
-        np.array(vertices, np.float64), np.array(uvs, np.float64), pairs[..., 0], pairs[..., 1], np.array(groups)
+        np.array(vertices, np.float64),
+        np.array(uvs, np.float64),
+        pairs[..., 0],
+        pairs[..., 1],
+        np.array(groups),
     )
 
 
@@ -239,9 +245,7 @@ def _grow_rings(faces: Ints, start: npt.NDArray[np.bool_], allowed: npt.NDArray[
 
 def canonical_uv(uv: Floats) -> Floats:
     """hm08 texture coordinates (..., 2) of the face chart to the canonical UV of the network's output."""
-    return np.stack(
-        [(uv[..., 1] - U_FROM_V[0]) / U_FROM_V[1], (V_FROM_U[0] - uv[..., 0]) / V_FROM_U[1]], axis=-1
-    )
+    return np.stack([(uv[..., 1] - U_FROM_V[0]) / U_FROM_V[1], (V_FROM_U[0] - uv[..., 0]) / V_FROM_U[1]], axis=-1)
 
 
 def skin_uv(uv: Floats, socket: bool = False) -> Floats:
@@ -283,10 +287,10 @@ def _neck_skin_uv(faces: Ints, uv: Floats, ring: Ints, x: Floats) -> Floats:
             vertex = faces[face, corner]
             key = (int(root[vertex]), bool(x[face] > 0))
             key = key if key in edge else (key[0], not key[1])
-            start = edge[key][0]
-            step = 2 * (np.mean(inner[key], axis=0) - start)
-            k = depth[vertex]
-            out[row, corner] = start + step * min(k % 3, 3 - k % 3) * 0.6
+            rim = edge[key][0]
+            step = 2 * (np.mean(inner[key], axis=0) - rim)
+            down = float(depth[vertex])
+            out[row, corner] = rim + step * min(down % 3, 3 - down % 3) * 0.6
     return out
 
 

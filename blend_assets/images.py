@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from blend_assets.hm08 import SKIN_U0, SOCKET_SHIFT, U_FROM_V, V_FROM_U
+from blend_assets.hm08 import MIDLINE_U, SKIN_U0, SOCKET_SHIFT, U_FROM_V, V_FROM_U
 from renderer.errors import AssetError
 
 FACE_MASK_PX: Final = 1024
@@ -32,25 +32,28 @@ def png(pixels: npt.NDArray[np.uint8], path: Path) -> None:
 def face_mask(raw: bytes) -> Bytes:
     """The frontal mask in canonical UV: (1024, 1024) uint8, row 0 is V = 1, column 0 is U = 0, border at 128.
 
-    The source is not quite symmetric and has JPEG noise: it is averaged with its mirror image and smoothed by about one
-    of its texels.
+    The source is not quite symmetric and has JPEG noise: it is averaged with its mirror image about the face's midline
+    and smoothed by about one of its texels.
     """
     source = np.asarray(Image.open(io.BytesIO(raw)).convert("L"), np.float64)
     size = len(source)
     centre = (np.arange(FACE_MASK_PX) + 0.5) / FACE_MASK_PX
-    v = (1 - (U_FROM_V[0] + U_FROM_V[1] * centre)) * size - 0.5  # source row of each U
     u = (V_FROM_U[0] - V_FROM_U[1] * centre[::-1]) * size - 0.5  # source column of each V, top first
-    rows, cols = np.meshgrid(v, u)
-    mask = ndimage.map_coordinates(source, [rows, cols], order=1, mode="constant")
-    mask = ndimage.gaussian_filter((mask + mask[:, ::-1]) / 2, sigma=2.0)
-    return np.rint(np.clip(mask, 0, 255)).astype(np.uint8)
+    sides = []
+    for across in (centre, 2 * MIDLINE_U - centre):
+        v = (1 - (U_FROM_V[0] + U_FROM_V[1] * across)) * size - 0.5  # source row of each U
+        rows, cols = np.meshgrid(v, u)
+        sides.append(ndimage.map_coordinates(source, [rows, cols], order=1, mode="constant"))
+    mask = ndimage.gaussian_filter((sides[0] + sides[1]) / 2, sigma=2.0)
+    return np.asarray(np.rint(np.clip(mask, 0, 255)), np.uint8)
 
 
 def _frame(source: npt.NDArray[np.uint8], uv: npt.NDArray[np.float32], sockets: npt.NDArray[np.bool_]) -> Bytes:
     """Crop a whole-body image (S, S, C) to the skins' frame, keeping only the texels of the head's charts.
 
-    uv: (F, 4, 2) skin UVs of the skin part; sockets: (F,) faces of the moved charts. Texels of no chart take the value
-    of the nearest one that has: nothing bleeds in, and no other body part is shipped.
+    uv: (F, 4, 2) skin UVs of the faces with own texels; sockets: (F,) faces of the moved charts. Texels of no chart
+    are filled smoothly from those that have one: nothing bleeds in, and no other body part is shipped. A chart's
+    outermost texel is not trusted, since it may mix with what lies outside.
     """
     size = len(source)
     start = round(SKIN_U0 * size)
@@ -66,8 +69,23 @@ def _frame(source: npt.NDArray[np.uint8], uv: npt.NDArray[np.float32], sockets: 
     shift = [round(s * size) for s in SOCKET_SHIFT]
     rolled = np.roll(source, (-shift[1], shift[0]), axis=(0, 1))[:, start:]
     frame = np.where(inside[1][..., None], rolled, source[:, start:])
-    nearest = ndimage.distance_transform_edt(~inside.any(axis=0), return_distances=False, return_indices=True)
-    return np.ascontiguousarray(frame[nearest[0], nearest[1]])
+    trusted = ndimage.binary_erosion(inside[0]) | ndimage.binary_erosion(inside[1])
+    return _fill(frame, trusted)
+
+
+def _fill(image: Bytes, known: npt.NDArray[np.bool_]) -> Bytes:
+    """Fill (H, W, C) outside `known` with blurs of growing width of what is known; the rest with the mean."""
+    colour = image.astype(np.float64)
+    out = np.where(known[..., None], colour, colour[known].mean(axis=0))
+    todo = ~known
+    for sigma in (1.0, 3.0, 9.0, 27.0):
+        share = ndimage.gaussian_filter(known.astype(np.float64), sigma)
+        use = todo & (share > 0.02)
+        for channel in range(image.shape[2]):
+            blurred = ndimage.gaussian_filter(colour[..., channel] * known, sigma)
+            out[use, channel] = blurred[use] / share[use]
+        todo &= ~use
+    return np.asarray(np.rint(np.clip(out, 0, 255)), np.uint8)
 
 
 def skin(raw: bytes, uv: npt.NDArray[np.float32], sockets: npt.NDArray[np.bool_]) -> Bytes:

@@ -23,22 +23,25 @@ def definition() -> Mapping[str, Any]:
     return loaded
 
 
-def canonical_points(vertex_uv: Floats, mirror: Ints) -> Floats:
+def canonical_points(
+    vertex_uv: Floats, mirror: Ints, faces: Ints, uv: npt.NDArray[np.float32]
+) -> npt.NDArray[np.float64]:
     """(68, 2) canonical UV of every landmark.
 
     vertex_uv: (N, 2) canonical UV of hm08's vertices, NaN where a vertex is not on the face chart.
-    mirror: (N,) mirror vertex of each.
+    mirror: (N,) mirror vertex of each. faces (F, 4) and uv (F, 4, 2): the face chart in hm08's numbering.
+    The other side's point is the mirror point on the surface: hm08 is symmetric in space, not quite in its UVs.
     """
     points = np.full((COUNT, 2), np.nan)
     for number, entry in definition()["landmarks"].items():
         if "vertex" in entry:
-            points[number] = vertex_uv[entry["vertex"]]
-            other = vertex_uv[mirror[entry["vertex"]]]
+            corners, weights = np.array([entry["vertex"]]), np.ones(1)
         else:
-            points[number] = entry["uv"]
-            other = np.array([1 - points[number, 0], points[number, 1]])
+            triangle, bary = locate(np.array([entry["uv"]]), faces, uv)
+            corners, weights = triangle[0], bary[0].astype(np.float64)
+        points[number] = weights @ vertex_uv[corners]
         if "mirror" in entry:
-            points[entry["mirror"]] = other
+            points[entry["mirror"]] = weights @ vertex_uv[mirror[corners]]
     if np.isnan(points).any():
         raise ValueError(f"landmarks {np.flatnonzero(np.isnan(points).any(axis=1)).tolist()} are not defined")
     return points

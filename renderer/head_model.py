@@ -293,14 +293,14 @@ class HeadModel:
 
     def landmarks(self, vertices: Floats) -> Floats:
         """(68, 3) landmarks on the base mesh of (V, 3) vertices, iBUG order, subject's right first."""
-        return np.einsum("lkc,lk->lc", vertices[self.landmarks_tri], self.landmarks_bary)
+        return np.asarray(np.einsum("lkc,lk->lc", vertices[self.landmarks_tri], self.landmarks_bary))
 
     def landmarks_smooth(self, points: Floats) -> Floats:
         """(68, 3) landmarks on the subdivided skin; points: (V1, 3) from `subdivided("skin").points(vertices)`."""
-        return np.einsum("lkc,lk->lc", points[self.landmarks_tri1], self.landmarks_bary1)
+        return np.asarray(np.einsum("lkc,lk->lc", points[self.landmarks_tri1], self.landmarks_bary1))
 
     def lip_gap(self, vertices: Floats) -> float:
-        """Mean distance in metres of three pairs of points on the lips' inner edges; about `neutral_lip_gap` if shut."""
+        """Mean distance in metres of three pairs of points on the lips' inner edges; about 2 mm if shut."""
         return float(np.linalg.norm(vertices[self.lip_upper] - vertices[self.lip_lower], axis=1).mean())
 
     @cached_property

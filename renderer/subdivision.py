@@ -115,4 +115,4 @@ def subdivide_corners(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.f
     mid = (values + np.roll(values, -1, axis=1)) / 2
     centre = values.mean(axis=1, keepdims=True).repeat(4, axis=1)
     new = np.stack([values, mid, centre, np.roll(mid, 1, axis=1)], axis=2)
-    return new.reshape(-1, 4, values.shape[2]).astype(values.dtype)
+    return np.asarray(new.reshape(-1, 4, values.shape[2]), values.dtype)
