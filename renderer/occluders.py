@@ -301,7 +301,7 @@ def _lens(outline: Floats, placed: Callable[[Floats], Floats], sign: float) -> _
 
 def _temple(hinge: Floats, ear: Floats, sign: float, shape: Glasses) -> _Piece:
     """From the rim's outer edge back over the ear and down behind it."""
-    over = _moved(ear, sign * 0.003, 0.016, -0.004)
+    over = _moved(ear, sign * 0.003, 0.016, 0.002)
     elbow = _moved(hinge, sign * 0.004, 0.0, -0.004)
     elbow[0] = sign * max(sign * elbow[0], sign * over[0] - 0.004)
     start = _moved(hinge, 0.0, 0.0, -0.5 * shape.rim_depth_m)
@@ -313,8 +313,8 @@ def _temple(hinge: Floats, ear: Floats, sign: float, shape: Glasses) -> _Piece:
             _moved(elbow + 0.25 * way, sign * 0.002, 0.0, 0.0),
             _moved(elbow + 0.6 * way, sign * 0.002, 0.0, 0.0),
             over,
-            _moved(over, 0.0, -0.008, -0.014),
-            _moved(over, -sign * 0.004, -0.03, -0.022),
+            _moved(over, -sign * 0.003, -0.007, -0.013),
+            _moved(over, -sign * 0.009, -0.028, -0.018),
         ]
     )
     path = _curve(points, 26)
@@ -536,7 +536,7 @@ def _blended(palm: _Piece, bones: list[tuple[Floats, Floats, float]]) -> _Piece:
     near = np.flatnonzero(moved[:, 1] > -0.065)
     points = moved[near]
     kept = np.zeros(0)
-    for _ in range(3):
+    for _ in range(2):
         probes = np.concatenate([points, *(points + step for step in 1e-4 * np.eye(3))])
         depth, *beyond = np.split(-_union(probes, bones), 4)
         outwards = _unit(depth[:, None] - np.stack(beyond, axis=-1) + 1e-12)
@@ -790,7 +790,7 @@ def scarf(shape: Scarf) -> Mesh:
     u, s = np.meshgrid(around, section, indexing="ij")
     a, b, c, d = shape.phases_rad
     waves = np.cos(4 * s + 2 * u + a) + 0.7 * np.cos(5 * s - 3 * u + b) + 0.5 * np.cos(3 * s + 5 * u + c)
-    swell = 1 + shape.folds * 0.45 * waves
+    swell = 1 + shape.folds * 0.8 * waves
     thick = shape.thickness_m * swell * (1 + 0.25 * np.cos(2 * u + d))
     high = shape.height_m * (0.9 + 0.1 * swell)
     radius = shape.radius_m + shape.thickness_m + thick * np.cos(s)
