@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -75,26 +76,31 @@ def _flipped(faces: Ints) -> Ints:
 def _volume(vertices: Floats, faces: Ints) -> float:
     """Signed volume of a closed surface; positive if the faces look outwards."""
     a, b, c, d = (vertices[faces[:, k]] for k in range(4))
-    return float(np.einsum("ij,ij->", a, np.cross(b, c)) + np.einsum("ij,ij->", a, np.cross(c, d))) / 6.0
+    return float(np.einsum("ij,ij->", np.cross(a, c), d - b)) / 6.0  # two triangles: a.(b x c) + a.(c x d)
 
 
 def _skin(rings: Floats, *, loop: bool = False) -> _Piece:
     """A closed surface over (N, M, 3) rings of points: a torus if LOOP, else with its ends closed by fans."""
     n, m = rings.shape[:2]
+    vertices = rings.reshape(-1, 3)
+    if not loop:
+        vertices = np.concatenate([vertices, rings[[0, -1]].mean(axis=1)])
+    faces = _ring_faces(n, m, loop)
+    return _Piece(vertices, faces if _volume(vertices - vertices.mean(axis=0), faces) > 0 else _flipped(faces))
+
+
+@lru_cache(maxsize=64)
+def _ring_faces(n: int, m: int, loop: bool) -> Ints:
+    """(F, 4) faces over N rings of M points and, unless LOOP, over the middles of the first and the last ring."""
     index = np.arange(n * m).reshape(n, m)
     rows = index if not loop else np.concatenate([index, index[:1]])
     here, there = rows[:-1], rows[1:]
-    quads = np.stack([here, np.roll(here, -1, 1), np.roll(there, -1, 1), there], axis=-1).reshape(-1, 4)
-    vertices, faces = rings.reshape(-1, 3), [quads]
+    faces = [np.stack([here, np.roll(here, -1, 1), np.roll(there, -1, 1), there], axis=-1).reshape(-1, 4)]
     if not loop:
-        vertices = np.concatenate([vertices, rings[[0, -1]].mean(axis=1)])
         first, last = np.full(m, n * m), np.full(m, n * m + 1)
         faces.append(np.stack([np.roll(index[0], -1), index[0], first, first], axis=-1))
         faces.append(np.stack([index[-1], np.roll(index[-1], -1), last, last], axis=-1))
-    everything = np.concatenate(faces)
-    if _volume(vertices - vertices.mean(axis=0), everything) < 0:
-        everything = _flipped(everything)
-    return _Piece(vertices, everything)
+    return np.concatenate(faces)
 
 
 def _outline(count: int, exponent: float = 2.0) -> Floats:
@@ -451,7 +457,7 @@ def hand(shape: Hand) -> Mesh:
             _FINGER_M[k],
             (0.06, 0.47, 0.76),
             bends,
-            _FINGER_PROFILE,
+            _FINGER_FINE,
             _FINGER_THICK[k],
         )
     thumb = _thumb_axes(shape)
@@ -468,18 +474,20 @@ def hand(shape: Hand) -> Mesh:
     )
 
 
-def _profile(table: Floats, at: Floats, column: int) -> Floats:
-    """A column of a profile, interpolated without kinks (cubic through the knots with eased ends)."""
-    knots = np.column_stack([table[:, 0], table[:, column], np.zeros(len(table))])
-    fine = _curve(knots, 8 * len(table))
-    return np.asarray(np.interp(at, fine[:, 0], fine[:, 1]))
+def _fine(table: Floats) -> Floats:
+    """A profile drawn smoothly through its knots, eight steps to a knot; the first column stays the abscissa."""
+    curves = [_curve(table[:, [0, k, k]], 8 * len(table)) for k in range(1, table.shape[1])]
+    return np.column_stack([curves[0][:, 0], *(curve[:, 1] for curve in curves)])
+
+
+_FINGER_FINE, _THUMB_FINE, _PALM_FINE = (_fine(table) for table in (_FINGER_PROFILE, _THUMB_PROFILE, _PALM_PROFILE))
 
 
 def _palm(shape: Hand) -> _Piece:
     """Forearm, wrist and palm in one, its end following the row of knuckles; the web gives way when they bend."""
     low, high = _PALM_PROFILE[0, 0], _PALM_PROFILE[-1, 0]
     y = np.concatenate([np.linspace(low, high, 25), [high + 0.003, high + 0.0045]])
-    width, thick, middle = (_profile(_PALM_PROFILE, np.minimum(y, high), k) for k in (1, 2, 3))
+    width, thick, middle = (np.interp(y, _PALM_FINE[:, 0], _PALM_FINE[:, k]) for k in (1, 2, 3))
     width[-2:] *= (0.94, 0.8)
     thick[-2:] *= (0.75, 0.35)
     ring = _outline(30, 2.7)
@@ -513,7 +521,7 @@ def _finger(
     )
     steps = np.diff(t)[:, None] * length * (np.cos(angle)[:, None] * straight + np.sin(angle)[:, None] * palmwards)
     path = base + np.concatenate([np.zeros((1, 3)), np.cumsum(steps, axis=0)])
-    wide, high = (_profile(profile, t, column) * thick for column in (1, 2))
+    wide, high = (np.interp(t, profile[:, 0], profile[:, k]) * thick for k in (1, 2))
     tip = np.sqrt(np.clip(1 - ((t - 0.9) / 0.1) ** 2, 0, 1))
     end = np.where(t > 0.9, np.maximum(tip, 0.05), 1.0)
     side = np.cross(straight, palmwards)
@@ -574,7 +582,7 @@ def _thumb(shape: Hand, axes: tuple[Floats, Floats, Floats]) -> list[tuple[_Piec
     """The thumb and its nail; the palm is drawn up to it as the ball of the thumb and the web to the index finger."""
     base, straight, inwards = axes
     bends = (0.0, 0.6 * shape.thumb_curl_rad, shape.thumb_curl_rad)
-    return _finger(base, straight, inwards, 0.107, (0.1, 0.43, 0.72), bends, _THUMB_PROFILE, 1.0)
+    return _finger(base, straight, inwards, 0.107, (0.1, 0.43, 0.72), bends, _THUMB_FINE, 1.0)
 
 
 # --- things -------------------------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Parameters of one sample: everything that makes it what it is, settled before Blender is touched.
 
-Angles are radians, lengths metres, colours linear RGB. Head space and conventions: `renderer.sample_format`. The scene has
-the camera on +Z of the world, looking along -Z with +Y up; a head without pose stands at the origin and faces it.
+Angles are radians, lengths metres, colours linear RGB. Head space and conventions: `renderer.sample_format`.
+The camera is on +Z of the world, looks along -Z with +Y up; a head without pose stands at the origin and faces it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """(spec, seed, index) -> parameters of one sample. Pure numpy; Blender is not needed.
 
-Every knob draws from a stream of its own, named by sample and knob: a new knob never shifts the draws of the others, and
-sample N is the same whoever draws it.
+Every knob draws from a stream of its own, named by sample and knob: a new knob never shifts the draws of the others,
+and sample N is the same whoever draws it.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class RenderSpec:
     """Image size, quality and labels."""
 
     resolution: int = knob(128, 16, 1024, "pixels per side")
-    samples_per_pixel: int = knob(12, 1, 65536, "Cycles samples of the input image")
+    samples_per_pixel: int = knob(6, 1, 65536, "Cycles samples of the input image")
     denoise: bool = field(default=True, metadata={"about": "OpenImageDenoise, guided by albedo and normals"})
     mask_grid: int = knob(7, 1, 31, "label rays per pixel side; odd, so that the middle ray is the pixel centre")
     uv_precision: str = choice("half", ("half", "float"), "number format of the UV image")
@@ -346,9 +346,7 @@ def _value(kind: Any, raw: Any, meta: Mapping[str, Any], source: str, name: str)
         return tuple(_option(item, meta, source, name) for item in raw)
     if not isinstance(raw, Mapping) or not raw:
         raise SpecError(f"{source}: {name} is {raw!r}; give weights such as {{{meta['options'][0]}: 1}}")
-    weights = {
-        _option(k, meta, source, name): _number(v, {"low": 0, "high": 1e6}, source, name) for k, v in raw.items()
-    }
+    shares = {_option(k, meta, source, name): _number(v, {"low": 0, "high": 1e6}, source, name) for k, v in raw.items()}
     if sum(shares.values()) <= 0:
         raise SpecError(f"{source}: the weights of {name} add up to nothing")
     return shares

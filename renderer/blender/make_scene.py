@@ -38,6 +38,7 @@ def build() -> None:
     materials.plain("bare", 0.3)
     materials.black("black")
     materials.blank("blank")
+    materials.veil("veil")
     materials.card("eyes", 0.12)
     materials.card("teeth", 0.1)
     materials.card("tongue", 0.08)

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from renderer import exr, geometry, labels
+from renderer.blender.materials import VEIL_OPACITY
 from renderer.blender.scene import SKIN_INDEX, SceneBuilder
 from renderer.errors import FormatError
 from renderer.params import Camera, Deform, Environment, Expression, Light, Pose, SampleParams, Wear
@@ -58,9 +59,8 @@ class PassRenderer:
         cycles.use_adaptive_sampling = False
         cycles.use_auto_tile = False
         cycles.use_light_tree = False
-        cycles.diffuse_bounces, cycles.glossy_bounces, cycles.transmission_bounces = 2, 2, 2
-        cycles.transparent_max_bounces = 8
-        cycles.caustics_reflective = cycles.caustics_refractive = False
+        cycles.diffuse_bounces, cycles.glossy_bounces, cycles.transmission_bounces = 4, 4, 12
+        cycles.caustics_reflective = cycles.caustics_refractive = True
         cycles.sample_clamp_direct, cycles.sample_clamp_indirect = 0.0, 10.0
         cycles.blur_glossy = 1.0
         cycles.denoiser = "OPENIMAGEDENOISE"
@@ -96,9 +96,9 @@ class PassRenderer:
         """(H, W, 3) half: linear radiance, path traced."""
         scene, cycles = self.builder.scene, self.builder.scene.cycles
         self.builder.set_dark(False)
-        self.builder.set_worn(True)
         self._frame(self.spec.resolution)
-        cycles.samples, cycles.seed, cycles.max_bounces = self.spec.samples_per_pixel, seed, 4
+        cycles.samples, cycles.seed = self.spec.samples_per_pixel, seed
+        cycles.max_bounces, cycles.transparent_max_bounces, cycles.min_transparent_bounces = 12, 8, 0
         cycles.use_denoising = self.spec.denoise
         cycles.pixel_filter_type, cycles.filter_width = "BLACKMAN_HARRIS", labels.FILTER_WIDTH_PX
         layer = scene.view_layers[0]
@@ -115,19 +115,13 @@ class PassRenderer:
         grid, resolution = self.spec.mask_grid, self.spec.resolution
         counted = self.spec.hidden_face == "counted"
         self.builder.set_dark(True)
-        hidden = self.builder.set_worn(not counted) and counted
-        rays = self._rays(camera, yaw_rad, wanted)
+        rays = self._rays(camera, yaw_rad, grid, tuple(set(wanted) & {"position"}))
         with self._timed("filter"):
             face = labels.face_rays(rays, self.area)
-            mask = labels.coverage(face, grid)
-        visible = mask
-        seen = rays
-        if hidden:
-            self.builder.set_worn(True)
-            seen = self._rays(camera, yaw_rad, wanted)
-            with self._timed("filter"):
-                # Both renders shoot the same rays: what is visible is a part of what there is
-                visible = labels.coverage(labels.face_rays(seen, self.area) & face, grid)
+            bare = face & ~rays.veiled
+            visible = labels.coverage(bare, grid)
+            mask = labels.coverage(face, grid) if counted and rays.veiled.any() else visible
+            face = face if counted else bare
         inside = labels.centre(face, grid)[..., None]
         uv = labels.centre(rays.uv, grid) * inside
         precision = np.float32 if self.spec.uv_precision == "float" else np.float16
@@ -139,11 +133,11 @@ class PassRenderer:
             "uv": whole(uv.astype(precision)),
             "mask": whole(np.stack([mask, visible], axis=-1).astype(np.float16)),
         }
-        if "depth" in wanted:
-            images["depth"] = whole(labels.centre(seen.planes["depth"], grid)[..., None])
-        if "normal" in wanted:
-            normal = labels.centre(seen.planes["normal"], grid)
-            images["normal"] = whole(_to_camera(normal).astype(np.float16))
+        if surface := tuple(name for name in ("depth", "normal") if name in wanted):
+            self.builder.set_dark(False)  # of whatever is seen, so nothing is a veil
+            seen = self._rays(camera, yaw_rad, 1, surface).planes
+            images |= {"depth": seen["depth"][..., None]} if "depth" in wanted else {}
+            images |= {"normal": _to_camera(seen["normal"]).astype(np.float16)} if "normal" in wanted else {}
         if "position" in wanted:
             heads = labels.centre(rays.head, grid)
             images["position"] = whole(
@@ -151,13 +145,13 @@ class PassRenderer:
             )
         return images
 
-    def _rays(self, camera: Camera, yaw_rad: float, wanted: tuple[str, ...]) -> labels.Rays:
+    def _rays(self, camera: Camera, yaw_rad: float, grid: int, wanted: tuple[str, ...]) -> labels.Rays:
         """Shoot the label rays of the part of the image where anything of interest can be."""
-        grid, resolution = self.spec.mask_grid, self.spec.resolution
+        resolution = self.spec.resolution
         everything = "depth" in wanted or "normal" in wanted
         box = (0, 0, resolution, resolution) if everything else self._box(camera, yaw_rad)
         if box is None:
-            return labels.Rays(0, 0, np.zeros((grid, grid), np.int32), np.zeros((grid, grid, 2), np.float32), {})
+            return labels.nothing(grid)
         row, column, bottom, right = box
         scene, cycles = self.builder.scene, self.builder.scene.cycles
         self._frame(resolution * grid)
@@ -171,6 +165,7 @@ class PassRenderer:
         cycles.pixel_filter_type, cycles.filter_width = "BOX", 0.01  # all but a point: the ray through the centre
         layer = scene.view_layers[0]
         layer.pass_alpha_threshold = 0.5
+        cycles.transparent_max_bounces = cycles.min_transparent_bounces = 64  # through every veil, no roulette
         layer.use_pass_uv = layer.use_pass_object_index = True
         layer.use_pass_z, layer.use_pass_normal = "depth" in wanted, "normal" in wanted
         layer.use_pass_position = "position" in wanted
@@ -188,7 +183,8 @@ class PassRenderer:
         for name in ("normal", "position"):
             if name in wanted:
                 extra[name] = np.stack([planes[f"{name.capitalize()}.{axis}"] for axis in "XYZ"], axis=-1)
-        return labels.Rays(row, column, head, np.stack([planes["UV.U"], planes["UV.V"]], axis=-1), extra)
+        veiled = planes["Combined.R"] > VEIL_OPACITY / 2
+        return labels.Rays(row, column, head, veiled, np.stack([planes["UV.U"], planes["UV.V"]], axis=-1), extra)
 
     def _box(self, camera: Camera, yaw_rad: float) -> tuple[int, int, int, int] | None:
         """(row, column, bottom, right) in pixels around the skins of all heads; None if they are out of the frame."""

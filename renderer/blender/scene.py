@@ -23,7 +23,7 @@ from renderer.parts import WORN, Part, PartBuilder, build_prop
 SKIN_INDEX = 1  # pass index of the first head's skin; 2 for the second head, ...
 OTHER_INDEX = 0
 
-_SEE_THROUGH = frozenset({"brows", "lashes", "hair", "hat", "glasses"})
+_PAINTED = frozenset({"brows", "lashes"})  # belong to the face: no hole in the mask
 _PLAIN: Mapping[str, tuple[float, float, float]] = {
     "mouth": (0.25, 0.05, 0.05),
     "sockets": (0.5, 0.25, 0.2),
@@ -49,8 +49,8 @@ class SceneBuilder:
         self._materials: dict[str, bpy.types.Material] = {}
         self._images: dict[Path, bpy.types.Image] = {}
         self._linked: list[bpy.types.Object] = []
-        self._worn: list[bpy.types.Object] = []
-        self._dressed: list[tuple[bpy.types.Object, Sequence[bpy.types.Material], bool]] = []
+        # (object, its materials, its materials for label rays or none if those do not see it)
+        self._dressed: list[tuple[bpy.types.Object, Sequence[bpy.types.Material], Sequence[bpy.types.Material]]] = []
         self._sun_on = True
         self.skins: list[npt.NDArray[np.float32]] = []  # (V, 3) world vertices of the heads' skins
 
@@ -71,24 +71,14 @@ class SceneBuilder:
             part = build_prop(prop)
             self._show(part, number, self._prop_materials(part, prop, number))
 
-    def set_worn(self, shown: bool) -> bool:
-        """Show or hide everything that occludes a face. Returns whether there is any such thing."""
-        for thing in self._worn:
-            thing.hide_render = not shown
-        return bool(self._worn)
-
     def set_dark(self, dark: bool) -> None:
-        """Lights off and materials away for label renders, where light and colour only cost time.
-
-        Materials with transparent spots stay, since label rays pass through those.
-        """
+        """Lights off and materials away for label rays: what is worn becomes a veil, brows and lashes vanish."""
         self.scene.world = bpy.data.worlds[DARK if dark else WORLD]
         bpy.data.objects[SUN].hide_render = dark or not self._sun_on
-        blank = bpy.data.materials["blank"]
-        for thing, materials, opaque in self._dressed:
-            if opaque:
-                for slot, material in zip(thing.material_slots, materials, strict=True):
-                    slot.material = blank if dark else material
+        for thing, materials, plain in self._dressed:
+            thing.hide_render = dark and not plain
+            for slot, material in zip(thing.material_slots, plain if dark and plain else materials, strict=True):
+                slot.material = material
 
     def set_camera(self, camera: Camera, yaw_rad: float = 0.0) -> None:
         """The camera, turned about the head by `yaw_rad`."""
@@ -135,7 +125,7 @@ class SceneBuilder:
         for thing in self._linked:
             self.scene.collection.objects.unlink(thing)
             thing.hide_render = False
-        self._linked, self._worn, self._dressed, self.skins = [], [], [], []
+        self._linked, self._dressed, self.skins = [], [], []
 
     def _show(self, part: Part, number: int, materials: Sequence[bpy.types.Material]) -> None:
         thing = self._object(part, number)
@@ -144,12 +134,10 @@ class SceneBuilder:
         mesh.update()
         for slot, material in zip(thing.material_slots, materials, strict=True):
             slot.material = material
-        self._dressed.append((thing, materials, part.kind not in _SEE_THROUGH))
+        self._dressed.append((thing, materials, self._plain_materials(part, materials, number)))
         thing.pass_index = SKIN_INDEX + number if part.kind == "skin" else OTHER_INDEX
         self.scene.collection.objects.link(thing)
         self._linked.append(thing)
-        if part.kind in WORN or part.kind == "prop":
-            self._worn.append(thing)
 
     def _object(self, part: Part, number: int) -> bpy.types.Object:
         key = f"{number}.{part.name}"
@@ -196,6 +184,25 @@ class SceneBuilder:
         nodes["roughness"].outputs[0].default_value = prop.roughness
         count = 1 if part.topology.slots is None else int(part.topology.slots.max()) + 1
         return [material] * count
+
+    def _plain_materials(
+        self, part: Part, materials: Sequence[bpy.types.Material], number: int
+    ) -> list[bpy.types.Material]:
+        """What label rays see of a part, by slot."""
+        if part.kind in _PAINTED:
+            return []
+        if part.kind not in WORN and part.kind != "prop":
+            return [bpy.data.materials["blank"]] * len(materials)
+        veils = []
+        for slot, material in enumerate(materials):
+            nodes, veil = material.node_tree.nodes, self._copy(f"{number}.veil.{part.kind}.{slot}", "veil")
+            picture, whole = veil.node_tree.nodes["picture"], veil.node_tree.nodes["whole"].outputs[0]
+            picture.image = nodes["picture"].image if "picture" in nodes else None
+            whole.default_value = float("picture" not in nodes)
+            if "tint" in nodes:  # a lens is in the way if it is dark
+                whole.default_value = nodes["tint"].outputs[0].default_value
+            veils.append(veil)
+        return veils
 
     def _skin(self, head: Head, number: int) -> bpy.types.Material:
         material, s = self._copy(f"{number}.skin", "skin"), head.surface

@@ -1,0 +1,106 @@
+"""A render worker: one process, one Blender. Started by `renderer.pool` as `python -m renderer.blender.worker`.
+
+It reads one JSON line with the job from standard input, then one line per request: {"index": N}. It answers on standard
+output, one JSON line each: {"ready": ...}, {"done": N, ...} or {"failed": N, "error": ...}. A sample is handed over as
+a file in the staging folder, written whole. At the end of its input it exits; it never outlives its parent by more than
+one sample.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+
+def main() -> None:
+    answers = _private_stdout()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    for name in ("SIGTERM", "SIGUSR1", "SIGUSR2"):  # a scheduler signals every process of a job
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    job = json.loads(sys.stdin.readline())
+    try:
+        render = _prepare(job)
+        _answer(answers, {"ready": os.getpid(), **versions()})
+        process = psutil.Process()
+        for line in sys.stdin:
+            index = json.loads(line)["index"]
+            try:
+                answer = {"done": index, **render(index)}
+            except Exception:
+                answer = {"failed": index, "error": traceback.format_exc(limit=-4)}
+            answer |= {"rss": process.memory_info().rss, "descriptors": process.num_fds()}
+            _answer(answers, answer)
+    except Exception:
+        _answer(answers, {"broken": traceback.format_exc(limit=-6)})
+    answers.flush()
+    os._exit(0)  # Blender may crash while the interpreter shuts down; everything is on disk already
+
+
+def versions() -> dict[str, Any]:
+    import bpy
+    import numpy
+
+    return {"bpy": bpy.app.version_string, "numpy": numpy.__version__, "python": sys.version.split()[0]}
+
+
+def _prepare(job: dict[str, Any]) -> Any:
+    """Open Blender and return the function that renders one index and stages it."""
+    from renderer.archive import encode_sample, stage_sample
+    from renderer.assets import build_catalog
+    from renderer.blender.passes import PassRenderer
+    from renderer.blender.scene import SceneBuilder
+    from renderer.head_model import load_head
+    from renderer.parts import PartBuilder
+    from renderer.record import sample_record
+    from renderer.sampling import draw
+    from renderer.spec import parse_spec
+
+    spec = parse_spec(job["spec"], "the job")
+    pack, staging = Path(job["pack"]), Path(job["staging"])
+    model, catalog = load_head(pack), build_catalog(pack, spec)
+    builder = PartBuilder(model, catalog)
+    scene = SceneBuilder(Path(job["blend"]), builder, catalog)
+    scratch = Path(job["scratch"])
+    renderer = PassRenderer(scene, spec.render, job["threads"], scratch)
+
+    def render(index: int) -> dict[str, Any]:
+        start = time.perf_counter()
+        params = draw(spec, job["seed"], index, catalog, model, job["tag"])
+        drawn = time.perf_counter()
+        images, measured = renderer.render(params, spec.render.labels)
+        shot = time.perf_counter()
+        record = sample_record(params, spec, builder, measured)
+        seconds = dict(renderer.seconds)
+        work = {"seconds": seconds, "pid": os.getpid()}
+        sample = encode_sample(index, params.key, images, record, work)
+        encoded = time.perf_counter()
+        seconds |= {"draw": drawn - start, "encode": encoded - shot, "sample": encoded - start}
+        seconds.update({name: round(value, 5) for name, value in seconds.items()})
+        stage_sample(staging, sample)
+        return {"seconds": seconds}
+
+    return render
+
+
+def _private_stdout() -> IO[str]:
+    """Our answers' channel. Blender prints to descriptor 1, so that goes where errors go."""
+    private = os.dup(1)
+    os.dup2(2, 1)
+    return os.fdopen(private, "w", buffering=1)
+
+
+def _answer(channel: IO[str], answer: dict[str, Any]) -> None:
+    channel.write(json.dumps(answer) + "\n")
+    channel.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,304 @@
+"""A pool of render workers: fresh processes that are fed indices, watched, recycled and replaced. Never imports bpy."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any, Final
+
+from renderer.errors import MachineError
+
+TRIES: Final = 2  # a sample that fails this often is skipped
+_STARTS: Final = 3  # workers in a row that may fail to start
+
+
+@dataclass(frozen=True)
+class RenderJob:
+    """What a worker has to know; crosses the process border as JSON."""
+
+    spec: dict[str, Any]  # plain, as `renderer.spec.to_plain` gives it
+    seed: int
+    tag: str
+    pack: str
+    blend: str
+
+
+@dataclass(frozen=True)
+class PoolOptions:
+    """How many workers, and when one is recycled or given up."""
+
+    workers: int
+    threads: int
+    recycle_after: int = 1000  # samples
+    recycle_rss: int = 3 << 30  # bytes
+    recycle_descriptors: int = 256
+    stall_s: float = 300.0  # silence that counts as stuck
+
+
+@dataclass(frozen=True)
+class Done:
+    """A sample that lies in the staging folder."""
+
+    index: int
+    seconds: dict[str, float]
+    rss: int
+    descriptors: int
+    pid: int
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A sample that failed `TRIES` times."""
+
+    index: int
+    reason: str
+
+
+@dataclass
+class _Worker:
+    process: subprocess.Popen[str]
+    scratch: Path
+    log: IO[bytes]
+    heard: float
+    busy: deque[int] = field(default_factory=deque)
+    finished: int = 0
+    ready: bool = False
+    retiring: bool = False
+    buffer: bytes = b""
+
+
+class WorkerPool:
+    """Renders indices with several workers. `versions` is known once the first worker is ready."""
+
+    def __init__(self, job: RenderJob, staging: Path, options: PoolOptions) -> None:
+        self.job, self.staging, self.options = job, staging, options
+        self.versions: dict[str, str] = {}
+        self.recycled = self.killed = 0
+        self._workers: list[_Worker] = []
+        self._failed_starts = 0
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the living workers."""
+        return [w.process.pid for w in self._workers]
+
+    def render(self, indices: Iterable[int], stop: Callable[[], bool] = lambda: False) -> Iterator[Done | Failed]:
+        """Render the indices, in any order of completion. Once `stop` is true no further sample is begun.
+
+        Raises MachineError if workers cannot be started.
+        """
+        waiting = deque(indices)
+        failures: dict[int, str] = {}
+        selector = selectors.DefaultSelector()
+        try:
+            while True:
+                stopping = stop()
+                if stopping:
+                    waiting.clear()
+                working = len(waiting) + sum(len(w.busy) for w in self._workers)
+                if not working:
+                    return
+                self._staff(len(waiting), selector)
+                self._feed(waiting)
+                for key, _ in selector.select(timeout=0.2):
+                    worker: _Worker = key.data
+                    for answer in self._read(worker):
+                        yield from self._handle(worker, answer, waiting, failures)
+                for worker in list(self._workers):
+                    why = self._gone(worker)
+                    if why:
+                        self._bury(worker, selector)
+                        yield from self._blame(worker, why, waiting, failures)
+        finally:
+            for worker in list(self._workers):
+                self._bury(worker, selector)
+            selector.close()
+
+    # -- staff -----------------------------------------------------------------------------------------------------
+
+    def _staff(self, waiting: int, selector: selectors.BaseSelector) -> None:
+        active = [w for w in self._workers if not w.retiring]
+        for _ in range(min(self.options.workers, waiting + sum(bool(w.busy) for w in active)) - len(active)):
+            worker = self._start()
+            assert worker.process.stdout is not None
+            os.set_blocking(worker.process.stdout.fileno(), False)
+            selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+            self._workers.append(worker)
+
+    def _start(self) -> _Worker:
+        memory = Path("/dev/shm")
+        base = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
+        scratch = Path(tempfile.mkdtemp(prefix="headforge-", dir=base))
+        log = (scratch / "log.txt").open("wb")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "renderer.blender.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        worker = _Worker(process, scratch, log, time.monotonic())
+        job = {
+            **asdict(self.job),
+            "staging": str(self.staging),
+            "scratch": str(scratch),
+            "threads": self.options.threads,
+        }
+        self._send(worker, job)
+        return worker
+
+    def _send(self, worker: _Worker, message: dict[str, Any]) -> None:
+        assert worker.process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # noticed by `_gone`
+            worker.process.stdin.write(json.dumps(message) + "\n")
+            worker.process.stdin.flush()
+
+    def _feed(self, waiting: deque[int]) -> None:
+        for worker in self._workers:
+            # One sample in hand and one in the pipe, so that no worker waits for us
+            while worker.ready and not worker.retiring and waiting and len(worker.busy) < 2:
+                if not worker.busy:
+                    worker.heard = time.monotonic()
+                index = waiting.popleft()
+                worker.busy.append(index)
+                self._send(worker, {"index": index})
+
+    def _read(self, worker: _Worker) -> list[dict[str, Any]]:
+        assert worker.process.stdout is not None
+        with contextlib.suppress(BlockingIOError):
+            while chunk := os.read(worker.process.stdout.fileno(), 1 << 16):
+                worker.buffer += chunk
+        *lines, worker.buffer = worker.buffer.split(b"\n")
+        return [json.loads(line) for line in lines if line]
+
+    def _handle(
+        self, worker: _Worker, answer: dict[str, Any], waiting: deque[int], failures: dict[int, str]
+    ) -> Iterator[Done | Failed]:
+        worker.heard = time.monotonic()
+        if "ready" in answer:
+            worker.ready = True
+            self._failed_starts = 0
+            self.versions = {k: str(v) for k, v in answer.items() if k != "ready"}
+        elif "broken" in answer:
+            last = answer["broken"].strip().splitlines()[-1]
+            if not worker.ready:
+                raise MachineError(f"a render worker could not start: {last}")
+        else:
+            index = answer.get("done", answer.get("failed"))
+            worker.busy.remove(index)
+            worker.finished += 1
+            if "done" in answer:
+                yield Done(index, answer["seconds"], answer["rss"], answer["descriptors"], worker.process.pid)
+            else:
+                yield from self._fault(index, answer["error"], waiting, failures)
+            o = self.options
+            tired = worker.finished >= o.recycle_after or answer["rss"] > o.recycle_rss
+            if (tired or answer["descriptors"] > o.recycle_descriptors) and not worker.retiring:
+                worker.retiring = True  # finishes what it holds, then sees the end of its input
+                self.recycled += 1
+                assert worker.process.stdin is not None
+                with contextlib.suppress(BrokenPipeError):
+                    worker.process.stdin.close()
+
+    # -- trouble ---------------------------------------------------------------------------------------------------
+
+    def _gone(self, worker: _Worker) -> str:
+        """Why the worker has to be replaced, or nothing."""
+        code = worker.process.poll()
+        if code is not None:
+            if self._read_rest(worker):
+                return ""
+            return f"the worker ended with code {code}" if code else "the worker ended early"
+        waits = bool(worker.busy) or not worker.ready
+        if waits and time.monotonic() - worker.heard > self.options.stall_s:
+            self.killed += 1
+            return f"the worker was silent for {self.options.stall_s:.0f} s"
+        return ""
+
+    def _read_rest(self, worker: _Worker) -> bool:
+        """Whether a dead worker left answers that the selector will still deliver."""
+        assert worker.process.stdout is not None
+        ready = selectors.DefaultSelector()
+        ready.register(worker.process.stdout, selectors.EVENT_READ)
+        try:
+            if not ready.select(timeout=0):
+                return False
+            worker.buffer += os.read(worker.process.stdout.fileno(), 1 << 16)
+            return b"\n" in worker.buffer
+        finally:
+            ready.close()
+
+    def _bury(self, worker: _Worker, selector: selectors.BaseSelector) -> None:
+        self._workers.remove(worker)
+        with contextlib.suppress(KeyError, ValueError):
+            selector.unregister(worker.process.stdout)  # type: ignore[arg-type]
+        if worker.process.poll() is None:
+            if not worker.busy and worker.ready:  # idle: let it leave by itself
+                with contextlib.suppress(OSError, ValueError, subprocess.TimeoutExpired):
+                    worker.process.communicate(timeout=5)
+            worker.process.kill()
+        for pipe in (worker.process.stdin, worker.process.stdout):
+            with contextlib.suppress(OSError, ValueError):
+                if pipe is not None:
+                    pipe.close()
+        worker.process.wait()
+        worker.log.close()
+
+    def _blame(
+        self, worker: _Worker, why: str, waiting: deque[int], failures: dict[int, str]
+    ) -> Iterator[Done | Failed]:
+        """The sample in hand failed with its worker; the one in the pipe did not."""
+        tail = _tail(worker.scratch / "log.txt")
+        shutil.rmtree(worker.scratch, ignore_errors=True)
+        if not worker.ready:
+            self._failed_starts += 1
+            if self._failed_starts >= _STARTS:
+                raise MachineError(f"render workers do not start: {why}; run `gen doctor`. Last words: {tail}")
+        elif worker.busy:
+            current = worker.busy.popleft()
+            waiting.extendleft(reversed(worker.busy))
+            yield from self._fault(current, f"{why}. {tail}", waiting, failures)
+
+    def _fault(self, index: int, why: str, waiting: deque[int], failures: dict[int, str]) -> Iterator[Done | Failed]:
+        if index in failures:
+            yield Failed(index, why.strip())
+        else:
+            failures[index] = why
+            waiting.append(index)
+
+
+def _tail(path: Path, lines: int = 3) -> str:
+    with contextlib.suppress(OSError):
+        return " | ".join(path.read_text(errors="replace").strip().splitlines()[-lines:])
+    return ""
+
+
+def granted_cores() -> int:
+    """Cores this process may really use: CPU affinity (SLURM, taskset) and the cgroup's quota (containers)."""
+    cores = float(len(os.sched_getaffinity(0)))
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cores = min(cores, float(quota) / float(period))
+    return max(1, int(cores))
+
+
+def packing(workers: int | None, threads: int | None, cores: int | None = None) -> tuple[int, int]:
+    """Workers and threads of each for the cores granted: one worker a core, two threads each.
+
+    The parts of a sample that use one thread only (drawing, scene, encoding) then overlap with other workers' renders;
+    docs/benchmarks.md has the measurements.
+    """
+    cores = cores or granted_cores()
+    return workers or cores, threads or min(2, cores)

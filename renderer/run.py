@@ -1,0 +1,368 @@
+"""Renders a data set on this machine: what is missing, shard by shard, with a pool of workers. Never imports bpy."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from renderer import archive
+from renderer.assets import Catalog, build_catalog
+from renderer.errors import DatasetError, FormatError, MachineError, SpecError
+from renderer.head_model import HeadModel, load_head
+from renderer.plan import Plan, missing_ranges
+from renderer.pool import Done, Failed, PoolOptions, RenderJob, WorkerPool
+from renderer.sample_format import FORMAT_VERSION, UV_FRAME, dataset_tag, image_names
+from renderer.spec import Spec, to_plain
+
+BPY_VERSION: Final = "4.5"  # the LTS series whose pixels the tests and figures are about
+STAGING: Final = ".staging"
+LOCK: Final = ".lock"
+FREE_BYTES: Final = 200 << 20  # stop before the disk is full
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A data set about to be rendered: spec, seed, and the assets they draw from."""
+
+    spec: Spec
+    seed: int
+    pack: Path
+    blend: Path
+    model: HeadModel
+    catalog: Catalog
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What pixels depend on; two data sets with one identity are the same data set."""
+        return {
+            "spec": to_plain(self.spec),
+            "seed": self.seed,
+            "assets": self.catalog.identity(),
+            "format_version": FORMAT_VERSION,
+            "bpy": BPY_VERSION,
+        }
+
+    @property
+    def tag(self) -> str:
+        return dataset_tag(self.identity)
+
+    def info(self) -> dict[str, Any]:
+        """Content of dataset.json."""
+        render = self.spec.render
+        return {
+            "format_version": FORMAT_VERSION,
+            "name": self.spec.name,
+            "tag": self.tag,
+            "seed": self.seed,
+            "spec": to_plain(self.spec),
+            "assets": self.catalog.identity(),
+            "uv_frame": UV_FRAME,
+            "labels": list(render.labels),
+            "images": list(image_names(render.labels)),
+            "uv_precision": render.uv_precision,
+            "resolution": render.resolution,
+            "bit_repeatable": render.device == "CPU",
+            "landmark_uv": np.asarray(self.model.landmarks_uv, np.float64).round(6).tolist(),
+            "bpy": BPY_VERSION,
+        }
+
+    def job(self) -> RenderJob:
+        return RenderJob(to_plain(self.spec), self.seed, self.tag, str(self.pack), str(self.blend))
+
+
+def prepare(spec: Spec, seed: int, log: Callable[[str], None] = print) -> Setup:
+    """Check this machine, get the assets, check them. Raises before anything is rendered."""
+    check_machine()
+    if seed < 0:
+        raise SpecError(f"seed is {seed}; it must not be negative")
+    if spec.assets.head:
+        pack = Path(spec.assets.head)
+    else:
+        from blend_assets.build import ensure_pack
+
+        pack = ensure_pack(log=log)
+    model = load_head(pack)
+    catalog = build_catalog(pack, spec)
+    _check_labels(spec, model)
+    return Setup(spec, seed, pack, ensure_scene(log), model, catalog)
+
+
+def check_machine() -> None:
+    """Python and bpy are the ones that work. Raises MachineError."""
+    if sys.version_info[:2] != (3, 11):
+        raise MachineError(f"this is Python {platform.python_version()}; bpy needs 3.11: run `make setup`")
+    try:
+        version = metadata.version("bpy")
+    except metadata.PackageNotFoundError as error:
+        raise MachineError("bpy is not installed here: run `make setup`, or `pip install headforge[render]`") from error
+    if not version.startswith(BPY_VERSION + "."):
+        raise MachineError(f"bpy is {version}; this headforge needs {BPY_VERSION}.x: run `make setup`")
+
+
+def _check_labels(spec: Spec, model: HeadModel) -> None:
+    """Asking for what the head cannot give is an error before the first render."""
+    if "neutral" in spec.render.labels and not model.units:
+        raise SpecError(f"render.labels asks for 'neutral', but head {model.name!r} has no expression units")
+
+
+def ensure_scene(log: Callable[[str], None] = print) -> Path:
+    """The scene file in the cache, built now if this version's is not there."""
+    from blend_assets.fetch import cache_root
+
+    folder = Path(__file__).parent / "blender"
+    source = b"".join((folder / name).read_bytes() for name in ("make_scene.py", "materials.py"))
+    key = hashlib.sha256(source + metadata.version("bpy").encode()).hexdigest()[:12]
+    final = cache_root() / f"scene-{key}.blend"
+    if not final.exists():
+        final.parent.mkdir(parents=True, exist_ok=True)
+        log(f"building the scene file {final}")
+        with tempfile.TemporaryDirectory(dir=final.parent, prefix=".scene-") as work:
+            built = Path(work) / "scene.blend"
+            command = [sys.executable, "-m", "renderer.blender.make_scene", str(built)]
+            result = subprocess.run(command, capture_output=True, text=True)
+            if not built.exists():
+                words = (result.stderr or result.stdout).strip().splitlines()
+                raise MachineError(f"Blender could not build the scene; run `gen doctor`. Last words: {words[-1:]}")
+            built.replace(final)
+    return final
+
+
+# ---------------------------------------------------------------- the folder
+
+
+def claim(out: Path, setup: Setup) -> None:
+    """Make `out` the folder of this data set, or check that it is. Raises DatasetError for anything else."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        probe = out / f".probe-{os.getpid()}"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise DatasetError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
+    if (out / archive.DATASET_FILE).exists():
+        there = archive.read_info(out)
+        if there["tag"] != setup.tag:
+            raise DatasetError(f"{out} holds another data set: {_difference(there, setup)}; choose another --out")
+        return
+    if any(p.name not in (STAGING, LOCK) for p in out.iterdir()):
+        raise DatasetError(f"{out} is not empty and no data set; choose another --out")
+    info = json.dumps(setup.info(), indent=1, sort_keys=True).encode()
+    archive.write_atomic(out / archive.DATASET_FILE, info)
+
+
+def _difference(there: dict[str, Any], setup: Setup) -> str:
+    """In words: what the data set there has that this run has not."""
+    here = setup.info()
+    if there["seed"] != here["seed"]:
+        return f"its seed is {there['seed']}, this run's {here['seed']}"
+    if there["spec"] != here["spec"]:
+        changed = sorted(
+            f"{section}.{key}" if isinstance(value, dict) else section
+            for section, value in here["spec"].items()
+            for key in (value if isinstance(value, dict) else [section])
+            if (there["spec"].get(section, {}).get(key) != value[key] if isinstance(value, dict) else False)
+            or (not isinstance(value, dict) and there["spec"].get(section) != value)
+        )
+        return f"its spec is {there['name']!r} and differs in {', '.join(dict.fromkeys(changed)) or 'its keys'}"
+    return "it was rendered with other assets or another version of Blender or of the sample format"
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Only one run at a time may stage samples in a folder. The lock dies with the process, however it dies."""
+    with (out / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+                raise DatasetError(f"another `gen render` is at work in {out}; wait for it or stop it") from error
+            raise
+        yield
+
+
+def make_plan(out: Path, setup: Setup, count: int, shard_size: int) -> Plan:
+    """What is missing of the first `count` samples."""
+    if count <= 0:
+        raise SpecError(f"--count is {count}; it must be at least 1")
+    if shard_size <= 0:
+        raise SpecError(f"--shard-size is {shard_size}; it must be at least 1")
+    finished = []
+    for path in archive.finished_manifests(out):
+        start, stop = (int(part) for part in path.stem.split("-"))
+        finished.append((start, stop))
+    done = sum(min(stop, count) - start for start, stop in finished if start < count)
+    ranges = tuple(missing_ranges(finished, count, shard_size))
+    return Plan(count, done, ranges, len(image_names(setup.spec.render.labels)))
+
+
+# ---------------------------------------------------------------- rendering
+
+
+@dataclass
+class Report:
+    """What a run did."""
+
+    rendered: int = 0
+    shards: int = 0
+    skipped: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    stopped: bool = False
+    recycled: int = 0
+    killed: int = 0
+    peak_rss: int = 0
+
+
+Progress = Callable[[int, Report], None]
+
+
+def render_shards(
+    setup: Setup,
+    ranges: list[tuple[int, int]],
+    out: Path,
+    staging: Path,
+    options: PoolOptions,
+    *,
+    stop: Callable[[], bool] = lambda: False,
+    progress: Progress = lambda step, report: None,
+    work: dict[str, Any] | None = None,
+) -> Report:
+    """Render shards into the data set at `out`, staging samples in `staging` (may be node-local scratch).
+
+    Samples that lie in the staging folder already are not rendered again. `stop` ends the run after the samples in
+    hand; they stay staged. `progress` is called with the number of new samples.
+    """
+    report, started = Report(), time.monotonic()
+    staging.mkdir(parents=True, exist_ok=True)
+    _sweep(staging)
+    for final in (out / archive.SHARDS, staging):
+        final.mkdir(parents=True, exist_ok=True)
+    open_ranges = [r for r in ranges if not _finished(out, *r)]
+    state = {r: _staged(staging, r, setup.tag) for r in open_ranges}
+    failed: dict[int, Failed] = {}
+    missing = [i for r in open_ranges for i in range(*r) if i not in state[r]]
+    progress(sum(len(s) for s in state.values()), report)
+    pool = WorkerPool(setup.job(), staging, options)
+    home = {i: r for r in open_ranges for i in range(*r)}
+
+    def close(r: tuple[int, int]) -> None:
+        _check_space(out)
+        skipped = [archive.Skipped(f.index, f.reason) for i, f in sorted(failed.items()) if home[i] == r]
+        samples = (archive.load_staged(staging / f"{i:010d}.tar") for i in sorted(state[r]))
+        archive.write_shard(
+            out, *r, setup.tag, samples, skipped=skipped, versions=versions(pool.versions),
+            work={**(work or {}), "host": platform.node(), "finished": time.time()}, scratch=staging,
+        )  # fmt: skip
+        for i in range(*r):
+            (staging / f"{i:010d}.tar").unlink(missing_ok=True)
+        report.shards += 1
+        report.skipped += [s.index for s in skipped]
+        open_ranges.remove(r)
+
+    for r in list(open_ranges):
+        if len(state[r]) == r[1] - r[0]:
+            close(r)
+    for outcome in pool.render(missing, stop):
+        r = home[outcome.index]
+        if isinstance(outcome, Done):
+            state[r].add(outcome.index)
+            report.rendered += 1
+            report.peak_rss = max(report.peak_rss, outcome.rss)
+        else:
+            failed[outcome.index] = outcome
+        progress(1, report)
+        if len(state[r]) + sum(home[i] == r for i in failed) == r[1] - r[0]:
+            close(r)
+    report.stopped, report.seconds = bool(open_ranges), time.monotonic() - started
+    report.recycled, report.killed = pool.recycled, pool.killed
+    return report
+
+
+def _finished(out: Path, start: int, stop: int) -> bool:
+    return (out / archive.SHARDS / f"{archive.shard_stem(start, stop)}.json").exists()
+
+
+def _staged(staging: Path, r: tuple[int, int], tag: str) -> set[int]:
+    """Samples of a range that an earlier run left, sound and of this data set."""
+    found = set()
+    for i in range(*r):
+        path = staging / f"{i:010d}.tar"
+        if path.exists():
+            try:
+                sound = archive.load_staged(path).key.startswith(tag)
+            except FormatError:
+                sound = False
+            if sound:
+                found.add(i)
+            else:
+                path.unlink()
+    return found
+
+
+def _sweep(staging: Path) -> None:
+    """Remove what killed processes left half-written."""
+    for path in staging.glob(".*"):
+        path.unlink(missing_ok=True)
+
+
+def _check_space(out: Path) -> None:
+    if shutil.disk_usage(out).free < FREE_BYTES:
+        raise DatasetError(
+            f"less than {FREE_BYTES >> 20} MiB are free on the disk of {out}; make room and run the same command again,"
+            " finished samples are kept"
+        )
+
+
+def versions(worker: dict[str, str]) -> dict[str, str]:
+    """What made the pixels: recorded in every manifest."""
+    return {"headforge": metadata.version("headforge"), "commit": commit(), **worker, "machine": platform.machine()}
+
+
+def commit() -> str:
+    """Git commit of the code that runs, with a mark if it has been changed; "unknown" outside a checkout."""
+    root = Path(__file__).resolve().parent.parent
+    recorded = root / ".commit"  # a snapshot made for a cluster job carries its commit in a file
+    if recorded.exists():
+        return recorded.read_text().strip()
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    return "unknown"
+
+
+class Stopper:
+    """Turns SIGINT and SIGTERM into a wish to stop after the samples in hand."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    def __enter__(self) -> Stopper:
+        self._old = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)
+
+    def _ask(self, number: int, frame: object) -> None:
+        self.asked = True
