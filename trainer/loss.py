@@ -1,0 +1,74 @@
+"""UV-net's loss: seven L1 terms by name, and two optional ones (Ronkainen 2017, section 3.7).
+
+Every term is a mean over the pixels of each sample, then over the samples. So its size does not depend on the image
+size or the minibatch, and the mean over processes equals the term of the whole minibatch.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainer.augment import Samples, erode
+from trainer.config import LossConfig
+
+REFERENCE_SIZE_PX = 128  # UV changes per pixel shrink as images grow; they are stated per 1/128 of the image's side
+TERMS = ("uv", "mask", "occluded_mask", "uv_dudx", "uv_dudy", "uv_dvdx", "uv_dvdy", "landmarks", "face_present")
+
+
+def loss_terms(
+    prediction: Tensor, target: Samples, config: LossConfig, landmark_uv: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Unweighted terms by name, those of weight 0 left out; each (N,) float32, one value per sample.
+
+    prediction: (N, 4, H, W): U, V, mask, occluded mask. landmark_uv: (68, 2), for the term "landmarks".
+    """
+    prediction = prediction.float()
+    uv, mask, occluded_mask = prediction[:, :2], prediction[:, 2:3], prediction[:, 3:4]
+    difference = uv - target.uv
+    terms = {
+        "uv": lambda: _mean(difference.abs() * target.mask),
+        "mask": lambda: _mean((mask - target.mask).abs()),
+        "occluded_mask": lambda: _mean((occluded_mask - target.occluded_mask).abs()),
+    }
+    eroded = erode(target.mask, config.erosion_px)
+    for c, name in enumerate("uv"):
+        plane = difference[:, c : c + 1]
+        scale_x, scale_y = plane.shape[3] / REFERENCE_SIZE_PX, plane.shape[2] / REFERENCE_SIZE_PX
+        terms[f"uv_d{name}dx"] = lambda p=plane, s=scale_x: s * _mean((p.diff(dim=3)).abs() * eroded[..., :-1])  # type: ignore[misc]
+        terms[f"uv_d{name}dy"] = lambda p=plane, s=scale_y: s * _mean((p.diff(dim=2)).abs() * eroded[..., :-1, :])  # type: ignore[misc]
+    if config.landmarks and target.landmarks is not None and landmark_uv is not None:
+        points = target.landmarks
+        terms["landmarks"] = lambda: landmark_term(uv, target.mask, points, landmark_uv)
+    terms["face_present"] = lambda: (mask.amax((1, 2, 3)) - target.mask.amax((1, 2, 3))).abs()
+    return {name: terms[name]() for name in TERMS if getattr(config, name) > 0 and name in terms}
+
+
+def total_loss(terms: dict[str, Tensor], config: LossConfig) -> Tensor:
+    """The weighted terms' sum or mean, as configured. terms: (N,) each. Returns a scalar."""
+    weighted = torch.stack([getattr(config, name) * values.mean() for name, values in terms.items()])
+    return weighted.sum() if config.combine == "sum" else weighted.mean()
+
+
+def landmark_term(uv: Tensor, mask: Tensor, points: Tensor, landmark_uv: Tensor) -> Tensor:
+    """Mean |UV error| at those landmarks that lie on the face area in view, (N,); 0 where none does.
+
+    uv: (N, 2, H, W). mask: (N, 1, H, W). points: (N, 68, 2) pixels, NaN = unknown. landmark_uv: (68, 2).
+    """
+    found = sample_at(uv, points)
+    known = (torch.isfinite(points).all(-1) & (sample_at(mask, points)[..., 0] > 0.99)).to(uv.dtype)
+    error = (found - landmark_uv).abs().mean(-1) * known
+    return error.sum(1) / known.sum(1).clamp(min=1)
+
+
+def sample_at(image: Tensor, points: Tensor) -> Tensor:
+    """Bilinear values of (N, C, H, W) at pixels (N, K, 2) given as (x, y); (N, K, C). NaN points read pixel (0, 0)."""
+    size = torch.tensor([image.shape[3], image.shape[2]], device=image.device, dtype=image.dtype)
+    grid = torch.nan_to_num(points.to(image.dtype)) / size * 2 - 1
+    values = F.grid_sample(image, grid[:, :, None], mode="bilinear", padding_mode="zeros", align_corners=False)
+    return values[..., 0].transpose(1, 2)
+
+
+def _mean(values: Tensor) -> Tensor:
+    return values.mean((1, 2, 3))

@@ -1,0 +1,109 @@
+"""UV-net (Ronkainen 2017, section 3.6): a U-net from an image to U, V, mask and occluded mask.
+
+Going down, each level has two convolutions and halves the resolution; going up, each has a transpose convolution with
+stride 2, cropped to the size of the skip connection, the concatenation with it, and two convolutions. The skip of a
+level is the level's own input, so that the highest one is the image itself. ReLU throughout, none at the end.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from renderer.errors import SpecError
+from trainer.config import NetworkConfig
+
+
+def feature_counts(config: NetworkConfig) -> tuple[list[int], list[int]]:
+    """Features per level on the way down and on the way up, rounded as Python does (half to even)."""
+    down = [round(config.initial_features * config.feature_multiplier**level) for level in range(config.levels)]
+    return down, [round(features * config.up_factor) for features in down]
+
+
+class Level(nn.Module):
+    """One level of the U, with whatever lies below it inside."""
+
+    def __init__(self, config: NetworkConfig, level: int, channels: int) -> None:
+        super().__init__()
+        down, up = feature_counts(config)
+        size, features, raised = config.filter_sizes[level], down[level], up[level]
+        stride = 2 if config.down == "stride" else 1
+        self.pool = config.down == "pool"
+        self.down = nn.Sequential(
+            *convolution(channels, features, size, config.batch_norm),
+            *convolution(features, features, size, config.batch_norm, dilation=config.dilation, stride=stride),
+        )
+        inside = level + 1 < config.levels
+        self.inner = Level(config, level + 1, features) if inside else None
+        below = up[level + 1] if inside else features
+        self.raise_ = nn.ConvTranspose2d(below, raised, max(size, 2), stride=2)
+        self.up = nn.Sequential(
+            *convolution(raised + channels, raised, size, config.batch_norm),
+            *convolution(raised, raised, size, config.batch_norm, dilation=config.dilation),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to (N, up features, H, W); H and W even."""
+        y = self.down(x)
+        if self.pool:
+            y = F.max_pool2d(y, 2)
+        if self.inner is not None:
+            y = self.inner(y)
+        y = F.relu(centre_crop(self.raise_(y), x.shape[2], x.shape[3]))
+        return self.up(torch.cat([y, x], 1))  # type: ignore[no-any-return]
+
+
+class UVNet(nn.Module):
+    """Image to U, V, mask, occluded mask. Any image size: padded to a multiple of 2^levels, and cropped back."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.levels = Level(config, 0, config.input_channels)
+        self.last = nn.Conv2d(feature_counts(config)[1][0], config.output_channels, config.filter_sizes[-1], padding="same")
+
+    def forward(self, image: Tensor) -> Tensor:
+        """(N, 3, H, W) picture values in [0, 1] to (N, 4, H, W). Raises SpecError on another shape."""
+        if image.dim() != 4 or image.shape[1] != self.config.input_channels:
+            raise SpecError(f"the network takes (N, {self.config.input_channels}, H, W), not {tuple(image.shape)}")
+        height, width = image.shape[2], image.shape[3]
+        multiple = 2**self.config.levels
+        down, right = -height % multiple, -width % multiple
+        if down or right:
+            image = F.pad(image, (0, right, 0, down), mode="replicate")
+        result: Tensor = self.last(self.levels(image))
+        return result[:, :, :height, :width]
+
+
+def convolution(
+    channels: int, features: int, size: int, batch_norm: bool, *, dilation: int = 1, stride: int = 1
+) -> list[nn.Module]:
+    """Convolution of unchanged (or halved) size, normalisation if asked for, ReLU."""
+    padding = dilation * (size - 1) // 2
+    layers: list[nn.Module] = [nn.Conv2d(channels, features, size, stride, padding, dilation)]
+    if batch_norm:
+        layers.append(nn.BatchNorm2d(features))
+    return [*layers, nn.ReLU()]
+
+
+def centre_crop(x: Tensor, height: int, width: int) -> Tensor:
+    """The middle (H, W) of a larger map."""
+    top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
+    return x[:, :, top : top + height, left : left + width]
+
+
+def make_network(config: NetworkConfig, seed: int) -> UVNet:
+    """A new network: Glorot-uniform weights, zero biases, from `seed` alone."""
+    network = UVNet(config)
+    generator = torch.Generator().manual_seed(seed)
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+            nn.init.xavier_uniform_(module.weight, generator=generator)
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+    return network
+
+
+def parameter_count(network: nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())

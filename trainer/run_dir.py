@@ -1,0 +1,194 @@
+"""The run directory: everything that one training run leaves behind, and the only module that knows its file names.
+
+    RUN/                          RUN = NAME-TAG-YYYYMMDD-HHMMSS, its last part is the run-ID's time in UTC
+        config.yaml               the whole resolved config
+        meta.json                 run_id, created, commit, versions, parameters (their number), data: path, tag,
+                                  name, index_sha256, uv_frame, training and held-out samples
+        status.json               state ("running", "finished", "interrupted", "failed"), epoch, step, samples_seen,
+                                  seconds of training in all sessions, message; renewed with every log line
+        log.jsonl                 one JSON object per line, see below
+        weights.safetensors       the weights as of the last evaluation (EMA where configured), with their config
+        checkpoints/              step-0000001234.pt: all that is needed to go on exactly
+        eval/layout.json          how the sprite sheets are made up
+        eval/rows.jsonl           per sheet: {"epoch", "file", "rows": [{"name", "kind", "key"?, metrics...}]}
+        eval/epoch-0001.png       sprite sheets: one row per image, one column per view
+        eval/splits.json          metrics of the last evaluation by yaw, occlusion share and every knob
+        tensorboard/              the scalars of log.jsonl
+
+Lines of log.jsonl. Every one has kind, epoch (1 = the first), step, samples_seen, seconds (of training so far).
+
+    kind "train"      lr, beta1, phase (1 or 2), progress (share done), loss, terms {name: value}, samples_per_s;
+                      means since the line before
+    kind "test"       loss, terms, metrics {name: value} on held-out samples without augmentation; samples
+    kind "test_occluded"   the same with an occluder over every sample (only where occlusion is configured)
+    kind "event"      text: second phase, bad samples, resumed, stopped
+
+Layout: {"tile_px": 128, "columns": ["input", ...], "rows_file": "rows.jsonl"}; tile (row r, column c) of a sheet has its
+top left pixel at (c * tile_px, r * tile_px).
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from renderer.archive import write_atomic
+from renderer.errors import DatasetError, SpecError
+from trainer.config import TrainConfig, parse_config, to_yaml
+
+META_VERSION: Final = 1
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """Paths of one run, and small reads and writes."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def meta(self) -> Path:
+        return self.path / "meta.json"
+
+    @property
+    def status(self) -> Path:
+        return self.path / "status.json"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights.safetensors"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "eval"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    def append(self, line: Mapping[str, Any]) -> None:
+        """One line to log.jsonl, whole."""
+        with self.log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
+
+    def lines(self) -> list[dict[str, Any]]:
+        """All whole lines of log.jsonl; one cut short by a crash is left out."""
+        if not self.log.exists():
+            return []
+        rows = []
+        for text in self.log.read_text("utf-8").splitlines():
+            try:
+                rows.append(json.loads(text))
+            except ValueError:
+                continue
+        return rows
+
+    def forget_after(self, step: int) -> None:
+        """Drop log lines of steps that will be taken again, after a resume from an older checkpoint."""
+        kept = [line for line in self.lines() if line.get("step", 0) <= step]
+        write_atomic(self.log, "".join(json.dumps(line) + "\n" for line in kept).encode())
+
+    def write_json(self, path: Path, value: Mapping[str, Any]) -> None:
+        write_atomic(path, json.dumps(_finite(value), indent=1, allow_nan=False).encode())
+
+    def load_config(self) -> TrainConfig:
+        """The config that the run was started with."""
+        import yaml
+
+        try:
+            raw = yaml.safe_load(self.config.read_text("utf-8"))
+        except OSError as error:
+            raise SpecError(f"{self.path} is not a run directory: it has no config.yaml") from error
+        return parse_config(raw, str(self.config))
+
+
+def _finite(value: Any) -> Any:
+    """NaN and infinity become null: JSON has neither."""
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+def create_run(config: TrainConfig, tag: str, data: Mapping[str, Any], parameters: int) -> RunDir:
+    """A new run directory under `config.output.runs` with config and meta. The time is that of now, in UTC."""
+    root = Path(config.output.runs)
+    now = datetime.now(UTC)
+    base = f"{config.name}-{tag}-{now:%Y%m%d-%H%M%S}"
+    for attempt in range(100):
+        run = RunDir(root / (base if attempt == 0 else f"{base}-{attempt}"))
+        try:
+            run.path.mkdir(parents=True)
+            break
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise DatasetError(f"cannot create {run.path}: {error.strerror}; set output.runs elsewhere") from error
+    else:
+        raise DatasetError(f"{root} has 100 runs of this second already")
+    run.checkpoints.mkdir()
+    run.evaluation.mkdir()
+    write_atomic(run.config, to_yaml(config).encode())
+    meta = {
+        "version": META_VERSION,
+        "run_id": run.run_id,
+        "created": now.isoformat(timespec="seconds"),
+        "commit": git_commit(),
+        "versions": versions(),
+        "parameters": parameters,
+        "data": dict(data),
+    }
+    run.write_json(run.meta, meta)
+    return run
+
+
+def git_commit() -> str:
+    """Commit of the code that runs, with "+" if it was changed since; "unknown" outside a checkout."""
+    here = Path(__file__).resolve().parent
+    frozen = here.parent / "COMMIT"  # a code snapshot made for a cluster job has no .git
+    if frozen.is_file():
+        return frozen.read_text("utf-8").strip()
+    try:
+        run = lambda *args: subprocess.run(  # noqa: E731
+            ["git", "-C", str(here), *args], capture_output=True, text=True, check=True, timeout=30
+        ).stdout.strip()
+        return run("rev-parse", "HEAD") + ("+" if run("status", "--porcelain", "--untracked-files=no", ".") else "")
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def versions() -> dict[str, str]:
+    """Of Python and the libraries that results depend on."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in ("headforge", "torch", "lightning-fabric", "numpy", "openexr"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
