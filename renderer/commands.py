@@ -1,0 +1,333 @@
+"""The renderer's commands: read options, call the library, print."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import click
+import yaml
+
+from renderer.errors import DatasetError, SpecError
+
+SPEC_HELP = "Spec: a YAML file, or the name of one in jobspecs/."
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def _spec(source: str, settings: tuple[str, ...]) -> Any:
+    """Load a spec and apply `--set section.key=value` on top."""
+    from renderer.spec import load_spec, parse_spec, to_plain
+
+    spec = load_spec(source)
+    if not settings:
+        return spec
+    raw = to_plain(spec)
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        section, _, key = name.rpartition(".")
+        if not equals or (section and not isinstance(raw.get(section), dict)):
+            raise SpecError(f"--set {setting!r} is not of the form section.key=value")
+        try:
+            (raw[section] if section else raw)[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SpecError(f"--set {setting!r} has a value that is not YAML") from error
+    return parse_spec(raw, f"{source} with --set")
+
+
+def _options(workers: int | None, threads: int | None) -> Any:
+    from renderer.pool import PoolOptions, packing
+
+    for name, value in (("--workers", workers), ("--threads", threads)):
+        if value is not None and value < 1:
+            raise SpecError(f"{name} is {value}; it must be at least 1")
+    return PoolOptions(*packing(workers, threads))
+
+
+@click.command()
+@click.option("--spec", "source", default="mixed", show_default=True, help=SPEC_HELP)
+@click.option("--count", type=int, help="Samples (triplets) that the data set shall have.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the data set.")
+@click.option("--out", type=FOLDER, help="Folder of the data set.  [default: out/NAME]")
+@click.option("--workers", type=int, help="Render processes.  [default: as many as cores granted]")
+@click.option("--threads", type=int, help="Threads of each.  [default: 2]")
+@click.option("--shard-size", type=int, default=500, show_default=True, help="Samples per tar.")
+@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change the spec.")
+@click.option("--only", type=int, help="Render sample N alone, as loose files with a preview.")
+@click.option("--dry-run", is_flag=True, help="Print the plan, render nothing.")
+def render(
+    source: str,
+    count: int | None,
+    seed: int,
+    out: Path | None,
+    workers: int | None,
+    threads: int | None,
+    shard_size: int,
+    settings: tuple[str, ...],
+    only: int | None,
+    dry_run: bool,
+) -> None:
+    """Render a data set, or what is missing of it.
+
+    The same command again completes what was interrupted; a larger --count adds to what is there.
+
+    \b
+    gen render --count 64                                 64 samples of `mixed` into out/mixed
+    gen render --spec realistic --count 10000 --seed 7    another spec
+    gen render --count 100000 --dry-run                   what would be done
+    gen render --only 42 --set render.resolution=512      sample 42 alone, larger
+    """
+    from tqdm import tqdm
+
+    from renderer import archive, run
+    from renderer.card import write_card
+
+    spec = _spec(source, settings)
+    out = out or Path("out") / spec.name
+    options = _options(workers, threads)
+    setup = run.prepare(spec, seed, log=lambda text: click.echo(text, err=True))
+    if only is not None:
+        _render_only(setup, only, out, options)
+        return
+    if count is None:
+        raise SpecError("--count is missing: how many samples shall the data set have?")
+    plan = run.make_plan(out, setup, count, shard_size)
+    cores = options.workers
+    click.echo(f"{spec.name} -> {out}: {plan.describe(cores, spec.render.resolution)}", err=True)
+    if dry_run:
+        return
+    run.claim(out, setup)
+    with run.locked(out), run.Stopper() as stop:
+        with tqdm(total=plan.missing, unit="sample", smoothing=0.05, disable=None, dynamic_ncols=True) as bar:
+            report = run.render_shards(
+                setup,
+                list(plan.ranges),
+                out,
+                out / run.STAGING,
+                options,
+                stop=stop,
+                progress=lambda step, _: (bar.update(step), None)[1],
+            )
+        if report.stopped:
+            click.echo(f"stopped after {report.rendered} samples; run the same command again to go on", err=True)
+            sys.exit(130)
+        shutil.rmtree(out / run.STAGING, ignore_errors=True)
+        index = archive.write_index(out)
+        write_card(out)
+    rate = report.rendered / report.seconds if report.seconds else 0.0
+    click.echo(
+        f"{index['samples']} samples = {index['samples'] * plan.images} images in {len(index['shards'])} shards at {out};"
+        f" {report.rendered} rendered now in {report.seconds:.0f} s ({rate:.2f} samples/s)",
+        err=True,
+    )
+    if index["skipped"]:
+        click.echo(f"gen: {len(index['skipped'])} samples failed twice and were skipped: {index['skipped']}", err=True)
+        sys.exit(1)
+
+
+def _render_only(setup: Any, index: int, out: Path, options: Any) -> None:
+    """Sample `index` as loose files in OUT-only/, with a PNG to look at."""
+    import numpy as np
+    from PIL import Image
+
+    from renderer import archive, collage, exr
+    from renderer.pool import Failed, WorkerPool
+
+    if index < 0:
+        raise SpecError(f"--only is {index}; it must not be negative")
+    folder = out.with_name(out.name + "-only")
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as staging:
+        outcome = next(iter(WorkerPool(setup.job(), Path(staging), options).render([index])))
+        if isinstance(outcome, Failed):
+            raise DatasetError(f"sample {index} failed: {outcome.reason}")
+        sample = archive.load_staged(Path(staging) / f"{index:010d}.tar")
+    for name, data in sample.members.items():
+        (folder / name).write_bytes(data)
+    images = {n: exr.decode(n, sample.members[f"{sample.key}.{n}.exr"]) for n in ("input", "uv", "mask")}
+    picture = folder / f"{sample.key}.png"
+    Image.fromarray(np.asarray(collage.triplet_picture(images))).save(picture)
+    for name in [*sample.members, picture.name]:
+        click.echo(folder / name)
+
+
+@click.command()
+@click.argument("dataset", type=FOLDER)
+@click.option("--workers", type=int, help="Processes.  [default: as many as cores granted]")
+@click.option("--count", type=int, help="Samples that must be there.")
+def verify(dataset: Path, workers: int | None, count: int | None) -> None:
+    """Prove DATASET sound; exit code 1 and a list of problems if it is not.
+
+    Checks hashes, members, number formats, finite values and ranges, mask and UV against each other, UV against an
+    independent projection of the stored geometry, duplicates, gaps, pose and mouth statistics against the spec.
+
+    \b
+    gen verify out/mixed
+    gen verify out/mixed --count 64
+    """
+    import numpy as np
+    from tqdm import tqdm
+
+    from renderer import archive, checks
+    from renderer.pool import granted_cores
+
+    total = len(archive.open_dataset(dataset))
+    with tqdm(total=total, unit="sample", disable=None, dynamic_ncols=True) as bar:
+        verdict = checks.verify(dataset, workers or granted_cores(), lambda n: (bar.update(n), None)[1])
+    if count is not None and verdict.samples != count:
+        verdict.problems.append(f"{verdict.samples} samples are there, {count} were expected")
+    for problem in verdict.problems[:50]:
+        click.echo(problem)
+    if len(verdict.problems) > 50:
+        click.echo(f"... and {len(verdict.problems) - 50} more")
+    if verdict.problems:
+        click.echo(f"{dataset}: {verdict.samples} samples, {len(verdict.problems)} problems", err=True)
+        sys.exit(1)
+    uv = f"{np.median(verdict.uv_error):.3f}" if verdict.uv_error else "not checked, head pack absent"
+    click.echo(f"{dataset}: {verdict.samples} samples sound; UV against geometry: median error {uv} pixels")
+
+
+@click.command()
+@click.option("--dataset", type=FOLDER, help="Show this data set rather than rendering.")
+@click.option("--spec", "source", default="mixed", show_default=True, help=SPEC_HELP)
+@click.option("--count", type=int, default=96, show_default=True, help="Tiles.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the samples rendered.")
+@click.option("--triplets", is_flag=True, help="Input, UV and mask side by side.")
+@click.option("--captions", is_flag=True, help="Some parameters under each tile.")
+@click.option("--columns", type=int, help="Tiles in a row.")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Picture.  [default: NAME-collage.png]")
+@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change the spec.")
+def collage(
+    dataset: Path | None,
+    source: str,
+    count: int,
+    seed: int,
+    triplets: bool,
+    captions: bool,
+    columns: int | None,
+    out: Path | None,
+    settings: tuple[str, ...],
+) -> None:
+    """Picture sheet of a spec (rendered on the fly) or of a data set.
+
+    \b
+    gen collage --spec realistic --count 48 --captions
+    gen collage --dataset out/mixed --triplets
+    """
+    import numpy as np
+    from PIL import Image
+
+    from renderer import archive
+    from renderer import collage as pictures
+
+    if count < 1:
+        raise SpecError(f"--count is {count}; it must be at least 1")
+    with tempfile.TemporaryDirectory() as folder:
+        if dataset is None:
+            spec = _spec(source, settings)
+            dataset, name = _preview(spec, seed, count, Path(folder)), spec.name
+        else:
+            name = dataset.resolve().name
+        data = archive.open_dataset(dataset)
+        chosen = [pair for pair, _ in zip(data.entries(), range(count), strict=False)]
+        tiles, texts = [], []
+        for shard, entry in chosen:
+            images = {n: shard.image(entry, n) for n in (("input", "uv", "mask") if triplets else ("input",))}
+            tiles.append(pictures.triplet_picture(images) if triplets else pictures.tone_map(images["input"]))
+            if captions:
+                texts.append(pictures.caption(shard.params(entry)))
+    out = out or Path(f"{name}-collage{'-triplets' if triplets else ''}.png")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pictures.sheet(tiles, columns, texts))).save(out)
+    click.echo(out)
+
+
+def _preview(spec: Any, seed: int, count: int, folder: Path) -> Path:
+    """A throw-away data set."""
+    from tqdm import tqdm
+
+    from renderer import run
+
+    setup = run.prepare(spec, seed, log=lambda text: click.echo(text, err=True))
+    out = folder / "preview"
+    run.claim(out, setup)
+    with tqdm(total=count, unit="sample", disable=None) as bar:
+        run.render_shards(
+            setup, [(0, count)], out, out / run.STAGING, _options(None, None),
+            progress=lambda step, _: (bar.update(step), None)[1],
+        )  # fmt: skip
+    return out
+
+
+@click.command()
+@click.argument("dataset", type=FOLDER)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Picture.  [default: DATASET/stats.png]")
+def stats(dataset: Path, out: Path | None) -> None:
+    """Plot the distribution of every knob of DATASET.
+
+    \b
+    gen stats out/mixed
+    """
+    from renderer.stats import plot_knobs
+
+    out = out or dataset / "stats.png"
+    click.echo(f"{plot_knobs(dataset, out)} knobs -> {out}")
+
+
+@click.command()
+@click.argument("dataset", type=FOLDER)
+@click.argument("tar", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--dry-run", is_flag=True, help="Print what would be written.")
+def gather(dataset: Path, tar: Path, dry_run: bool) -> None:
+    """Merge the shards of DATASET into one TAR, for those who want a single file. Readers do not need it.
+
+    \b
+    gen gather out/mixed mixed.tar
+    """
+    from tqdm import tqdm
+
+    from renderer import archive
+
+    data = archive.open_dataset(dataset)
+    size = sum(shard.manifest.tar_bytes for shard in data.shards)
+    click.echo(f"{len(data)} samples, {size / 1e6:.1f} MB -> {tar}", err=True)
+    if not dry_run:
+        with tqdm(total=len(data), unit="sample", disable=None) as bar:
+            archive.gather(data, tar, lambda n: (bar.update(n), None)[1])
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def doctor(as_json: bool) -> None:
+    """Check this machine, and say the fix for what is wrong. Exit code 1 if something is.
+
+    \b
+    gen doctor
+    """
+    from renderer.doctor import examine
+
+    findings = examine()
+    if as_json:
+        click.echo(json.dumps([vars(f) for f in findings], indent=1))
+    else:
+        for f in findings:
+            click.echo(f"{'ok  ' if f.ok else 'BAD '} {f.what}: {f.found}")
+            if not f.ok:
+                click.echo(f"     fix: {f.fix}")
+    sys.exit(0 if all(f.ok for f in findings) else 1)
+
+
+@click.command()
+@click.option("--count", type=int, default=200, show_default=True, help="Samples of the throughput run.")
+@click.option("--what", type=click.Choice(["all", "throughput", "error"]), default="all", show_default=True)
+def bench(count: int, what: str) -> None:
+    """Measure this machine: samples per second against a plain render loop, and the error of the images.
+
+    Prints JSON lines. Figures worth keeping go to docs/benchmarks.md.
+    """
+    from renderer.bench import run_bench
+
+    run_bench(count, what, lambda line: click.echo(json.dumps(line)))

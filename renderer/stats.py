@@ -1,0 +1,51 @@
+"""Distribution of every knob of a data set, as one picture."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from pathlib import Path
+from typing import Any
+
+from renderer import archive
+
+
+def knob_values(path: Path) -> dict[str, list[Any]]:
+    """Every knob's values over the samples of a data set, and what was measured."""
+    values: dict[str, list[Any]] = defaultdict(list)
+    for shard, entry in archive.open_dataset(path).entries():
+        record = shard.params(entry)
+        for name, value in {**record["knobs"], **{f"measured.{k}": v for k, v in record["measured"].items()}}.items():
+            values[name].append(value)
+    return dict(sorted(values.items()))
+
+
+def plot_knobs(path: Path, out: Path) -> int:
+    """Histogram of each knob into one picture; returns how many knobs there are."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    values = knob_values(path)
+    columns = 6
+    rows = math.ceil(len(values) / columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(columns * 2.6, rows * 1.7), squeeze=False)
+    for axis in axes.flat[len(values) :]:
+        axis.axis("off")
+    for axis, (name, data) in zip(axes.flat, values.items(), strict=False):
+        if isinstance(data[0], (str, bool)):
+            common = Counter(str(v) or "none" for v in data).most_common(8)
+            axis.barh([label[:16] for label, _ in common][::-1], [n for _, n in common][::-1], color="#4477aa")
+        elif name.endswith("_rad") or "_rad." in name:
+            axis.hist([math.degrees(v) for v in data], bins=30, color="#4477aa")
+            name = name.replace("_rad", " (degrees)")
+        else:
+            axis.hist(data, bins=30, color="#4477aa")
+        axis.set_title(name, fontsize=7)
+        axis.tick_params(labelsize=5)
+    figure.tight_layout()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(out, dpi=80)
+    plt.close(figure)
+    return len(values)
