@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from renderer.errors import SpecError
 from trainer.augment import Samples, erode
 from trainer.config import LossConfig
 
@@ -38,11 +39,18 @@ def loss_terms(
         scale_x, scale_y = plane.shape[3] / REFERENCE_SIZE_PX, plane.shape[2] / REFERENCE_SIZE_PX
         terms[f"uv_d{name}dx"] = lambda p=plane, s=scale_x: s * _mean((p.diff(dim=3)).abs() * eroded[..., :-1])  # type: ignore[misc]
         terms[f"uv_d{name}dy"] = lambda p=plane, s=scale_y: s * _mean((p.diff(dim=2)).abs() * eroded[..., :-1, :])  # type: ignore[misc]
-    if config.landmarks and target.landmarks is not None and landmark_uv is not None:
+    if config.landmarks > 0:
         points = target.landmarks
+        if points is None or landmark_uv is None:
+            raise SpecError("loss.landmarks needs landmarks in the data: set its weight to 0")
         terms["landmarks"] = lambda: landmark_term(uv, target.mask, points, landmark_uv)
     terms["face_present"] = lambda: (mask.amax((1, 2, 3)) - target.mask.amax((1, 2, 3))).abs()
-    return {name: terms[name]() for name in TERMS if getattr(config, name) > 0 and name in terms}
+    return {name: terms[name]() for name in active_terms(config)}
+
+
+def active_terms(config: LossConfig) -> list[str]:
+    """The terms whose weight is not 0, in the order of `TERMS`."""
+    return [name for name in TERMS if getattr(config, name) > 0]
 
 
 def total_loss(terms: dict[str, Tensor], config: LossConfig) -> Tensor:

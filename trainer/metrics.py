@@ -14,6 +14,7 @@ landmarks_used  share of the 68 that the NME counts.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -149,7 +150,7 @@ def split_metrics(
 
 def _by_edges(values: Mapping[str, Values], column: Values, edges: Sequence[float], unit: str) -> list[dict[str, Any]]:
     rows = []
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in itertools.pairwise(edges):
         chosen = (column >= low) & ((column <= high) if high == edges[-1] else (column < high))
         if chosen.any():
             rows.append(_row(values, chosen, f"{low:.4g}..{high:.4g}{' ' + unit if unit else ''}"))

@@ -61,12 +61,15 @@ class UVNet(nn.Module):
         super().__init__()
         self.config = config
         self.levels = Level(config, 0, config.input_channels)
-        self.last = nn.Conv2d(feature_counts(config)[1][0], config.output_channels, config.filter_sizes[-1], padding="same")
+        self.last = nn.Conv2d(
+            feature_counts(config)[1][0], config.output_channels, config.filter_sizes[-1], padding="same"
+        )
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) picture values in [0, 1] to (N, 4, H, W). Raises SpecError on another shape."""
         if image.dim() != 4 or image.shape[1] != self.config.input_channels:
             raise SpecError(f"the network takes (N, {self.config.input_channels}, H, W), not {tuple(image.shape)}")
+        image = image.to(self.last.weight.dtype)
         height, width = image.shape[2], image.shape[3]
         multiple = 2**self.config.levels
         down, right = -height % multiple, -width % multiple

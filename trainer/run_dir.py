@@ -23,8 +23,8 @@ Lines of log.jsonl. Every one has kind, epoch (1 = the first), step, samples_see
     kind "test_occluded"   the same with an occluder over every sample (only where occlusion is configured)
     kind "event"      text: second phase, bad samples, resumed, stopped
 
-Layout: {"tile_px": 128, "columns": ["input", ...], "rows_file": "rows.jsonl"}; tile (row r, column c) of a sheet has its
-top left pixel at (c * tile_px, r * tile_px).
+Layout: {"tile_px": 128, "columns": ["input", ...], "rows_file": "rows.jsonl"}; tile (row r, column c) of a sheet
+has its top left pixel at (c * tile_px, r * tile_px).
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class RunDir:
     def append(self, line: Mapping[str, Any]) -> None:
         """One line to log.jsonl, whole."""
         with self.log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
+            file.write(json.dumps(finite(line), allow_nan=False) + "\n")
 
     def lines(self) -> list[dict[str, Any]]:
         """All whole lines of log.jsonl; one cut short by a crash is left out."""
@@ -110,7 +110,7 @@ class RunDir:
         write_atomic(self.log, "".join(json.dumps(line) + "\n" for line in kept).encode())
 
     def write_json(self, path: Path, value: Mapping[str, Any]) -> None:
-        write_atomic(path, json.dumps(_finite(value), indent=1, allow_nan=False).encode())
+        write_atomic(path, json.dumps(finite(value), indent=1, allow_nan=False).encode())
 
     def load_config(self) -> TrainConfig:
         """The config that the run was started with."""
@@ -123,12 +123,12 @@ class RunDir:
         return parse_config(raw, str(self.config))
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """NaN and infinity become null: JSON has neither."""
     if isinstance(value, Mapping):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value

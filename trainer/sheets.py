@@ -38,7 +38,7 @@ class SheetWriter:
     """Starts one process per sheet and keeps at most one running."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder.resolve()
         self._process: subprocess.Popen[bytes] | None = None
 
     def write(self, tiles: npt.NDArray[Any], epoch: int) -> None:

@@ -88,7 +88,11 @@ class UVTask:
         images = minibatch.images
         mask = images["mask"].float()
         return augment.Samples(
-            images["input"].float(), images["uv"].float(), mask[:, :1], mask[:, :1] * mask[:, 1:2], images.get(LANDMARKS)
+            images["input"].float(),
+            images["uv"].float(),
+            mask[:, :1],
+            mask[:, :1] * mask[:, 1:2],
+            images.get(LANDMARKS),
         )
 
     def training_samples(self, minibatch: Minibatch, progress: float) -> augment.Samples:
@@ -109,6 +113,10 @@ class UVTask:
     def loss_terms(self, prediction: Tensor, samples: augment.Samples) -> dict[str, Tensor]:
         """Per-sample terms by name, (N,) each."""
         return loss.loss_terms(prediction, samples, self.config.loss, self.landmark_uv)
+
+    def term_names(self) -> list[str]:
+        """Names of the loss terms, in the order of `loss_terms`."""
+        return loss.active_terms(self.config.loss)
 
     def total_loss(self, terms: dict[str, Tensor]) -> Tensor:
         return loss.total_loss(terms, self.config.loss)
@@ -155,4 +163,3 @@ def views(picture: Tensor, prediction: Tensor, target: augment.Samples | None) -
 def _uv_colours(uv: Tensor) -> Tensor:
     """(2, H, W) to a picture: U red, V green."""
     return torch.cat([uv, torch.zeros_like(uv[:1])])
-

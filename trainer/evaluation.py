@@ -1,0 +1,165 @@
+"""Evaluation of a network on held-out samples, and the rows of the sprite sheet."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from renderer.errors import DatasetError
+from trainer import task as uv
+from trainer.config import OutputConfig
+from trainer.dataset import SampleReader
+from trainer.loader import Cached, Minibatch, Positions, Streaming
+from trainer.metrics import split_metrics, summary
+
+CHOSEN: Final = 6
+PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Means over the held-out samples, and the metrics split by yaw, occlusion share and knob."""
+
+    samples: int
+    loss: float
+    terms: dict[str, float]
+    metrics: dict[str, float]
+    splits: dict[str, list[dict[str, Any]]]
+
+
+@torch.no_grad()
+def evaluate(
+    network: nn.Module,
+    task: uv.UVTask,
+    source: Streaming | Cached,
+    positions: Positions,
+    params: dict[int, dict[str, Any]],
+    batch_size: int,
+    occluded: bool,
+) -> Evaluation:
+    """The network in evaluation mode over `positions`. params: cache of the samples' records, filled as needed."""
+    network.eval()
+    values: dict[str, list[npt.NDArray[np.float64]]] = {}
+    records: list[dict[str, Any]] = []
+    totals: list[float] = []
+    groups = [positions[i : i + batch_size] for i in range(0, len(positions), batch_size)]
+    term_names: list[str] = []
+    for minibatch in source.batches(groups, epoch=0):
+        if not len(minibatch):
+            continue
+        samples = task.test_samples(minibatch, occluded)
+        prediction = network(samples.input)
+        chosen = [_record(source.reader, params, int(p)) for p in minibatch.positions]
+        terms = task.loss_terms(prediction, samples)
+        term_names = list(terms)
+        totals += [float(task.total_loss(terms))] * len(minibatch)
+        for name, tensor in {**terms, **task.metrics(prediction, samples, chosen)}.items():
+            values.setdefault(name, []).append(tensor.double().cpu().numpy())
+        records += chosen
+    network.train()
+    joined = {name: np.concatenate(parts) for name, parts in values.items()}
+    measured = {name: v for name, v in joined.items() if name not in term_names}
+    return Evaluation(
+        samples=len(records),
+        loss=float(np.mean(totals)),
+        terms=summary({name: joined[name] for name in term_names}),
+        metrics=summary(measured),
+        splits=split_metrics(measured, records),
+    )
+
+
+def _record(reader: SampleReader, params: dict[int, dict[str, Any]], position: int) -> dict[str, Any]:
+    """The few fields of a sample's JSON that evaluation needs."""
+    if position not in params:
+        full = reader.params(position)
+        params[position] = {name: full.get(name, {}) for name in ("key", "knobs", "measured")}
+        params[position]["landmarks_px"] = full.get("landmarks_px", [])
+    return params[position]
+
+
+# ---------------------------------------------------------------- the sprite sheet
+
+
+def chosen_positions(reader: SampleReader, held_out: Positions, keys: tuple[str, ...]) -> list[int]:
+    """The held-out samples shown every time: those named, or six picked by a hash of their key."""
+    if keys:
+        where = {key: i for i, key in enumerate(reader.keys)}
+        if unknown := [key for key in keys if key not in where]:
+            raise DatasetError(f"output.chosen names {unknown}, which {reader.path} does not hold")
+        return [where[key] for key in keys]
+    return sorted(held_out.tolist(), key=lambda p: hashlib.sha256(reader.keys[p].encode()).digest())[:CHOSEN]
+
+
+def photo_paths(output: OutputConfig) -> tuple[list[Path], list[Path]]:
+    """Photos shown every time, and all photos. Raises DatasetError if a folder or file named is not there."""
+    if not output.photos:
+        return [], []
+    folder = Path(output.photos)
+    every = sorted(p for p in folder.glob("*") if p.suffix.lower() in PHOTO_SUFFIXES) if folder.is_dir() else []
+    if not every:
+        raise DatasetError(f"output.photos: no photos ({', '.join(PHOTO_SUFFIXES)}) in {folder}")
+    if missing := [name for name in output.chosen_photos if not (folder / name).is_file()]:
+        raise DatasetError(f"output.chosen_photos: {', '.join(missing)} not in {folder}")
+    return [folder / name for name in output.chosen_photos] or every[:CHOSEN], every
+
+
+def load_photo(path: Path, size: tuple[int, int]) -> Tensor:
+    """A photo as picture values, its middle square scaled to (3, H, W)."""
+    with Image.open(path) as image:
+        rgb = image.convert("RGB")
+        side = min(rgb.size)
+        left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
+        square = rgb.resize((size[1], size[0]), Image.Resampling.BOX, box=(left, top, left + side, top + side))
+    return torch.from_numpy(np.asarray(square, np.float32) / 255).permute(2, 0, 1)
+
+
+@torch.no_grad()
+def sheet(
+    network: nn.Module,
+    task: uv.UVTask,
+    reader: SampleReader,
+    chosen: list[int],
+    held_out: Positions,
+    photos: tuple[list[Path], list[Path]],
+    epoch: int,
+    device: torch.device,
+) -> tuple[npt.NDArray[np.uint8], list[dict[str, Any]]]:
+    """Tiles (rows, columns, H, W, 3) and a description of each row: chosen samples, a random one, photos likewise."""
+    network.eval()
+    rng = np.random.default_rng([epoch])
+    tiles: list[npt.NDArray[np.uint8]] = []
+    rows: list[dict[str, Any]] = []
+    wanted = [(p, "chosen") for p in chosen] + [(int(rng.choice(held_out)), "random")]
+    for number, (position, kind) in enumerate(wanted):
+        minibatch = single(reader, position, device)
+        target = task.test_samples(minibatch, occluded=kind == "chosen" and number % 2 == 1)
+        prediction = network(target.input)
+        record = _record(reader, {}, position)
+        measured = task.metrics(prediction, target, [record])
+        tiles.append(uv.views(target.input[0], prediction[0], target))
+        rows.append({"name": f"{kind} {number + 1}", "kind": kind, "key": reader.keys[position]})
+        rows[-1] |= {name: float(value[0]) for name, value in measured.items()}
+    size = (reader.shapes["input"][1], reader.shapes["input"][2])
+    pictures = [(path, "photo") for path in photos[0]]
+    if photos[1]:
+        pictures.append((photos[1][int(rng.integers(len(photos[1])))], "random photo"))
+    for path, kind in pictures:
+        picture = load_photo(path, size).to(device)
+        tiles.append(uv.views(picture, network(picture[None])[0], None))
+        rows.append({"name": path.name, "kind": kind})
+    network.train()
+    return np.stack(tiles), rows
+
+
+def single(reader: SampleReader, position: int, device: torch.device) -> Minibatch:
+    """A minibatch of one sample."""
+    images = {name: torch.from_numpy(array)[None].to(device) for name, array in reader.read(position).items()}
+    return Minibatch([reader.keys[position]], torch.tensor([position]), images, 0)

@@ -1,0 +1,638 @@
+"""The training loop: from a config to a trained network in a run directory. Reads top to bottom.
+
+`check` finds bad input before anything is created. `train` starts a run or resumes one, on one process or many.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import signal
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from renderer.archive import write_atomic
+from renderer.errors import DatasetError, HeadforgeError, MachineError, SpecError
+from trainer import task as uv
+from trainer.checkpoint import checkpoints, load_checkpoint, save_checkpoint, save_weights
+from trainer.config import ScheduleConfig, TrainConfig, to_plain
+from trainer.dataset import SampleReader
+from trainer.evaluation import Evaluation, chosen_positions, evaluate, photo_paths, sheet
+from trainer.loader import BadSamples, Loader, Minibatch, Positions, Streaming, check_room, open_source
+from trainer.network import UVNet, make_network, parameter_count
+from trainer.run_dir import RunDir, create_run, finite
+from trainer.sheets import SheetWriter, sheet_name
+
+CHECK_STEPS_GPU: Final = 16  # looking at a loss makes the CPU wait for the GPU; so it is done every few steps
+
+
+class NonFiniteLossError(HeadforgeError):
+    """The loss is NaN or infinite. Names the sample keys."""
+
+
+@dataclass
+class Progress:
+    """How far a run is; everything here goes into its checkpoints."""
+
+    step: int = 0
+    samples_seen: int = 0
+    seconds: float = 0.0
+    phase: int = 0  # index into schedule.lr
+    best_loss: float = math.inf
+    epochs_since_best: int = 0
+    sums: dict[str, float] = field(default_factory=dict)  # of the terms since the last line of the log
+    summed: int = 0  # samples in those sums
+
+    def share(self, schedule: ScheduleConfig) -> float:
+        """Share of the training that is done."""
+        by_time = self.seconds / (schedule.max_minutes * 60) if schedule.max_minutes else 0.0
+        return min(1.0, max(self.samples_seen / schedule.max_samples, by_time))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do; `gen train --dry-run` prints it."""
+
+    device: str
+    parameters: int
+    tag: str
+    training_samples: int
+    test_samples: int
+    steps_per_epoch: int
+    epochs: float
+    bytes_decoded: int
+    environments: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How `train` ended. state: "finished" or "interrupted" (by a signal; resume goes on)."""
+
+    run: Path
+    state: str
+    step: int
+
+
+# ---------------------------------------------------------------- before training
+
+
+def resolve_accelerator(config: TrainConfig) -> str:
+    """ "cpu" or "cuda". Raises MachineError where CUDA is asked for and absent."""
+    if config.device.accelerator == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if config.device.accelerator == "cuda" and not torch.cuda.is_available():
+        raise MachineError(
+            "device.accelerator is 'cuda', but torch sees no CUDA device: install the driver and a CUDA build of "
+            "torch, or set it to 'auto'"
+        )
+    if config.device.accelerator == "cuda" and torch.cuda.device_count() < config.device.devices:
+        raise MachineError(
+            f"device.devices is {config.device.devices}, torch sees {torch.cuda.device_count()} CUDA devices"
+        )
+    return config.device.accelerator
+
+
+def open_reader(config: TrainConfig) -> SampleReader:
+    """The data set of a config. Raises SpecError or DatasetError."""
+    if not config.data.path:
+        raise SpecError("data.path is empty: give the folder of a data set, or --data DATASET")
+    return SampleReader(Path(config.data.path), uv.images_needed(config))
+
+
+def splits(config: TrainConfig, reader: SampleReader) -> tuple[Positions, Positions]:
+    """Positions to train on and to evaluate on, limits applied."""
+    training, held_out = reader.split(config.data.test_share)
+    training = training[: config.data.limit] if config.data.limit else training
+    if config.data.test_on_train:
+        held_out = training
+    held_out = held_out[: config.data.test_limit] if config.data.test_limit else held_out
+    if not len(held_out):
+        raise DatasetError(
+            f"none of the {len(reader)} samples of {reader.path} is held out: raise data.test_share, render more, or "
+            "set data.test_on_train"
+        )
+    return training, held_out
+
+
+def check(config: TrainConfig) -> Plan:
+    """Everything that can be known to be wrong before training starts, as an error; else what the run would do."""
+    accelerator = resolve_accelerator(config)
+    reader = open_reader(config)
+    uv.check(config, reader)
+    training, held_out = splits(config, reader)
+    loader = Loader(
+        Streaming(reader, 0, BadSamples(0, {}), torch.device("cpu")),
+        training,
+        config.data.batch_size,
+        seed=0,
+        window=1,
+    )
+    if config.data.cache != "none":
+        place = torch.device("cuda" if config.data.cache == "device" and accelerator == "cuda" else "cpu")
+        check_room(reader, len(training) + len(held_out), place)
+    bank = uv.open_bank(config)
+    photo_paths(config.output)
+    chosen_positions(reader, held_out, config.output.chosen)
+    return Plan(
+        device=f"{config.device.nodes} x {config.device.devices} {accelerator}, {config.device.precision}",
+        parameters=meta_parameters(config),
+        tag=reader.info["tag"],
+        training_samples=len(training),
+        test_samples=len(held_out),
+        steps_per_epoch=len(loader),
+        epochs=config.schedule.max_samples / (len(loader) * config.data.batch_size),
+        bytes_decoded=reader.bytes_per_sample * (len(training) + len(held_out)),
+        environments=bank.count if bank else 0,
+    )
+
+
+def meta_parameters(config: TrainConfig) -> int:
+    """Parameters of the network, counted without making them."""
+    with torch.device("meta"):
+        return parameter_count(UVNet(config.network))
+
+
+# ---------------------------------------------------------------- training
+
+
+def train(config: TrainConfig) -> Outcome:
+    """Start a new run. Raises a HeadforgeError for anything that `check` finds, before the run directory exists."""
+    check(config)
+    return launch(make_fabric(config), config, None)
+
+
+def resume(run_path: Path) -> Outcome:
+    """Go on with a run from its newest checkpoint, with the config that it was started with."""
+    run = RunDir(run_path)
+    config = run.load_config()
+    check(config)
+    return launch(make_fabric(config), config, run.path)
+
+
+def make_fabric(config: TrainConfig) -> Fabric:
+    """Device, precision and processes."""
+    device = config.device
+    accelerator = resolve_accelerator(config)
+    strategy = device.strategy
+    if strategy == "auto" and device.devices * device.nodes > 1:
+        strategy = "ddp"
+    with warnings.catch_warnings():  # a machine that has SLURM may well train outside it
+        warnings.filterwarnings("ignore", message="The `srun` command is available")
+        return Fabric(
+            accelerator=accelerator,
+            devices=device.devices,
+            num_nodes=device.nodes,
+            strategy=strategy,
+            precision=device.precision,
+        )
+
+
+def launch(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outcome:
+    """Run `session` in every process. run_path: None for a new run."""
+    outcome: Outcome = fabric.launch(session, config, run_path)
+    return outcome
+
+
+def session(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outcome:
+    """One process of one run, from set-up to the end of training."""
+    main = fabric.global_rank == 0
+    if config.device.threads:
+        torch.set_num_threads(config.device.threads)
+    if fabric.device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+
+    # data
+    data = config.data
+    reader = open_reader(config)
+    training, held_out = splits(config, reader)
+    if main and run_path is None:
+        run_path = new_run(config, reader, len(training), len(held_out)).path
+    run = RunDir(Path(fabric.broadcast(str(run_path))))
+    source = open_source(reader, training, data.cache, data.workers, data.max_bad, fabric.device)
+    test_source = source
+    if not data.test_on_train:
+        test_source = open_source(reader, held_out, data.cache, data.workers, data.max_bad, fabric.device)
+    loader = Loader(
+        source,
+        training,
+        data.batch_size,
+        seed=config.seed,
+        window=data.window,
+        rank=fabric.global_rank,
+        world=fabric.world_size,
+    )
+    bank = uv.open_bank(config)
+    landmark_uv = reader.landmark_uv()
+    task = uv.UVTask(
+        config,
+        bank.to(fabric.device) if bank else None,
+        torch.from_numpy(landmark_uv).to(fabric.device) if landmark_uv is not None else None,
+    )
+
+    # network and optimiser
+    layout = torch.channels_last if config.device.channels_last else torch.contiguous_format
+    plain_network = make_network(config.network, config.seed).to(memory_format=layout)  # type: ignore[call-overload]
+    schedule = config.schedule
+    optimiser = torch.optim.Adam(
+        plain_network.parameters(),
+        lr=schedule.lr[0],
+        betas=(schedule.beta1[0], schedule.beta2),
+        fused=fabric.device.type == "cuda",
+    )
+    compiled = torch.compile(plain_network) if config.device.compile else plain_network
+    network, fabric_optimiser = fabric.setup(compiled, optimiser)
+    ema = copy.deepcopy(plain_network).requires_grad_(False) if schedule.ema else None
+
+    # state
+    progress = Progress()
+    if found := checkpoints(run.checkpoints):
+        progress = restore(found[-1], config, reader, plain_network, optimiser, ema, loader)
+        if main:
+            run.forget_after(progress.step)
+    fabric.barrier()
+    log = Log(run, config, main)
+    if found:
+        log.event(progress, loader, f"resumed from {found[-1].name}")
+    writer = SheetWriter(run.evaluation)
+    chosen, photos = chosen_positions(reader, held_out, config.output.chosen), photo_paths(config.output)
+    records: dict[int, dict[str, Any]] = {}
+    unseen: list[tuple[Minibatch, Tensor]] = []  # steps whose loss has not been looked at yet
+    check_steps = CHECK_STEPS_GPU if fabric.device.type == "cuda" else 1
+    log.status(progress, loader, "running")
+
+    def save() -> None:
+        look_at(unseen, progress, task)
+        if main:
+            weights = ema or plain_network
+            save_weights(run.weights, weights.state_dict(), config.network, weights_header(run, reader))
+            state = checkpoint_state(config, reader, plain_network, optimiser, ema, loader, progress)
+            save_checkpoint(run.checkpoints, progress.step, state, config.output.keep_checkpoints)
+        fabric.barrier()
+
+    def finish(state: str, text: str) -> Outcome:
+        save()
+        writer.wait()
+        log.event(progress, loader, text)
+        log.status(progress, loader, state, text)
+        log.close()
+        return Outcome(run.path, state, progress.step)
+
+    network.train()
+    saved_at = clock = time.perf_counter()
+    try:
+        with stop_signals() as stop:
+            while progress.share(schedule) < 1:
+                for minibatch in loader:
+                    set_phase(optimiser, schedule, progress, log, loader)
+                    samples = task.training_samples(minibatch, progress.share(schedule))
+                    prediction = network(samples.input.contiguous(memory_format=layout))
+                    terms = task.loss_terms(prediction, samples)
+                    total = task.total_loss(terms)
+                    fabric.backward(total)
+                    if schedule.grad_clip:
+                        fabric.clip_gradients(network, fabric_optimiser, max_norm=schedule.grad_clip)
+                    fabric_optimiser.step()
+                    fabric_optimiser.zero_grad()
+                    if ema is not None:
+                        update_ema(ema, plain_network, schedule.ema)
+
+                    unseen.append((minibatch, torch.stack([*terms.values(), total.expand(len(minibatch))]).detach()))
+                    if len(unseen) >= check_steps:
+                        look_at(unseen, progress, task)
+                    progress.step += 1
+                    progress.samples_seen += config.data.batch_size
+                    now = time.perf_counter()
+                    progress.seconds, clock = progress.seconds + now - clock, now
+                    if progress.step % config.output.log_steps == 0:
+                        look_at(unseen, progress, task)
+                        log.train_line(progress, loader, optimiser, schedule)
+                    stopping, saving = stop.is_set(), due(config, progress.step, saved_at)
+                    if fabric.world_size > 1:
+                        stopping, saving = agree(fabric, progress, stopping, saving)
+                    if stopping:
+                        return finish("interrupted", f"stopped by a signal at step {progress.step}")
+                    if saving:
+                        save()
+                        saved_at = time.perf_counter()
+                    if progress.share(schedule) >= 1:
+                        break
+                epoch_done = loader.batch == 0
+                if (epoch_done and loader.epoch % config.output.evaluate_epochs == 0) or progress.share(schedule) >= 1:
+                    look_at(unseen, progress, task)
+                    if main:
+                        tested = ema or plain_network
+                        for kind, occluded in (("test", False), ("test_occluded", True)):
+                            if occluded and task.bank is None:
+                                continue
+                            with fabric.autocast():
+                                result = evaluate(
+                                    tested, task, test_source, held_out, records, data.batch_size, occluded
+                                )
+                            log.test_line(progress, loader, kind, result)
+                            if not occluded:
+                                note_plateau(progress, result.loss, schedule)
+                        if config.output.images:
+                            number = epoch_number(loader)
+                            with fabric.autocast():
+                                tiles, rows = sheet(
+                                    tested, task, reader, chosen, held_out, photos, number, fabric.device
+                                )
+                            log.sheet(rows, number, reader)
+                            writer.write(tiles, number)
+                    share_plateau(progress, fabric)
+                    save()
+                    saved_at = time.perf_counter()
+                clock = time.perf_counter()
+        return finish("finished", f"finished after {progress.samples_seen} samples")
+    except HeadforgeError as error:
+        log.status(progress, loader, "failed", str(error))
+        raise
+    finally:
+        writer.wait()
+
+
+# ---------------------------------------------------------------- steps of the loop
+
+
+def new_run(config: TrainConfig, reader: SampleReader, training: int, held_out: int) -> RunDir:
+    """Create the run directory and say what it is trained on."""
+    data = {
+        "path": str(Path(config.data.path).resolve()),
+        "tag": reader.info["tag"],
+        "name": reader.info.get("name", ""),
+        "index_sha256": reader.index_hash(),
+        "uv_frame": reader.info["uv_frame"],
+        "resolution": reader.info.get("resolution"),
+        "training_samples": training,
+        "test_samples": held_out,
+    }
+    return create_run(config, reader.info["tag"], data, meta_parameters(config))
+
+
+def look_at(unseen: list[tuple[Minibatch, Tensor]], progress: Progress, task: uv.UVTask) -> None:
+    """Add the terms of past steps to the sums; stop the run if one is not finite, naming the samples.
+
+    unseen: (minibatch, (terms, N) tensor with `total` as its last row) per step; emptied.
+    """
+    for minibatch, matrix in unseen:
+        values = matrix.double().cpu()
+        if not torch.isfinite(values).all():
+            bad = (~torch.isfinite(values).all(0)).nonzero().flatten().tolist()
+            keys = [minibatch.keys[i] for i in bad if i < len(minibatch.keys)]
+            raise NonFiniteLossError(
+                f"the loss is not finite at samples {', '.join(keys[:8])}{' ...' if len(keys) > 8 else ''} of epoch "
+                f"{minibatch.epoch + 1}: look at them with `gen view`, lower schedule.lr, or set schedule.grad_clip; "
+                "the last checkpoint is from before"
+            )
+        for name, row in zip([*task.term_names(), "loss"], values, strict=True):
+            progress.sums[name] = progress.sums.get(name, 0.0) + float(row.sum())
+        progress.summed += values.shape[1]
+    unseen.clear()
+
+
+def set_phase(
+    optimiser: torch.optim.Optimizer, schedule: ScheduleConfig, progress: Progress, log: Log, loader: Loader
+) -> None:
+    """Learning rate and beta1 of the phase; the second starts on a plateau or at a set share of the training."""
+    late = progress.share(schedule) >= schedule.second_phase_at
+    if progress.phase == 0 and (late or progress.epochs_since_best >= schedule.plateau_epochs):
+        progress.phase = 1
+        log.event(progress, loader, "second phase: " + ("as scheduled" if late else "the held-out loss levelled off"))
+    for group in optimiser.param_groups:
+        group["lr"] = schedule.lr[progress.phase]
+        group["betas"] = (schedule.beta1[progress.phase], schedule.beta2)
+
+
+def note_plateau(progress: Progress, loss: float, schedule: ScheduleConfig) -> None:
+    """Count the evaluations since the loss last improved enough."""
+    if loss < progress.best_loss * (1 - schedule.plateau_gain):
+        progress.best_loss, progress.epochs_since_best = loss, 0
+    else:
+        progress.epochs_since_best += 1
+
+
+def share_plateau(progress: Progress, fabric: Fabric) -> None:
+    """Only the first process evaluates; the others learn the outcome."""
+    if fabric.world_size > 1:
+        progress.best_loss, progress.epochs_since_best = fabric.broadcast(
+            (progress.best_loss, progress.epochs_since_best)
+        )
+
+
+@torch.no_grad()
+def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the average a little towards the weights; buffers are copied."""
+    torch._foreach_lerp_(list(ema.parameters()), [p.detach() for p in network.parameters()], 1 - decay)
+    for mine, theirs in zip(ema.buffers(), network.buffers(), strict=True):
+        mine.copy_(theirs)
+
+
+def due(config: TrainConfig, step: int, saved_at: float) -> bool:
+    """Is it time for a checkpoint?"""
+    output = config.output
+    by_step = output.checkpoint_steps and step % output.checkpoint_steps == 0
+    by_time = output.checkpoint_minutes and time.perf_counter() - saved_at >= 60 * output.checkpoint_minutes
+    return bool(by_step or by_time)
+
+
+def agree(fabric: Fabric, progress: Progress, stopping: bool, saving: bool) -> tuple[bool, bool]:
+    """All processes stop if one must; clocks and checkpoints go by the first process."""
+    first = fabric.global_rank == 0
+    mine = [float(stopping), float(saving and first), progress.seconds * first]
+    stops, saves, progress.seconds = fabric.all_reduce(
+        torch.tensor(mine, device=fabric.device), reduce_op="sum"
+    ).tolist()
+    return stops > 0, saves > 0
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """SIGTERM and SIGUSR1 (a SLURM time limit) ask the loop to save and end; the old handlers come back after."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    old = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield stop
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def epoch_number(loader: Loader) -> int:
+    """1 for the first epoch, from its first minibatch to its evaluation."""
+    return loader.epoch + (1 if loader.batch else 0)
+
+
+# ---------------------------------------------------------------- state
+
+
+def checkpoint_state(
+    config: TrainConfig,
+    reader: SampleReader,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    ema: nn.Module | None,
+    loader: Loader,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Everything needed to go on as if nothing had happened. Augmentation has no state: see `trainer.draws`."""
+    return {
+        "network_config": to_plain(config.network),
+        "index_sha256": reader.index_hash(),
+        "network": network.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "ema": ema.state_dict() if ema is not None else None,
+        "loader": loader.state_dict(),
+        "generator": torch.get_rng_state(),
+        "progress": asdict(progress),
+    }
+
+
+def restore(
+    path: Path,
+    config: TrainConfig,
+    reader: SampleReader,
+    network: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    ema: nn.Module | None,
+    loader: Loader,
+) -> Progress:
+    """The inverse of `checkpoint_state`. Raises FormatError or DatasetError where it does not belong to this run."""
+    state = load_checkpoint(path, config.network)
+    if state["index_sha256"] != reader.index_hash():
+        raise DatasetError(
+            f"{path} was trained on other shards than {reader.path} holds now: restore the data set, or start a new run"
+        )
+    network.load_state_dict(state["network"])
+    optimiser.load_state_dict(state["optimiser"])
+    if ema is not None:
+        ema.load_state_dict(state["ema"])
+    loader.load_state_dict(state["loader"])
+    torch.set_rng_state(state["generator"])
+    return Progress(**state["progress"])
+
+
+def weights_header(run: RunDir, reader: SampleReader) -> dict[str, str]:
+    return {"run_id": run.run_id, "uv_frame": reader.info["uv_frame"], "tag": reader.info["tag"]}
+
+
+class Log:
+    """Writes log.jsonl, status.json, TensorBoard scalars and the terminal's progress bar; silent in other processes."""
+
+    def __init__(self, run: RunDir, config: TrainConfig, on: bool) -> None:
+        self.run, self.on = run, on
+        self.seconds_before = 0.0
+        self.samples_before = 0
+        self.board: Any = None
+        self.bar: Any = None
+        if on:
+            if config.output.tensorboard:
+                from torch.utils.tensorboard import SummaryWriter
+
+                self.board = SummaryWriter(str(run.tensorboard))
+            self.bar = tqdm(total=config.schedule.max_samples, unit="sample", disable=None, smoothing=0.05)
+            layout = {"columns": list(uv.COLUMNS), "rows_file": "rows.jsonl"}
+            run.write_json(run.evaluation / "layout.json", layout)
+
+    def line(self, kind: str, progress: Progress, loader: Loader, values: dict[str, Any]) -> None:
+        if not self.on:
+            return
+        head = {"kind": kind, "epoch": epoch_number(loader), "step": progress.step}
+        head |= {"samples_seen": progress.samples_seen, "seconds": round(progress.seconds, 3)}
+        self.run.append({**head, **values})
+        for name, value in _scalars(kind, values):
+            if self.board is not None:
+                self.board.add_scalar(name, value, progress.samples_seen)
+
+    def event(self, progress: Progress, loader: Loader, text: str) -> None:
+        self.line("event", progress, loader, {"text": text})
+
+    def train_line(
+        self, progress: Progress, loader: Loader, optimiser: torch.optim.Optimizer, schedule: ScheduleConfig
+    ) -> None:
+        """Means since the last line; the sums start again."""
+        means = {name: value / max(progress.summed, 1) for name, value in progress.sums.items()}
+        progress.sums, progress.summed = {}, 0
+        took = progress.seconds - self.seconds_before
+        rate = (progress.samples_seen - self.samples_before) / took if took > 0 else 0.0
+        group = optimiser.param_groups[0]
+        values = {
+            "lr": group["lr"],
+            "beta1": group["betas"][0],
+            "phase": progress.phase + 1,
+            "progress": progress.share(schedule),
+            "loss": means.pop("loss", math.nan),
+            "terms": means,
+            "samples_per_s": round(rate, 3),
+        }
+        self.line("train", progress, loader, values)
+        self.status(progress, loader, "running")
+        if self.bar is not None:
+            self.bar.update(progress.samples_seen - self.bar.n)
+            self.bar.set_postfix_str(f"loss {values['loss']:.4f}")
+        self.seconds_before, self.samples_before = progress.seconds, progress.samples_seen
+
+    def test_line(self, progress: Progress, loader: Loader, kind: str, result: Evaluation) -> None:
+        values = {"loss": result.loss, "terms": result.terms, "metrics": result.metrics, "samples": result.samples}
+        self.line(kind, progress, loader, values)
+        if not self.on:
+            return
+        path = self.run.evaluation / "splits.json"
+        old = json.loads(path.read_text()) if path.exists() else {}
+        self.run.write_json(path, {**old, "epoch": epoch_number(loader), kind: result.splits})
+        text = ", ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
+        print(f"epoch {epoch_number(loader)} {kind}: loss {result.loss:.4f}, {text}", flush=True)
+
+    def sheet(self, rows: list[dict[str, Any]], number: int, reader: SampleReader) -> None:
+        """What the rows of a sprite sheet show."""
+        height, width = reader.shapes["input"][1:]
+        layout = {"tile_px": width, "tile_height_px": height, "columns": list(uv.COLUMNS), "rows_file": "rows.jsonl"}
+        self.run.write_json(self.run.evaluation / "layout.json", layout)
+        entry = finite({"epoch": number, "file": sheet_name(number), "rows": rows})
+        path = self.run.evaluation / "rows.jsonl"
+        kept = (
+            [line for line in path.read_text("utf-8").splitlines() if json.loads(line)["epoch"] < number]
+            if path.exists()
+            else []
+        )
+        write_atomic(path, "".join(f"{line}\n" for line in [*kept, json.dumps(entry)]).encode())
+
+    def status(self, progress: Progress, loader: Loader, state: str, message: str = "") -> None:
+        if self.on:
+            values = {"state": state, "epoch": epoch_number(loader), "step": progress.step, "message": message}
+            values |= {"samples_seen": progress.samples_seen, "seconds": round(progress.seconds, 3)}
+            self.run.write_json(self.run.status, values)
+
+    def close(self) -> None:
+        if self.board is not None:
+            self.board.close()
+        if self.bar is not None:
+            self.bar.close()
+
+
+def _scalars(kind: str, values: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from ((f"{kind}/{name}/{inner}", v) for inner, v in value.items())
+        elif isinstance(value, float):
+            yield f"{kind}/{name}", value
