@@ -61,24 +61,24 @@ def augment(
 
     bank: environments; may be None if no stage that is on needs one.
     """
-    if config.quarter_turns.on:
+    if config.quarter_turns.enabled:
         samples = quarter_turns(samples, config.quarter_turns, draws.fork("quarter_turns"), progress)
-    if config.crop_scale.on:
+    if config.crop_scale.enabled:
         samples = crop_scale(samples, config.crop_scale, draws.fork("crop_scale"), progress)
-    if config.no_face.on and bank:
+    if config.no_face.enabled and bank:
         samples = no_face(samples, config.no_face, draws.fork("no_face"), bank, progress)
-    if config.occlusion.on and bank:
+    if config.occlusion.enabled and bank:
         samples = occlude(samples, config.occlusion, draws.fork("occlusion"), bank, progress)
-    if config.channel_shuffle.on:
+    if config.channel_shuffle.enabled:
         samples = channel_shuffle(samples, config.channel_shuffle, draws.fork("channel_shuffle"), progress)
-    if config.exposure.on:
+    if config.exposure.enabled:
         samples = exposure(samples, config.exposure, draws.fork("exposure"), progress)
     samples = tone(samples, config.gamma, draws.fork("gamma"), progress)
-    if config.contrast.on:
+    if config.contrast.enabled:
         samples = contrast(samples, config.contrast, draws.fork("contrast"), progress)
-    if config.blur.on:
+    if config.blur.enabled:
         samples = blur(samples, config.blur, draws.fork("blur"), progress)
-    if config.noise.on:
+    if config.noise.enabled:
         samples = noise(samples, config.noise, draws.fork("noise"), progress)
     return quantise(samples)
 
@@ -90,7 +90,7 @@ def plain(samples: Samples) -> Samples:
 
 def needs_environments(config: AugmentConfig) -> bool:
     """Does a stage that is on cut from environments?"""
-    return config.occlusion.on or config.no_face.on
+    return config.occlusion.enabled or config.no_face.enabled
 
 
 def _choose(chosen: Tensor, there: Tensor, otherwise: Tensor) -> Tensor:
@@ -200,7 +200,7 @@ def exposure(samples: Samples, config: Exposure, draws: Draws, progress: float) 
 def tone(samples: Samples, config: Gamma, draws: Draws, progress: float) -> Samples:
     """Linear light to picture values: clip at 1, then light^(1/gamma)."""
     gamma = torch.full((len(draws),), BASE_GAMMA, device=samples.input.device)
-    if config.on:
+    if config.enabled:
         drawn = draws.uniform("gamma", low=config.gamma[0], high=config.gamma[1])
         gamma = torch.where(draws.happens("share", config.share.at(progress)), drawn, gamma)
     return replace(samples, input=samples.input.clamp(0, 1) ** (1 / gamma).reshape(-1, 1, 1, 1))

@@ -75,7 +75,7 @@ class DataConfig:
 class QuarterTurns:
     """Rotation by 0, 90, 180 or 270 degrees. Off, as in the thesis's final run."""
 
-    on: bool = False
+    enabled: bool = False
     share: Ramp = ranged(Ramp(1, 1), 0, 1, "share of samples")
 
 
@@ -83,7 +83,7 @@ class QuarterTurns:
 class CropScale:
     """A random window of the image, scaled to full size (thesis 4.5)."""
 
-    on: bool = False
+    enabled: bool = False
     share: Ramp = ranged(Ramp(1, 1), 0, 1, "share of samples")
     scale: tuple[float, float] = ranged((0.75, 1.25), 0.1, 10, "magnification, drawn log-uniformly")
     shift: float = ranged(0.15, 0, 1, "largest shift as a share of the side")
@@ -93,7 +93,7 @@ class CropScale:
 class NoFace:
     """Samples without any face: a crop of an environment, all targets empty (thesis 4.5)."""
 
-    on: bool = False
+    enabled: bool = False
     share: Ramp = ranged(Ramp(0.02, 0.02), 0, 1, "share of samples")
 
 
@@ -101,7 +101,7 @@ class NoFace:
 class Occlusion:
     """Blobs cut from one environment, coloured by another, blended over the input (thesis 3.5)."""
 
-    on: bool = True
+    enabled: bool = True
     share: Ramp = ranged(Ramp(0.5, 0.5), 0, 1, "share of samples")
     cover: tuple[float, float] = ranged((0.1, 0.6), 0, 1, "share of the image that the occluder covers")
     softness: tuple[float, float] = ranged((0.02, 0.2), 0, 2, "width of the soft threshold, in image contrast")
@@ -115,7 +115,7 @@ class Occlusion:
 class ChannelShuffle:
     """A random order of R, G, B."""
 
-    on: bool = True
+    enabled: bool = True
     share: Ramp = ranged(Ramp(0.5, 0.5), 0, 1, "share of samples")
 
 
@@ -123,7 +123,7 @@ class ChannelShuffle:
 class Exposure:
     """Brightness in photographic stops."""
 
-    on: bool = True
+    enabled: bool = True
     share: Ramp = ranged(Ramp(1, 1), 0, 1, "share of samples")
     stops: tuple[float, float] = ranged((-1.0, 1.0), -10, 10, "factor 2^stops")
 
@@ -132,7 +132,7 @@ class Exposure:
 class Gamma:
     """Exponent from linear light to picture values. Where off, or not drawn, `BASE_GAMMA`."""
 
-    on: bool = True
+    enabled: bool = True
     share: Ramp = ranged(Ramp(1, 1), 0, 1, "share of samples")
     gamma: tuple[float, float] = ranged((1.6, 2.8), 0.2, 10, "picture = light^(1/gamma)")
 
@@ -141,7 +141,7 @@ class Gamma:
 class Contrast:
     """Contrast about the image's mean (thesis 4.5)."""
 
-    on: bool = False
+    enabled: bool = False
     share: Ramp = ranged(Ramp(0.5, 0.5), 0, 1, "share of samples")
     factor: tuple[float, float] = ranged((0.7, 1.3), 0, 10, "factor on the distance from the mean")
 
@@ -150,7 +150,7 @@ class Contrast:
 class Blur:
     """Gaussian blur (thesis 4.5)."""
 
-    on: bool = False
+    enabled: bool = False
     share: Ramp = ranged(Ramp(0.3, 0.3), 0, 1, "share of samples")
     sigma_px: tuple[float, float] = ranged((0.3, 1.5), 0, 20, "standard deviation in pixels")
 
@@ -159,7 +159,7 @@ class Blur:
 class Noise:
     """Gaussian noise; each sample draws its own standard deviation between 0 and the limit."""
 
-    on: bool = True
+    enabled: bool = True
     share: Ramp = ranged(Ramp(1, 1), 0, 1, "share of samples")
     limit: Ramp = ranged(Ramp(0.1, 0.0), 0, 1, "largest standard deviation; ramped down to zero")
 
@@ -314,17 +314,22 @@ def load_sweep(path: Path) -> list[TrainConfig]:
         raise SpecError(f"{path}: unknown keys {unknown}; a sweep has base, vary and runs")
     base_path = path.parent / str(raw["base"])
     base = load_config(base_path)
-    overrides = _combinations(raw, path)
-    if len(overrides) > MAX_SWEEP:
-        raise SpecError(f"{path} makes {len(overrides)} runs; at most {MAX_SWEEP} are allowed: split it")
+    runs = _combinations(raw, path)
+    if len(runs) > MAX_SWEEP:
+        raise SpecError(f"{path} makes {len(runs)} runs; at most {MAX_SWEEP} are allowed: split it")
     configs = []
-    for number, override in enumerate(overrides):
-        tree = to_plain(base)
-        for key, value in override.items():
-            _set(tree, key, value, str(path))
-        config = parse_config(tree, f"{path} run {number}")
+    for number, values in enumerate(runs):
+        config = override(base, values, f"{path} run {number}")
         configs.append(replace(config, name=f"{config.name}-{number:02d}"))
     return configs
+
+
+def override(config: TrainConfig, values: Mapping[str, Any], source: str) -> TrainConfig:
+    """The config with some fields replaced. values: dotted key -> value, for example {"data.batch_size": 8}."""
+    tree = to_plain(config)
+    for key, value in values.items():
+        _set(tree, key, value, source)
+    return parse_config(tree, source)
 
 
 def to_plain(config: Any) -> dict[str, Any]:

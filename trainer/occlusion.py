@@ -66,7 +66,7 @@ def load_environments(folder: Path, height: int) -> EnvironmentBank:
     if not paths:
         raise AssetError(
             f"no EXR environments in {folder}: set augment.environments to a folder that has some, run `make assets`, "
-            "or switch augment.occlusion.on and augment.no_face.on off"
+            "or switch augment.occlusion.enabled and augment.no_face.enabled off"
         )
     pictures = []
     for path in paths:

@@ -51,7 +51,7 @@ def check(config: TrainConfig, reader: SampleReader) -> None:
     if config.network.output_channels != 4 or config.network.input_channels != 3:
         raise SpecError("UV-net has 3 input and 4 output channels (U, V, mask, occluded mask)")
     height, width = reader.shapes["input"][1:]
-    if config.augment.quarter_turns.on and height != width:
+    if config.augment.quarter_turns.enabled and height != width:
         raise SpecError(f"augment.quarter_turns needs square images, {reader.path} has {width} x {height}")
 
 

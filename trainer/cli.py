@@ -1,0 +1,165 @@
+"""Commands of the trainer: `gen train`, `gen export`, `gen bench input`. Options in, library calls, text out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import yaml
+
+from renderer.errors import SpecError
+from trainer.config import TrainConfig, load_sweep, override, to_yaml
+
+if TYPE_CHECKING:
+    from trainer.loop import Outcome
+
+INTERRUPTED = 75  # exit code of a run that a signal stopped and `--resume` continues (EX_TEMPFAIL)
+
+
+def configs_of(spec: Path, data: Path | None, runs: Path | None, values: tuple[str, ...]) -> list[TrainConfig]:
+    """The runs of a spec or sweep, with the command line's overrides. Raises SpecError."""
+    changes: dict[str, Any] = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise SpecError(f"--set {text!r}: write KEY=VALUE, for example --set data.batch_size=16")
+        changes[key] = yaml.safe_load(value)
+    if data is not None:
+        changes["data.path"] = str(data)
+    if runs is not None:
+        changes["output.runs"] = str(runs)
+    return [override(config, changes, f"{spec} and the command line") for config in load_sweep(spec)]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  gen train jobspecs/train_uvnet_small.yaml --data out/mixed
+  gen train jobspecs/train_uvnet.yaml --data out/mixed --set device.precision=bf16-mixed --dry-run
+  gen train jobspecs/sweep_width.yaml --data out/mixed --only 3
+  gen train --resume runs/uvnet_small-1a2b3c-20260101-120000
+"""
+)
+@click.argument("spec", required=False, type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="Data set folder; replaces data.path of the spec.")
+@click.option("--runs", type=click.Path(path_type=Path), help="Folder of run directories; replaces output.runs.")
+@click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="Replace a field, for example loss.uv=2.")
+@click.option("--only", type=int, help="Train only this run of a sweep, counted from 0.")
+@click.option("--resume", "run", type=click.Path(path_type=Path), help="Go on with a run from its last checkpoint.")
+@click.option("--dry-run", is_flag=True, help="Check everything, print the plan and the whole config, train nothing.")
+def train(
+    spec: Path | None,
+    data: Path | None,
+    runs: Path | None,
+    values: tuple[str, ...],
+    only: int | None,
+    run: Path | None,
+    dry_run: bool,
+) -> None:
+    """Train UV-net as SPEC says, or every run of a sweep, one after the other.
+
+    SIGTERM and SIGUSR1 save a checkpoint and end with exit code 75; `--resume` goes on exactly where it stopped.
+    """
+    from trainer import loop
+    from trainer.run_dir import RunDir
+
+    if (spec is None) == (run is None):
+        raise SpecError("give either a SPEC to start, or --resume RUN to go on")
+    if run is not None:
+        if data or runs or values or only is not None:
+            raise SpecError("--resume goes on with the run's own config; --data, --runs, --set and --only need a SPEC")
+        if dry_run:
+            _print_plan(RunDir(run).load_config())
+        else:
+            _report(loop.resume(run))
+        return
+    assert spec is not None
+    configs = configs_of(spec, data, runs, values)
+    if only is not None:
+        if not 0 <= only < len(configs):
+            raise SpecError(f"--only {only}: {spec} makes runs 0 to {len(configs) - 1}")
+        configs = [configs[only]]
+    for config in configs:  # all of a sweep are checked before the first one starts
+        if dry_run:
+            _print_plan(config)
+        else:
+            loop.check(config)
+    for config in configs if not dry_run else []:
+        _report(loop.train(config))
+
+
+def _print_plan(config: TrainConfig) -> None:
+    from trainer import loop
+
+    plan = loop.check(config)
+    click.echo(f"name:              {config.name}")
+    click.echo(f"device:            {plan.device}")
+    click.echo(f"parameters:        {plan.parameters:,}")
+    click.echo(f"data set:          {config.data.path} (tag {plan.tag})")
+    click.echo(f"training samples:  {plan.training_samples:,}, held out {plan.test_samples:,}")
+    click.echo(f"steps per epoch:   {plan.steps_per_epoch:,} of {config.data.batch_size} samples")
+    click.echo(f"epochs:            {plan.epochs:.1f} ({config.schedule.max_samples:,} samples)")
+    click.echo(f"decoded size:      {plan.bytes_decoded / 1e9:.2f} GB, cache {config.data.cache}")
+    click.echo(f"environments:      {plan.environments}")
+    click.echo("---\n" + to_yaml(config))
+
+
+def _report(outcome: Outcome) -> None:
+    click.echo(f"{outcome.state} at step {outcome.step}: {outcome.run}")
+    if outcome.state == "interrupted":
+        click.echo(f"go on with: gen train --resume {outcome.run}", err=True)
+        raise SystemExit(INTERRUPTED)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  gen export runs/uvnet_small-1a2b3c-20260101-120000 --out exported
+  gen export weights.safetensors --format onnx
+"""
+)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), default=Path("exported"), show_default=True, help="Folder.")
+@click.option("--format", "formats", multiple=True, help="safetensors, onnx, pt2; may be repeated. Default: all.")
+@click.option("--dry-run", is_flag=True, help="Read the weights and say what would be written.")
+def export(run: Path, out: Path, formats: tuple[str, ...], dry_run: bool) -> None:
+    """Export the network of a RUN directory or a weights file: safetensors, ONNX (checked) and torch.export."""
+    from trainer import export as exporting
+    from trainer.checkpoint import load_network
+
+    chosen = formats or exporting.FORMATS
+    if dry_run:
+        _, header = load_network(run)
+        click.echo(f"would write {', '.join(chosen)} of {header.get('run_id', run.name)} to {out}")
+        return
+    for result in exporting.export(run, out, chosen):
+        click.echo(f"{result.path} (largest difference to torch {result.difference:.2g})")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  gen bench input out/mixed
+  gen bench input out/mixed --samples 1000 --workers 2
+"""
+)
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--samples", default=2000, show_default=True, type=click.IntRange(64), help="Samples per measurement.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256), help="Decoding threads.")
+@click.option("--environments", type=click.Path(path_type=Path), help="Folder of EXR environments.")
+def bench_input(dataset: Path, samples: int, workers: int, environments: Path | None) -> None:
+    """Measure the input pipeline on DATASET: one JSON line per figure."""
+    from trainer import bench
+
+    for line in bench.input_lines(dataset, samples, workers, environments):
+        click.echo(line)
+
+
+def collage(dataset: Path, out: Path, spec: Path | None = None, columns: int = 8) -> list[Path]:
+    """For `gen collage --augment`: pictures of every augmentation stage. Returns the files written."""
+    from trainer.collage import augment_collage
+
+    config = load_sweep(spec)[0] if spec else TrainConfig()
+    return augment_collage(dataset, out, replace(config, data=replace(config.data, path=str(dataset))), columns)
