@@ -18,6 +18,7 @@ from renderer.params import Camera, Deform, Expression, Head, Identity, Interior
 from renderer.sample_format import FLOAT_IMAGES, HALF_STEP, PURE, image_names
 
 _POINTS = 400  # skin points that are projected per sample
+UV_TOLERANCE_PX = 0.25  # a sound map is within 0.1; beyond the median, points may hide behind other parts of the face
 
 
 @dataclass
@@ -99,10 +100,10 @@ def _verify_sample(
         errors = reproject.errors(record, images["uv"].astype(np.float64), images["mask"][..., 0])
         if len(errors):
             verdict.uv_error.append(float(np.median(errors)))
-            if float(np.quantile(errors, 0.9)) > 1.0:
+            if len(errors) >= 20 and verdict.uv_error[-1] > UV_TOLERANCE_PX:
                 verdict.problems.append(
-                    f"{entry.key}: UV disagrees with the geometry: 90 % of the points within "
-                    f"{np.quantile(errors, 0.9):.2f} pixels, expected 1"
+                    f"{entry.key}: UV disagrees with the geometry by {verdict.uv_error[-1]:.2f} pixels (median); "
+                    f"{UV_TOLERANCE_PX} is allowed"
                 )
 
 

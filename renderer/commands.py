@@ -119,8 +119,8 @@ def render(
         write_card(out)
     rate = report.rendered / report.seconds if report.seconds else 0.0
     click.echo(
-        f"{index['samples']} samples = {index['samples'] * plan.images} images in {len(index['shards'])} shards at {out};"
-        f" {report.rendered} rendered now in {report.seconds:.0f} s ({rate:.2f} samples/s)",
+        f"{index['samples']} samples = {index['samples'] * plan.images} images "
+        f"in {len(index['shards'])} shards at {out}; {report.rendered} rendered now in {report.seconds:.0f} s ({rate:.2f} samples/s)",
         err=True,
     )
     if index["skipped"]:

@@ -1,0 +1,64 @@
+# Two commands do everything by themselves: `make demo` and `make test`. Both call `make setup` first.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+GEN := $(BIN)/gen
+DEMO := out/demo
+# Libraries that the bpy wheel takes from the system (renderer/doctor.py has the same list, and checks them).
+DEBIAN := libx11-6 libxrender1 libxfixes3 libxi6 libxext6 libxxf86vm1 libxkbcommon0 libsm6 libice6 libgl1 libegl1 libgomp1
+
+.PHONY: help setup system demo train test test-fast test-blender check format bench assets clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: system $(VENV)/.installed ## .venv with everything; idempotent
+
+$(VENV)/.installed: pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; bpy 4.5 needs Python 3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[render,train,export,apply,dev]'
+	@touch $@
+
+system: # installs missing system libraries when root, names them otherwise
+	@missing=; for p in $(DEBIAN); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || missing="$$missing $(PYTHON)-venv"; \
+	if [ -n "$$missing" ] && command -v apt-get >/dev/null; then \
+	  if [ "$$(id -u)" = 0 ]; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $$missing; \
+	  else echo "missing system libraries; run: sudo apt-get install$$missing"; fi; fi
+
+assets: setup ## head pack and scene file, into the cache
+	$(GEN) assets build
+
+demo: setup ## the main job: assets, triplets, archive, collages, a short training, a results page
+	$(GEN) assets build
+	$(GEN) render --spec mixed --count 96 --out $(DEMO)/data --shard-size 32
+	$(GEN) verify $(DEMO)/data --count 96
+	$(GEN) collage --dataset $(DEMO)/data --out $(DEMO)/inputs.png
+	$(GEN) collage --dataset $(DEMO)/data --triplets --count 48 --out $(DEMO)/triplets.png
+	$(GEN) stats $(DEMO)/data --out $(DEMO)/stats.png
+
+test: setup ## every test that this machine can run
+	$(BIN)/python -m pytest
+
+test-fast: setup ## tests that start neither Blender nor a cluster nor a browser
+	$(BIN)/python -m pytest -m 'not blender and not slurm and not browser and not slow'
+
+test-blender: setup ## tests that start Blender
+	$(BIN)/python -m pytest -m blender
+
+check: setup ## format, lint, types, fast tests; changes nothing
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(MAKE) --no-print-directory test-fast
+
+format: setup ## rewrites
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: setup ## speed and error on this machine, as JSON lines
+	$(GEN) bench
+
+clean: ## what was built here; the asset cache stays
+	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache

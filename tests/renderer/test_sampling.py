@@ -1,0 +1,138 @@
+"""Sample N is a function of (spec, seed, N) alone, and its knobs are distributed as the spec says."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from renderer.assets import Catalog, build_catalog
+from renderer.head_model import HeadModel, load_head
+from renderer.params import SampleParams, flat_knobs, to_record
+from renderer.plan import missing_ranges
+from renderer.sampling import OPEN_LIPS_M, draw
+from renderer.spec import HeadsSpec, Spec, load_spec, parse_spec, to_plain
+
+
+@pytest.fixture(scope="session")
+def model(head_pack: Path) -> HeadModel:
+    return load_head(head_pack)
+
+
+@pytest.fixture(scope="session")
+def catalog(head_pack: Path) -> Catalog:
+    return build_catalog(head_pack, Spec())
+
+
+@pytest.fixture(scope="session")
+def drawn(model: HeadModel, catalog: Catalog) -> list[SampleParams]:
+    return [draw(Spec(), 1, i, catalog, model, "abcdef") for i in range(600)]
+
+
+def test_resharding_changes_no_sample(model: HeadModel, catalog: Catalog) -> None:
+    def one(i: int) -> bytes:
+        return json.dumps(to_record(draw(Spec(), 5, i, catalog, model, "abcdef")), sort_keys=True).encode()
+
+    by_ten = [one(i) for r in missing_ranges([], 30, 10) for i in range(*r)]
+    by_seven = [one(i) for r in missing_ranges([], 30, 7) for i in range(*r)]
+    backwards = [one(i) for i in reversed(range(30))][::-1]
+    assert len(by_ten) == 30 and len(set(by_ten)) == 30
+    assert by_ten == by_seven == backwards
+
+
+def test_another_seed_or_index_is_another_sample(model: HeadModel, catalog: Catalog) -> None:
+    a, b, c = (draw(Spec(), s, i, catalog, model, "t00000") for s, i in ((0, 0), (1, 0), (0, 1)))
+    assert a.camera != b.camera and a.camera != c.camera and b.camera != c.camera
+
+
+def test_changing_one_knob_leaves_the_others_alone(model: HeadModel, catalog: Catalog) -> None:
+    other = parse_spec(to_plain(Spec()) | {"deform": {"twist_deg": [0, 90]}}, "x")
+    changed = set()
+    for i in range(5):
+        a, b = (flat_knobs(draw(spec, 3, i, catalog, model, "t00000")) for spec in (Spec(), other))
+        changed |= {name for name in a if a[name] != b.get(name)}
+    assert changed == {"deform.twist_rad"}
+
+
+@pytest.mark.parametrize(("axis", "limit"), [("yaw", 90), ("pitch", 40), ("roll", 45)])
+def test_pose_keeps_its_limit_in_999_of_1000(drawn: list[SampleParams], axis: str, limit: float) -> None:
+    angles = np.degrees([getattr(p.heads[0].pose, f"{axis}_rad") for p in drawn if p.heads])
+    assert len(angles) > 500
+    assert angles.std() == pytest.approx(limit / 3.2905, rel=0.12)
+    assert np.abs(angles).max() < limit * 1.3
+
+
+def test_half_of_the_mouths_are_open_by_lip_distance(drawn: list[SampleParams], model: HeadModel) -> None:
+    heads = [h for p in drawn for h in p.heads]
+    is_open = np.array([h.expression.mouth_open for h in heads])
+    assert abs(is_open.mean() - 0.5) < 4 * math.sqrt(0.25 / len(heads))
+    for head in heads[:50]:
+        v = model.evaluate(head.identity.macros, head.identity.sliders, head.expression.units)
+        assert (model.lip_gap(v) > OPEN_LIPS_M) == head.expression.mouth_open
+
+
+def test_light_is_never_behind_the_head(drawn: list[SampleParams]) -> None:
+    directions = np.array([p.light.direction for p in drawn])
+    assert (directions[:, 2] >= 0).all()
+    assert np.linalg.norm(directions, axis=1) == pytest.approx(np.ones(len(directions)))
+    assert directions[:, 2].mean() == pytest.approx(0.5, abs=0.06)  # uniform on the half sphere
+
+
+def test_at_most_two_thirds_of_the_head_leave_the_frame(drawn: list[SampleParams]) -> None:
+    out = 0
+    for p in drawn:
+        fill = p.camera.focal_mm / p.camera.sensor_mm * 0.24 / p.camera.distance_m
+        out += abs(p.camera.shift_x) > 0.5 + fill / 6
+    assert out <= 4  # 0.1 % of 600, with room for chance
+
+
+def test_empty_and_several_heads_come_in_their_shares(model: HeadModel, catalog: Catalog) -> None:
+    spec = replace(Spec(), heads=HeadsSpec(0.3, 0.3, 3))
+    counts = np.bincount([len(draw(spec, 2, i, catalog, model, "t00000").heads) for i in range(300)], minlength=4)
+    assert abs(counts[0] / 300 - 0.3) < 0.11
+    assert abs((counts[2] + counts[3]) / 300 - 0.3) < 0.11
+    assert counts[2] and counts[3]
+
+
+def test_a_record_is_plain_json_and_names_every_knob(drawn: list[SampleParams]) -> None:
+    params = next(p for p in drawn if p.heads)
+    knobs = flat_knobs(params)
+    json.dumps(to_record(params), allow_nan=False)
+    expected = [
+        "pose.yaw_rad",
+        "deform.twist_rad",
+        "deform.bend_rad",
+        "deform.taper",
+        "deform.stretch",
+        "deform.noise_m",
+        "deform.scale.x",
+        "camera.focal_mm",
+        "camera.shift_x",
+        "light.direction.z",
+        "environment.name",
+        "environment.rotation_rad.y",
+        "environment.scale",
+        "surface.texture",
+        "surface.texture_scale",
+        "surface.colour.x",
+        "surface.colour_mix",
+        "surface.face",
+        "surface.face_mix",
+        "surface.flip",
+        "surface.gloss_mix",
+        "surface.roughness",
+        "mouth_open",
+    ]
+    assert set(expected) <= set(knobs)
+
+
+def test_the_none_scenario_varies_nothing_but_the_head(model: HeadModel, catalog: Catalog) -> None:
+    samples = [draw(load_spec("none"), 0, i, catalog, model, "t00000") for i in range(10)]
+    assert len({p.camera for p in samples}) == 1
+    assert {round(math.degrees(p.heads[0].pose.yaw_rad), 6) for p in samples} == {45.0}
+    assert {p.environment.kind for p in samples} == {"gray"}
+    assert len({json.dumps(dict(p.heads[0].identity.sliders)) for p in samples}) == 10

@@ -1,0 +1,96 @@
+"""Specs are read strictly: what is wrong is named, with the value, the file and the way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from renderer.errors import AssetError, SpecError
+from renderer.spec import Spec, Uniform, load_spec, parse_spec, spec_names, to_plain
+
+
+def test_mixed_spells_out_the_defaults() -> None:
+    mixed = to_plain(load_spec("mixed"))
+    assert {k: v for k, v in mixed.items() if k != "about"} == {
+        k: v for k, v in to_plain(Spec()).items() if k != "about"
+    }
+
+
+def test_every_spec_that_comes_with_headforge_is_readable_and_named_after_its_file() -> None:
+    names = spec_names()
+    assert {"mixed", "gray", "noise", "nonrealistic", "none", "angle", "angle_bg", "all", "realistic", "smoke"} <= set(
+        names
+    )
+    for name in names:
+        assert load_spec(name).name == name
+
+
+def test_plain_values_and_spec_are_each_others_inverse() -> None:
+    spec = load_spec("all")
+    assert parse_spec(to_plain(spec), "test") == spec
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ({"pose": {"yaw_dge": 3}}, ["pose.yaw_dge", "did you mean 'yaw_deg'"]),
+        ({"poses": {}}, ["'poses'", "did you mean 'pose'"]),
+        ({"pose": {"yaw_deg": 400}}, ["pose.yaw_deg", "400", "0 and 180"]),
+        ({"pose": {"yaw_deg": float("nan")}}, ["pose.yaw_deg", "nan"]),
+        ({"pose": {"scale": [1.2, 0.8]}}, ["pose.scale", "above the high end"]),
+        ({"pose": {"scale": [1, 2, 3]}}, ["pose.scale", "[low, high]"]),
+        ({"render": {"resolution": 128.5}}, ["render.resolution", "whole number"]),
+        ({"render": {"resolution": True}}, ["render.resolution", "must be a number"]),
+        ({"render": {"mask_grid": 4}}, ["render.mask_grid", "odd"]),
+        ({"render": {"labels": ["dpeth"]}}, ["render.labels", "dpeth", "depth"]),
+        ({"render": {"denoise": "yes"}}, ["render.denoise", "true or false"]),
+        ({"surface": {"kinds": {"mixd": 1}}}, ["surface.kinds", "mixd"]),
+        ({"surface": {"kinds": {"mixed": 0}}}, ["surface.kinds", "add up to nothing"]),
+        ({"surface": {"kinds": {"mixed": -1}}}, ["surface.kinds", "-1"]),
+        ({"heads": {"empty_share": 0.7, "several_share": 0.7}}, ["empty_share", "more than 1"]),
+        ({"pose": [1]}, ["'pose' must be a mapping"]),
+    ],
+)
+def test_bad_values_are_named(raw: dict[str, object], words: list[str]) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_spec(raw, "my.yaml")
+    text = str(caught.value)
+    assert text.startswith("my.yaml") and "\n" not in text
+    for word in words:
+        assert word in text
+
+
+def test_a_number_is_a_fixed_value() -> None:
+    assert parse_spec({"camera": {"focal_mm": 50}}, "x").camera.focal_mm == Uniform(50, 50)
+
+
+def test_a_key_that_stands_twice_is_an_error(tmp_path: Path) -> None:
+    file = tmp_path / "twice.yaml"
+    file.write_text("name: a\npose: {yaw_deg: 1}\npose: {yaw_deg: 2}\n")
+    with pytest.raises(SpecError, match="stands twice"):
+        load_spec(file)
+
+
+def test_an_unknown_spec_name_lists_the_known_ones() -> None:
+    with pytest.raises(SpecError, match=r"no spec 'mixd'.*mixed"):
+        load_spec("mixd")
+
+
+def test_own_folders_are_relative_to_the_spec_and_must_exist(tmp_path: Path, head_pack: Path) -> None:
+    from renderer.assets import build_catalog
+
+    file = tmp_path / "own.yaml"
+    file.write_text("name: own\nassets: {hdris: [sky]}\n")
+    spec = load_spec(file)
+    with pytest.raises(AssetError, match=r"sky.*does not exist"):
+        build_catalog(head_pack, spec)
+    (tmp_path / "sky").mkdir()
+    with pytest.raises(AssetError, match="holds no"):
+        build_catalog(head_pack, spec)
+    (tmp_path / "sky" / "broken.exr").write_bytes(b"this is no panorama" * 10)
+    with pytest.raises(AssetError, match=r"broken.exr is not a EXR image"):
+        build_catalog(head_pack, spec)
+    good = next((head_pack / "hdris").iterdir()).read_bytes()
+    (tmp_path / "sky" / "broken.exr").write_bytes(good)
+    assert "own/broken" in build_catalog(head_pack, spec).hdris
