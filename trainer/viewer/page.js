@@ -60,6 +60,19 @@ HF.sheet = function (url) {
   return entry;
 };
 
+HF.sheet.has = function (url) {
+  const entry = sheets.get(url);
+  return Boolean(entry && (entry.done || entry.failed));
+};
+
+// call `then` once, when the node comes into view
+HF.whenSeen = function (node, then) {
+  const observer = new IntersectionObserver((entries) => {
+    if (entries.some((e) => e.isIntersecting)) { observer.disconnect(); then(); }
+  }, { rootMargin: "300px" });
+  observer.observe(node);
+};
+
 HF.picture = function (label) {
   return HF.el("canvas", { class: "pic", role: "img", "aria-label": label, width: 1, height: 1 });
 };
