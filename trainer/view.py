@@ -286,8 +286,8 @@ def facts(meta: Mapping[str, Any], status: Mapping[str, Any], lines: Sequence[Ma
     add("commit", meta.get("commit"))
     name = data.get("name") or Path(str(data.get("path", ""))).name
     if name:
-        counts = [f"{data[k]:,} {text}" for k, text in (("training_samples", "for training"), ("test_samples", "held out"))
-                  if isinstance(data.get(k), int)]  # fmt: skip
+        kinds = (("training_samples", "for training"), ("test_samples", "held out"))
+        counts = [f"{data[k]:,} {text}" for k, text in kinds if isinstance(data.get(k), int)]
         add("data set", f"{name} ({', '.join([str(data.get('tag', '')), *counts])})")
     add("data set hash", str(data.get("index_sha256", ""))[:16])
     add("UV frame", data.get("uv_frame"))
@@ -319,11 +319,8 @@ def curves(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 [float(line.get("seconds") or 0) / 3600 for line, _ in chosen],
                 [y for _, y in chosen],
             ]
-            epoch, samples, hours, y = (thin(column, MAX_POINTS) for column in columns)
-            made.append(
-                {"name": name, "title": title, "unit": unit, "linear": linear, "kind": label,
-                 "epoch": epoch, "samples": samples, "hours": hours, "y": y}
-            )  # fmt: skip
+            thinned = dict(zip(("epoch", "samples", "hours", "y"), (thin(c, MAX_POINTS) for c in columns), strict=True))
+            made.append({"name": name, "title": title, "unit": unit, "linear": linear, "kind": label, **thinned})
     return made
 
 
@@ -338,11 +335,11 @@ def _epochs(line: Mapping[str, Any], ends: Mapping[int, int], kind: str) -> floa
     if kind != "train":
         return float(epoch)
     start = ends.get(epoch - 1, 0 if epoch <= 1 else None)
-    length = ends[epoch] - start if epoch in ends and start is not None else None
-    if length is None and ends:
-        last = max(ends)
-        length, start = ends[last] / last, start if start is not None else ends[last]
-    return epoch - 1 + min(1.0, (step - start) / length) if length and start is not None else epoch - 1 + 0.5
+    if start is None or not ends:
+        return epoch - 0.5
+    last = max(ends)
+    length = ends[epoch] - start if epoch in ends else ends[last] / last
+    return epoch - 1 + min(1.0, (step - start) / length) if length > 0 else epoch - 0.5
 
 
 def thin(values: Sequence[float], most: int) -> list[float]:

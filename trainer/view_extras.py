@@ -123,7 +123,7 @@ def _gallery(run: Path, folder: Path, letter: str) -> dict[str, Any]:
     Image.fromarray(np.concatenate(tiles, 0)).save(folder / name)
     return {
         "title": "Projections",
-        "lead": "Held-out samples seen through the network of the last evaluation: what its UV map does with a texture, "
+        "lead": "Held-out samples through the network of the last evaluation: what its UV map does with a texture, "
         "where its grid lines and points fall, and the texture it reads out of the input. "
         "Where prediction and target agree, the checkers agree.",
         "file": name,

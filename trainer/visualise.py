@@ -160,7 +160,7 @@ def grid_lines(
 
 
 def slope(value: Tensor, inside: Tensor) -> Tensor:
-    """Change of (N, 1, H, W) per pixel, uphill; from the gentler side where both neighbours are inside, 0 where none."""
+    """Change of (N, 1, H, W) per pixel, uphill: towards the gentler neighbour inside, 0 where there is none."""
     total = torch.zeros_like(value)
     for axis in (2, 3):
         length = value.shape[axis]
