@@ -118,11 +118,9 @@ def render(
         index = archive.write_index(out)
         write_card(out)
     rate = report.rendered / report.seconds if report.seconds else 0.0
-    click.echo(
-        f"{index['samples']} samples = {index['samples'] * plan.images} images "
-        f"in {len(index['shards'])} shards at {out}; {report.rendered} rendered now in {report.seconds:.0f} s ({rate:.2f} samples/s)",
-        err=True,
-    )
+    images, shards = index["samples"] * plan.images, len(index["shards"])
+    click.echo(f"{index['samples']} samples = {images} images in {shards} shards at {out}", err=True)
+    click.echo(f"{report.rendered} rendered now in {report.seconds:.0f} s ({rate:.2f} samples/s)", err=True)
     if index["skipped"]:
         click.echo(f"gen: {len(index['skipped'])} samples failed twice and were skipped: {index['skipped']}", err=True)
         sys.exit(1)

@@ -17,8 +17,9 @@ from mathutils import Vector
 
 from renderer.assets import Catalog
 from renderer.blender.make_scene import CAMERA, DARK, SUN, WORLD
+from renderer.errors import AssetError
 from renderer.params import Camera, Environment, Head, Light, Prop, SampleParams, Vec3
-from renderer.parts import WORN, Part, PartBuilder, build_prop
+from renderer.parts import WORN, Part, PartBuilder, build_prop, triangles
 
 SKIN_INDEX = 1  # pass index of the first head's skin; 2 for the second head, ...
 OTHER_INDEX = 0
@@ -131,6 +132,8 @@ class SceneBuilder:
         thing = self._object(part, number)
         mesh = thing.data
         mesh.attributes["position"].data.foreach_set("vector", to_blender(part.vertices).ravel())
+        if part.topology.rest is not None:  # props of one topology differ in shape
+            mesh.attributes["rest"].data.foreach_set("vector", to_blender(part.topology.rest).ravel())
         mesh.update()
         for slot, material in zip(thing.material_slots, materials, strict=True):
             slot.material = material
@@ -266,6 +269,8 @@ class SceneBuilder:
     def _image(self, path: Path, colour_space: str = "sRGB") -> bpy.types.Image:
         if path not in self._images:
             image = bpy.data.images.load(str(path))
+            if not image.size[0]:  # Blender would paint it magenta and say nothing
+                raise AssetError(f"{path} cannot be decoded as an image: replace or remove it")
             image.colorspace_settings.name = colour_space
             image.alpha_mode = "CHANNEL_PACKED" if path.suffix.lower() == ".png" else "NONE"
             self._images[path] = image
@@ -273,23 +278,25 @@ class SceneBuilder:
 
 
 def _mesh(name: str, part: Part) -> bpy.types.Mesh:
-    """A mesh with the part's topology; vertices are set later."""
+    """A mesh with the part's topology; vertices are set later.
+
+    Quads are split here: Blender would choose diagonals by the first shape it sees and keep them for the others, which
+    makes pixels depend on the samples before.
+    """
     t = part.topology
-    corners = [face[face >= 0].tolist() for face in t.faces]
+    tri, corner = triangles(t)
     mesh = bpy.data.meshes.new(name)
-    mesh.from_pydata(to_blender(part.vertices).tolist(), [], corners)
-    kept = (t.faces >= 0).ravel()
+    mesh.from_pydata(to_blender(part.vertices).tolist(), [], tri.tolist())
     for layer, values in t.uvs.items():
         data = mesh.uv_layers.new(name=layer, do_init=False).data
-        data.foreach_set("uv", values.reshape(-1, 2)[kept].astype(np.float32).ravel())
+        data.foreach_set("uv", values.reshape(-1, 2)[corner.ravel()].astype(np.float32).ravel())
     if t.uvs:
         mesh.uv_layers["uv"].active_render = True
     if t.slots is not None:
-        mesh.polygons.foreach_set("material_index", t.slots.astype(np.int32))
-    mesh.polygons.foreach_set("use_smooth", np.ones(len(corners), bool))
+        mesh.polygons.foreach_set("material_index", t.slots[corner[:, 0] // 4].astype(np.int32))
+    mesh.polygons.foreach_set("use_smooth", np.ones(len(tri), bool))
     if t.rest is not None:
-        rest = mesh.attributes.new("rest", "FLOAT_VECTOR", "POINT")
-        rest.data.foreach_set("vector", to_blender(t.rest).ravel())
+        mesh.attributes.new("rest", "FLOAT_VECTOR", "POINT")
     return mesh
 
 

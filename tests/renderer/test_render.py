@@ -1,0 +1,473 @@
+"""Real Blender: labels are exact, samples repeat bit for bit, and nothing is lost or half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from renderer import archive, checks, geometry, labels, run
+from renderer.cli import main
+from renderer.params import Camera
+from renderer.parts import PartBuilder, triangles
+from renderer.pool import Done, PoolOptions, WorkerPool
+from renderer.run import Setup
+from renderer.sample_format import HALF_STEP, PURE
+from renderer.spec import load_spec
+
+pytestmark = pytest.mark.blender
+
+
+def gen(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "renderer.cli", *words], capture_output=True, text=True)
+
+
+@pytest.fixture(scope="session")
+def smoke(head_pack: Path) -> Setup:
+    """The `smoke` spec with seed 3, ready to render."""
+    return run.prepare(load_spec("smoke"), 3, log=lambda text: None)
+
+
+def render_to(
+    out: Path, setup: Setup, count: int, shard_size: int = 8, workers: int = 2, threads: int = 1
+) -> archive.Dataset:
+    """A data set of `count` samples, rendered by the library as `gen render` does."""
+    run.claim(out, setup)
+    plan = run.make_plan(out, setup, count, shard_size)
+    report = run.render_shards(setup, list(plan.ranges), out, out / run.STAGING, PoolOptions(workers, threads))
+    assert not report.stopped and not report.skipped
+    return archive.open_dataset(out)
+
+
+def pixels(dataset: archive.Dataset) -> dict[int, dict[str, str]]:
+    """Index -> hash of the decoded pixels of every image."""
+    return {entry.index: entry.pixels for _, entry in dataset.entries()}
+
+
+def with_render(setup: Setup, **changes: object) -> Setup:
+    """The same data set with other render settings."""
+    spec = replace(setup.spec, render=replace(setup.spec.render, **changes))
+    return replace(setup, spec=spec)
+
+
+@pytest.fixture(scope="session")
+def rendered(smoke: Setup, tmp_path_factory: pytest.TempPathFactory) -> archive.Dataset:
+    """24 samples of the smoke spec."""
+    return render_to(tmp_path_factory.mktemp("rendered") / "smoke", smoke, 24)
+
+
+# ---------------------------------------------------------------- labels
+
+
+def test_a_rendered_data_set_is_sound(rendered: archive.Dataset) -> None:
+    verdict = checks.verify(rendered.path, 2)
+    assert verdict.problems == [] and verdict.samples == 24
+    assert len(verdict.uv_error) > 8 and np.median(verdict.uv_error) < 0.15
+
+
+def test_uv_is_the_ray_casts_within_a_half_float_step(smoke: Setup, tmp_path: Path) -> None:
+    """Point 4 of the issue: an independent ray caster on the mesh, at every pixel centre inside the mask."""
+    trimesh = pytest.importorskip("trimesh")
+    setup = with_render(smoke, uv_precision="float", resolution=128)
+    data = render_to(tmp_path / "d", setup, 8)
+    builder, errors = PartBuilder(setup.model, setup.catalog), []
+    area = labels.load_face_area(setup.model.mask_path)
+    for shard, entry in data.entries():
+        record = shard.params(entry)
+        if len(record["heads"]) != 1:
+            continue
+        parts = builder.build(checks.head_from_record(record["heads"][0]), bare=True)
+        vertices, faces, uvs, first = [], [], [], 0
+        for part in (p for p in parts if p.kind not in ("brows", "lashes")):
+            tri, corner = triangles(part.topology)
+            uv = part.topology.uvs["uv"].reshape(-1, 2) if part.kind == "skin" else np.full((corner.max() + 1, 2), -1.0)
+            vertices.append(part.vertices)
+            faces.append(tri + first)
+            uvs.append(uv[corner])
+            first += len(part.vertices)
+        mesh = trimesh.Trimesh(np.concatenate(vertices).astype(np.float64), np.concatenate(faces), process=False)
+        corner_uv = np.concatenate(uvs).astype(np.float64)
+        camera, side = Camera(**record["camera"]), 128
+        uv, mask = shard.image(entry, "uv").astype(np.float64), shard.image(entry, "mask")[..., 0]
+        row, column = np.nonzero(mask >= PURE)
+        scale = camera.sensor_mm / camera.focal_mm
+        x = ((column + 0.5) / side - 0.5 - camera.shift_x) * scale
+        y = (0.5 - (row + 0.5) / side - camera.shift_y) * scale
+        rays = np.stack([x, y, -np.ones(len(x))], axis=1)
+        origins = np.tile([0.0, 0.0, camera.distance_m], (len(x), 1))
+        hit = mesh.ray.intersects_first(origins, rays)
+        assert (hit >= 0).all()
+        n = mesh.face_normals[hit]
+        t = ((mesh.triangles[hit][:, 0] - origins) * n).sum(1) / (rays * n).sum(1)
+        bary = trimesh.triangles.points_to_barycentric(mesh.triangles[hit], origins + rays * t[:, None])
+        exact = np.einsum("nk,nkc->nc", bary, corner_uv[hit])
+        errors.append(np.abs(exact - uv[row, column]).max(axis=1))
+        inside = (exact >= 0).all(1) & (exact < 1).all(1)
+        table = area[
+            ((1 - exact[inside, 1]) * labels.LOOKUP).astype(int), (exact[inside, 0] * labels.LOOKUP).astype(int)
+        ]
+        assert inside.mean() > 0.999 and table.mean() > 0.999  # the threshold leaves face pixels alone
+    every = np.concatenate(errors)
+    assert len(every) > 3000
+    assert np.quantile(every, 0.99) <= HALF_STEP
+    assert np.median(every) < 1e-5
+
+
+def test_landmarks_lie_where_the_uv_map_shows_them(rendered: archive.Dataset) -> None:
+    """68 landmarks found in the UV map against those projected from geometry: half a pixel in the median."""
+    wanted, off = np.array(rendered.info["landmark_uv"]), []
+    for shard, entry in rendered.entries():
+        record = shard.params(entry)
+        if len(record["heads"]) != 1:
+            continue
+        uv, mask = shard.image(entry, "uv").astype(np.float64), shard.image(entry, "mask")
+        known = np.array(record["landmarks_px"][0])
+        row, column = np.nonzero(mask[..., 0] >= PURE)
+        if len(row) < 100:
+            continue
+        for mark, pixel in zip(wanted, known, strict=True):
+            distance = np.hypot(*(uv[row, column] - mark).T)
+            near = distance.argmin()
+            if distance[near] < 0.02:
+                off.append(np.hypot(column[near] + 0.5 - pixel[0], row[near] + 0.5 - pixel[1]))
+    assert len(off) > 200
+    assert np.median(off) < 0.7  # the nearest pixel centre is up to 0.7 away
+
+
+def test_every_optional_label_agrees_with_the_others(smoke: Setup, tmp_path: Path) -> None:
+    setup = with_render(smoke, labels=("depth", "normal", "position", "neutral", "view2"))
+    data = render_to(tmp_path / "d", setup, 6, shard_size=3)
+    seen = 0
+    for shard, entry in data.entries():
+        record = shard.params(entry)
+        visible = shard.image(entry, "mask")[..., 1]
+        assert shard.image(entry, "view2_uv").shape == (64, 64, 2)
+        if len(record["heads"]) != 1:
+            continue
+        seen += 1
+        clear = visible >= PURE
+        row, column = np.nonzero(clear)
+        position = shard.image(entry, "position")[clear].astype(np.float64)
+        depth = shard.image(entry, "depth")[clear][:, 0]
+        pose = checks.head_from_record(record["heads"][0]).pose
+        pixel = geometry.project(geometry.posed(position, pose), Camera(**record["camera"]), 64)
+        assert np.abs(pixel[:, 0] - column - 0.5).max() < 0.01  # the position map projects onto its own pixels
+        assert np.abs(pixel[:, 1] - row - 0.5).max() < 0.01
+        # and lies at the depth of the depth map, but where brows or lashes stand out from the skin
+        assert np.quantile(np.abs(pixel[:, 2] - depth), 0.95) < 1e-4
+        normal = shard.image(entry, "normal")[clear].astype(np.float32)
+        assert np.linalg.norm(normal, axis=1) == pytest.approx(np.ones(len(normal)), abs=2e-3)
+        towards = -np.stack([pixel[:, 0] * 0, pixel[:, 1] * 0, -np.ones(len(pixel))], axis=1)
+        assert (np.sum(normal * towards, axis=1) > -0.5).mean() > 0.99
+        assert shard.image(entry, "neutral").max() > 0
+    assert seen >= 3
+    assert checks.verify(data.path, 1).problems == []
+
+
+def test_excluded_policy_leaves_hidden_face_out(smoke: Setup, tmp_path: Path) -> None:
+    counted = render_to(tmp_path / "a", smoke, 12, 12)
+    excluded = render_to(tmp_path / "b", with_render(smoke, hidden_face="excluded"), 12, 12)
+    hidden = 0
+    for (sa, a), (sb, b) in zip(counted.entries(), excluded.entries(), strict=True):
+        face, visible = np.moveaxis(sa.image(a, "mask"), 2, 0)
+        hidden += int((face.astype(np.float32) - visible > 0.5).sum())
+        assert (sb.image(b, "mask")[..., 0] == visible).all()
+        assert a.pixels["input"] == b.pixels["input"]
+    assert hidden > 50
+
+
+def test_simple_deform_is_blenders(tmp_path: Path) -> None:
+    """Twist, bend, taper and stretch against Blender's own modifier, on a random cloud with known extent."""
+    script = Path(__file__).with_name("blender_simple_deform.py")
+    points = np.random.default_rng(0).uniform(-1, 1, (200, 3)) * [0.1, 0.2, 0.1]
+    points[0], points[1] = [0, -0.2, 0], [0, 0.2, 0]
+    np.save(tmp_path / "points.npy", points)
+    subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, capture_output=True)
+    from renderer.params import Deform
+
+    for name, values in {"twist": (0.7, 0, 0, 0), "bend": (0, 0.5, 0, 0), "taper": (0, 0, 0.3, 0)}.items():
+        ours = geometry.deformed(points, Deform((1, 1, 1), *values, 0, 1, (0, 0, 0), 0), -0.2, 0.2)
+        theirs = np.load(tmp_path / f"{name}.npy")
+        assert np.abs(ours - theirs).max() < 2e-6, name
+    ours = geometry.deformed(points, Deform((1, 1, 1), 0, 0, 0, 0.2, 0, 1, (0, 0, 0), 0), -0.2, 0.2)
+    assert np.abs(ours - np.load(tmp_path / "stretch.npy")).max() < 2e-6
+
+
+# ---------------------------------------------------------------- the same pixels
+
+
+def test_pixels_do_not_depend_on_company_shards_threads_or_workers(
+    rendered: archive.Dataset, smoke: Setup, tmp_path: Path
+) -> None:
+    expected = pixels(rendered)
+    one_worker_other_shards = render_to(tmp_path / "a", smoke, 24, shard_size=5, workers=1, threads=2)
+    assert pixels(one_worker_other_shards) == expected
+    fresh_each_time = PoolOptions(2, 1, recycle_after=1)
+    staging = tmp_path / "alone"
+    staging.mkdir()
+    pool = WorkerPool(smoke.job(), staging, fresh_each_time)
+    for outcome in pool.render([17, 3, 11]):
+        assert isinstance(outcome, Done)
+        assert archive.load_staged(staging / f"{outcome.index:010d}.tar").pixels == expected[outcome.index]
+    assert pool.recycled == 3
+    tars = [sorted((p / "shards").glob("*.tar")) for p in (tmp_path / "a", rendered.path)]
+    assert len(tars[0]) == 5 and len(tars[1]) == 3
+
+
+def test_top_up_keeps_what_is_there(smoke: Setup, tmp_path: Path) -> None:
+    first = render_to(tmp_path / "d", smoke, 5, shard_size=4)
+    before = {s.tar.name: (s.tar.stat().st_mtime_ns, archive.file_sha256(s.tar)) for s in first.shards}
+    more = render_to(tmp_path / "d", smoke, 9, shard_size=4)
+    after = {s.tar.name: (s.tar.stat().st_mtime_ns, archive.file_sha256(s.tar)) for s in more.shards}
+    assert len(before) == 2 and before.items() <= after.items()
+    assert [e.index for _, e in more.entries()] == list(range(9))
+
+
+# ---------------------------------------------------------------- trouble
+
+
+def test_a_killed_worker_costs_no_sample(smoke: Setup, tmp_path: Path) -> None:
+    pool = WorkerPool(smoke.job(), tmp_path, PoolOptions(2, 1))
+    done, killed = set(), 0
+    for outcome in pool.render(range(16)):
+        assert isinstance(outcome, Done)
+        done.add(outcome.index)
+        if len(done) in (2, 6):
+            os.kill(pool.pids[0], signal.SIGKILL)
+            killed += 1
+    assert done == set(range(16)) and killed == 2
+
+
+def test_a_stuck_worker_is_replaced(smoke: Setup, tmp_path: Path) -> None:
+    pool = WorkerPool(smoke.job(), tmp_path, PoolOptions(1, 1, stall_s=8))
+    done = set()
+    for outcome in pool.render(range(5)):
+        done.add(outcome.index)
+        if len(done) == 2:
+            os.kill(pool.pids[0], signal.SIGSTOP)
+    assert done == set(range(5)) and pool.killed == 1
+
+
+def test_a_sample_that_fails_twice_is_skipped_and_named(
+    smoke: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A panorama that vanishes after the checks: its samples fail, the others do not."""
+    pack = tmp_path / smoke.pack.name
+    shutil.copytree(smoke.pack, pack)
+    from renderer.assets import build_catalog
+    from renderer.sampling import draw
+
+    setup = replace(smoke, pack=pack, catalog=build_catalog(pack, smoke.spec))
+    drawn = [draw(smoke.spec, 3, i, setup.catalog, setup.model, setup.tag) for i in range(6)]
+    victim = next(p.environment.name for p in drawn if p.environment.name)
+    bad = [i for i, p in enumerate(drawn) if p.environment.name == victim]
+    file = setup.catalog.hdris[victim]
+    file.write_bytes(file.read_bytes()[:4] + b"\0" * 100)
+    run.claim(tmp_path / "out", setup)
+    report = run.render_shards(setup, [(0, 6)], tmp_path / "out", tmp_path / "staging", PoolOptions(2, 1))
+    assert report.skipped == bad and 0 < len(bad) < 6
+    manifest = archive.open_dataset(tmp_path / "out").shards[0].manifest
+    assert [s.index for s in manifest.skipped] == bad and victim in manifest.skipped[0].reason
+    assert {s.index for s in manifest.samples} == set(range(6)) - set(bad)
+
+
+def test_kill_dash_nine_at_random_instants_loses_nothing(
+    rendered: archive.Dataset, smoke: Setup, tmp_path: Path
+) -> None:
+    """The parent is killed again and again; the same command then completes the work, and finished shards stay."""
+    out, rng, kills = tmp_path / "out", random.Random(5), 0
+    command = [sys.executable, "-m", "renderer.cli", "render", "--spec", "smoke", "--seed", "3", "--count", "24"]
+    command += ["--out", str(out), "--shard-size", "4", "--threads", "1"]
+    finished: dict[str, tuple[int, str]] = {}
+    for attempt in range(20):
+        process = subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+        time.sleep(rng.uniform(0.3, 3.5))
+        if process.poll() is None:
+            # every second time the workers die with it, every other time they are orphaned
+            (os.killpg if attempt % 2 else os.kill)(process.pid, signal.SIGKILL)
+            kills += 1
+        process.wait()
+        for tar in sorted((out / "shards").glob("[0-9]*.tar")):
+            if tar.with_suffix(".json").exists():
+                state = (tar.stat().st_mtime_ns, archive.file_sha256(tar))
+                assert finished.setdefault(tar.name, state) == state
+    assert kills >= 5
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    for name, state in finished.items():
+        tar = out / "shards" / name
+        assert (tar.stat().st_mtime_ns, archive.file_sha256(tar)) == state
+    assert checks.verify(out, 2).problems == []
+    assert pixels(archive.open_dataset(out)) == pixels(rendered)
+
+
+def test_a_stop_signal_ends_after_the_sample_in_hand_and_the_next_run_goes_on(smoke: Setup, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "renderer.cli", "render", "--spec", "smoke", "--seed", "3", "--count", "40"]
+    command += ["--out", str(out), "--shard-size", "40"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while len(list((out / ".staging").glob("*.tar"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == 130 and "run the same command again" in words
+    kept = {p.name: p.stat().st_mtime_ns for p in (out / ".staging").glob("*.tar")}
+    assert 2 <= len(kept) < 40
+    assert subprocess.run(command, capture_output=True).returncode == 0
+    assert len(archive.open_dataset(out)) == 40
+
+
+def test_a_full_disk_stops_with_a_clear_error_and_the_run_goes_on_when_there_is_room(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small disk needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=230m", "tmpfs", str(disk)]).returncode:
+        pytest.skip("this container may not mount")
+    try:
+        filler = disk / "filler"
+        filler.write_bytes(b"\0" * (60 << 20))
+        words = ["render", "--spec", "smoke", "--seed", "3", "--count", "8", "--out", str(disk / "out")]
+        result = gen(*words)
+        assert result.returncode == 2 and "make room and run the same command again" in result.stderr
+        filler.unlink()
+        assert gen(*words).returncode == 0
+        assert checks.verify(disk / "out", 1).problems == []
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def test_two_runs_in_one_folder_are_refused(smoke: Setup, tmp_path: Path) -> None:
+    run.claim(tmp_path, smoke)
+    with run.locked(tmp_path):
+        result = gen("render", "--spec", "smoke", "--seed", "3", "--count", "4", "--out", str(tmp_path))
+    assert result.returncode == 2 and "another `gen render` is at work" in result.stderr
+
+
+# ---------------------------------------------------------------- commands
+
+
+def test_verify_finds_what_is_wrong(rendered: archive.Dataset, tmp_path: Path) -> None:
+    """A check that cannot fail is none: swapped UVs, a shifted mask and a flipped byte are each found."""
+    copy = tmp_path / "copy"
+    shutil.copytree(rendered.path, copy)
+    tar = sorted((copy / "shards").glob("*.tar"))[0]
+    content = bytearray(tar.read_bytes())
+    content[5000] ^= 0xFF
+    tar.write_bytes(content)
+    assert any("not the one its manifest" in p for p in checks.verify(copy, 1).problems)
+    shutil.rmtree(copy)
+    forged = tmp_path / "forged"
+    forged.mkdir()
+    shutil.copy(rendered.path / "dataset.json", forged)
+    samples = []
+    for shard, entry in list(rendered.entries())[:8]:
+        images = {name: shard.image(entry, name) for name in ("input", "uv", "mask")}
+        images["uv"] = np.roll(images["uv"], 1, axis=1)  # one pixel to the side
+        samples.append(archive.encode_sample(entry.index, entry.key, images, shard.params(entry)))
+    archive.write_shard(forged, 0, 8, rendered.info["tag"], samples)
+    problems = checks.verify(forged, 1).problems
+    assert any("UV disagrees with the geometry" in p for p in problems)
+    assert any("UV outside the mask" in p or "pure face without UV" in p for p in problems)
+
+
+def test_only_gives_the_pixels_of_the_data_set(rendered: archive.Dataset, tmp_path: Path) -> None:
+    words = ["render", "--spec", "smoke", "--seed", "3", "--only", "5", "--out", str(tmp_path / "x")]
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    entry = next(e for _, e in rendered.entries() if e.index == 5)
+    files = {p.name: p for p in (tmp_path / "x-only").iterdir()}
+    import hashlib
+
+    assert f"{entry.key}.png" in files
+    for extension, member in entry.members.items():
+        assert hashlib.sha256(files[f"{entry.key}.{extension}"].read_bytes()).hexdigest() == member.sha256
+
+
+def test_collage_stats_card_and_gather_are_made(rendered: archive.Dataset, tmp_path: Path) -> None:
+    from PIL import Image
+
+    runner = CliRunner()
+    for words in (
+        ["collage", "--dataset", str(rendered.path), "--triplets", "--captions", "--out", str(tmp_path / "t.png")],
+        ["collage", "--spec", "smoke", "--count", "4", "--out", str(tmp_path / "c.png")],
+        ["stats", str(rendered.path), "--out", str(tmp_path / "s.png")],
+        ["gather", str(rendered.path), str(tmp_path / "all.tar")],
+    ):
+        result = runner.invoke(main, words)
+        assert result.exit_code == 0, result.output
+    for name in ("t", "c", "s"):
+        assert np.asarray(Image.open(tmp_path / f"{name}.png")).std() > 5
+    from renderer.card import write_card
+
+    write_card(rendered.path)
+    text = (rendered.path / "README.md").read_text()
+    assert "CC0" in text and "webdataset" in text and rendered.info["tag"] in text
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--count", "-3"], "--count is -3"),
+        (["--count", "0"], "--count is 0"),
+        ([], "--count is missing"),
+        (["--count", "4", "--seed", "-1"], "seed is -1"),
+        (["--count", "4", "--set", "pose.yaw_deg=.nan"], "pose.yaw_deg"),
+        (["--count", "4", "--set", "pose.yow_deg=3"], "did you mean 'yaw_deg'"),
+        (["--count", "4", "--workers", "0"], "--workers is 0"),
+        (["--count", "4", "--shard-size", "0"], "--shard-size is 0"),
+        (["--count", "4", "--out", "/proc/nowhere"], "cannot write to"),
+        (["--spec", "nothing-like-it", "--count", "4"], "no spec"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_two(words: list[str], expected: str, tmp_path: Path) -> None:
+    base = ["render", "--out", str(tmp_path / "out")] if "--out" not in words else ["render"]
+    result = CliRunner().invoke(main, [*base, *words])
+    assert result.exit_code == 2
+    line = result.stderr.strip().splitlines()[-1]
+    assert line.startswith("gen: ") and expected in line
+    assert not list(tmp_path.glob("out/shards/*"))
+
+
+def test_a_folder_with_another_seed_spec_or_content_is_refused(rendered: archive.Dataset, tmp_path: Path) -> None:
+    other_seed = gen("render", "--spec", "smoke", "--seed", "4", "--count", "4", "--out", str(rendered.path))
+    assert other_seed.returncode == 2 and "its seed is 3, this run's 4" in other_seed.stderr
+    words = ["render", "--spec", "smoke", "--seed", "3", "--count", "4", "--set", "pose.yaw_deg=5"]
+    other_spec = gen(*words, "--out", str(rendered.path))
+    assert (
+        other_spec.returncode == 2 and "pose.yaw_deg" in other_spec.stderr
+    ) or "differs in pose" in other_spec.stderr
+    (tmp_path / "holiday.jpg").write_bytes(b"x")
+    foreign = gen("render", "--count", "4", "--out", str(tmp_path))
+    assert foreign.returncode == 2 and "not empty and no data set" in foreign.stderr
+
+
+def test_a_corrupt_head_pack_is_refused_before_rendering(smoke: Setup, tmp_path: Path) -> None:
+    pack = tmp_path / "pack"
+    shutil.copytree(smoke.pack, pack)
+    file = pack / "head.npz"
+    file.write_bytes(file.read_bytes()[:-100])
+    result = gen("render", "--count", "4", "--out", str(tmp_path / "out"), "--set", f"assets.head={pack}")
+    assert result.returncode == 2 and "head.npz has been changed" in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_doctor_finds_this_machine_well(smoke: Setup) -> None:
+    result = gen("doctor", "--json")
+    findings = {f["what"]: f for f in json.loads(result.stdout)}
+    assert findings["Blender starts"]["ok"] and findings["Python"]["ok"] and findings["head pack"]["ok"]
+    assert result.returncode == (0 if all(f["ok"] for f in findings.values()) else 1)
