@@ -18,6 +18,11 @@ COMMANDS: Final = {
     "gather": ("renderer.commands:gather", "Merge the shards of a data set into one tar."),
     "doctor": ("renderer.commands:doctor", "Check this machine, and say the fix for what is wrong."),
     "bench": ("renderer.commands:bench", "Measure speed, image error and packing on this machine."),
+    "status": ("slurm.cli:status", "What is done, running, missing or failed of a data set on a cluster."),
+    "train": ("trainer.cli:train", "Train a network on a data set."),
+    "export": ("trainer.cli:export", "Weights of a run as safetensors, ONNX or torch.export."),
+    "view": ("trainer.view_cli:view", "Results page of a run or two, or of a data set; opens from disk."),
+    "bench-input": ("trainer.cli:bench_input", "Measure the trainer's input pipeline."),
     "assets": ("blend_assets.cli:assets", "Build and inspect the head pack."),
 }
 

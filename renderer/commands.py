@@ -56,6 +56,11 @@ def _options(workers: int | None, threads: int | None) -> Any:
 @click.option("--threads", type=int, help="Threads of each.  [default: 2]")
 @click.option("--shard-size", type=int, default=500, show_default=True, help="Samples per tar.")
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change the spec.")
+@click.option(
+    "--slurm", "profile", is_flag=False, flag_value="cluster_generic", help="Queue it; PROFILE: jobspecs/cluster_*."
+)
+@click.option("--follow", is_flag=True, help="With --slurm: wait, with a progress line.")
+@click.option("--allow-dirty", is_flag=True, help="With --slurm: render uncommitted code, and say so in the manifests.")
 @click.option("--only", type=int, help="Render sample N alone, as loose files with a preview.")
 @click.option("--dry-run", is_flag=True, help="Print the plan, render nothing.")
 def render(
@@ -67,6 +72,9 @@ def render(
     threads: int | None,
     shard_size: int,
     settings: tuple[str, ...],
+    profile: str | None,
+    follow: bool,
+    allow_dirty: bool,
     only: int | None,
     dry_run: bool,
 ) -> None:
@@ -78,6 +86,7 @@ def render(
     gen render --count 64                                 64 samples of `mixed` into out/mixed
     gen render --spec realistic --count 10000 --seed 7    another spec
     gen render --count 100000 --dry-run                   what would be done
+    gen render --count 300000 --slurm cluster_generic     on a cluster
     gen render --only 42 --set render.resolution=512      sample 42 alone, larger
     """
     from tqdm import tqdm
@@ -94,6 +103,14 @@ def render(
         return
     if count is None:
         raise SpecError("--count is missing: how many samples shall the data set have?")
+    if profile is not None:
+        from slurm.submit import submit_render
+
+        submit_render(
+            setup, out, count, shard_size, profile, dry_run=dry_run, follow=follow, allow_dirty=allow_dirty,
+            log=lambda text: click.echo(text, err=True),
+        )  # fmt: skip
+        return
     plan = run.make_plan(out, setup, count, shard_size)
     cores = options.workers
     click.echo(f"{spec.name} -> {out}: {plan.describe(cores, spec.render.resolution)}", err=True)
@@ -194,6 +211,9 @@ def verify(dataset: Path, workers: int | None, count: int | None) -> None:
 @click.option("--count", type=int, default=96, show_default=True, help="Tiles.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the samples rendered.")
 @click.option("--triplets", is_flag=True, help="Input, UV and mask side by side.")
+@click.option(
+    "--augment", is_flag=True, help="With --dataset: the trainer's augmentations, each alone and all together."
+)
 @click.option("--captions", is_flag=True, help="Some parameters under each tile.")
 @click.option("--columns", type=int, help="Tiles in a row.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Picture.  [default: NAME-collage.png]")
@@ -204,6 +224,7 @@ def collage(
     count: int,
     seed: int,
     triplets: bool,
+    augment: bool,
     captions: bool,
     columns: int | None,
     out: Path | None,
@@ -223,6 +244,14 @@ def collage(
 
     if count < 1:
         raise SpecError(f"--count is {count}; it must be at least 1")
+    if augment:
+        if dataset is None:
+            raise SpecError("--augment needs --dataset: which data set shall be augmented?")
+        from trainer.cli import collage as augment_collages
+
+        for path in augment_collages(dataset, out or Path(f"{dataset.resolve().name}-augment")):
+            click.echo(path)
+        return
     with tempfile.TemporaryDirectory() as folder:
         if dataset is None:
             spec = _spec(source, settings)
