@@ -131,8 +131,6 @@ def crop_scale(samples: Samples, config: CropScale, draws: Draws, progress: floa
     low, high = (math.log(s) for s in config.scale)
     scale = torch.exp(draws.uniform("scale", low=low, high=high))
     shift = draws.uniform("shift", 2, low=-config.shift, high=config.shift) * 2  # grid units: the side is 2 long
-    scale = torch.where(chosen, scale, torch.ones_like(scale))
-    shift = torch.where(chosen[:, None], shift, torch.zeros_like(shift))
     zero = torch.zeros_like(scale)
     theta = torch.stack([1 / scale, zero, shift[:, 0], zero, 1 / scale, shift[:, 1]], -1).reshape(-1, 2, 3)
     grid = F.affine_grid(theta, list(samples.input.shape), align_corners=False)
@@ -142,8 +140,15 @@ def crop_scale(samples: Samples, config: CropScale, draws: Draws, progress: floa
     landmarks = samples.landmarks
     if landmarks is not None:
         size = torch.tensor([samples.size[1], samples.size[0]], device=landmarks.device)
-        landmarks = ((landmarks / size * 2 - 1 - shift[:, None]) * scale[:, None, None] + 1) / 2 * size
-    return Samples(picture, labels[:, :2], labels[:, 2:3], labels[:, 3:4], landmarks)
+        moved = ((landmarks / size * 2 - 1 - shift[:, None]) * scale[:, None, None] + 1) / 2 * size
+        landmarks = _choose(chosen, moved, landmarks)
+    return Samples(
+        _choose(chosen, picture, samples.input),
+        _choose(chosen, labels[:, :2], samples.uv),
+        _choose(chosen, labels[:, 2:3], samples.mask),
+        _choose(chosen, labels[:, 3:4], samples.occluded_mask),
+        landmarks,
+    )
 
 
 # ---------------------------------------------------------------- content

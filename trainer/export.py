@@ -45,7 +45,10 @@ def export(run_or_weights: Path, out: Path, formats: tuple[str, ...] = FORMATS) 
     out.mkdir(parents=True, exist_ok=True)
     size = 2**config.levels * 2
     about = {**{k: v for k, v in header.items() if k != "network"}, "network": to_plain(config)}
-    about |= {"input": "N x 3 x H x W picture values (gamma 2.2) in [0, 1]", "output": ["U", "V", "mask", "occluded mask"]}
+    about |= {
+        "input": "N x 3 x H x W picture values (gamma 2.2) in [0, 1]",
+        "output": ["U", "V", "mask", "occluded mask"],
+    }
     write_atomic(out / f"{name}.json", json.dumps(about, indent=1).encode())
     results = []
     for kind in formats:

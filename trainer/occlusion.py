@@ -103,6 +103,8 @@ def opacities(bank: EnvironmentBank, config: Occlusion, draws: Draws, size: tupl
         good = (cover >= config.cover[0]) & (cover <= config.cover[1]) & ~found
         result = torch.where(good[:, None, None, None], opacity, result)
         found |= good
+        if not found.is_cuda and bool(found.all()):  # on a GPU, to look would take longer than to try
+            break
     return result
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import OpenEXR
@@ -44,9 +45,7 @@ def face(index: int, size: int = 32, empty: bool = False) -> tuple[dict[str, np.
         "uv": (np.stack([u, v], -1) * inside[..., None]).clip(0, 1).astype(np.float16),
         "mask": np.stack([cover, cover * ~hidden], -1).astype(np.float16),
     }
-    points = np.stack(
-        [(LANDMARK_UV[:, 0] - 0.5) * 2 * radii[0] + centre[0], (0.5 - LANDMARK_UV[:, 1]) * 2 * radii[1] + centre[1]], -1
-    )
+    points = (LANDMARK_UV - 0.5) * [2, -2] * radii + centre
     share = float(images["mask"][..., 0].mean())
     params = {
         "index": index,
@@ -117,3 +116,9 @@ def environments(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_dataset(tmp_path: Path) -> Callable[..., Path]:
     """A data set of one's own, to be damaged at will."""
     return lambda count=20, **options: write_dataset(tmp_path / "data", count, **options)
+
+
+@pytest.fixture(scope="session")
+def synthetic() -> SimpleNamespace:
+    """The functions that make synthetic samples and data sets."""
+    return SimpleNamespace(face=face, encoded=encoded, write_dataset=write_dataset, landmark_uv=LANDMARK_UV)

@@ -1,0 +1,327 @@
+"""The loop: exact resume after SIGKILL, processes that agree, and bad input refused before anything is created."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from renderer.errors import AssetError, DatasetError, FormatError, HeadforgeError, MachineError, SpecError
+from trainer import loop
+from trainer.checkpoint import checkpoints, load_checkpoint, load_network, read_weights
+from trainer.config import TrainConfig, override, parse_config, to_yaml
+from trainer.evaluation import load_photo
+from trainer.run_dir import RunDir
+from trainer.task import COLUMNS, UVTask
+
+ROOT = Path(__file__).resolve().parents[2]
+OFF = {s: {"enabled": False} for s in ("occlusion", "channel_shuffle", "exposure", "gamma", "noise")}
+
+
+@pytest.fixture
+def config(small: Path, environments: Path, tmp_path: Path) -> TrainConfig:
+    """A run of 21 steps, three epochs, of a tiny network with every default augmentation on."""
+    raw = {
+        "name": "tiny",
+        "data": {"path": str(small), "batch_size": 8, "workers": 1, "window": 30},
+        "network": {"levels": 2, "initial_features": 6, "filter_sizes": [3, 3, 1]},
+        "schedule": {"max_samples": 168, "lr": [2e-3, 2e-4]},
+        "augment": {"environments": str(environments), "environment_height_px": 64},
+        "device": {"accelerator": "cpu", "threads": 1},
+        "output": {"runs": str(tmp_path / "runs"), "log_steps": 5, "images": False, "tensorboard": False},
+    }
+    return parse_config(raw, "test")
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return read_weights(RunDir(run).weights)[0]
+
+
+def lines(run: Path, kind: str) -> list[dict]:
+    return [line for line in RunDir(run).lines() if line["kind"] == kind]
+
+
+# ---------------------------------------------------------------- what a run leaves behind
+
+
+def test_a_run_leaves_everything_that_its_page_and_its_repetition_need(config, environments, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.fromarray(np.full((40, 60, 3), 200, np.uint8)).save(photos / "a.png")
+    config = override(config, {"output.images": True, "output.tensorboard": True, "output.photos": str(photos)}, "test")
+    outcome = loop.train(config)
+    run = RunDir(outcome.run)
+    assert outcome.state == "finished" and outcome.step == 21 and run.run_id.startswith("tiny-abc123-20")
+    assert run.load_config() == config
+
+    meta = json.loads(run.meta.read_text())
+    assert meta["run_id"] == run.run_id and len(meta["data"]["index_sha256"]) == 64 and meta["data"]["tag"] == "abc123"
+    assert meta["parameters"] == sum(v.numel() for v in weights(run.path).values()) and meta["versions"]["torch"]
+    assert json.loads(run.status.read_text())["state"] == "finished"
+
+    train = lines(run.path, "train")
+    assert [line["step"] for line in train] == [5, 10, 15, 20] and train[-1]["samples_seen"] == 160
+    assert set(train[0]["terms"]) >= {"uv", "mask", "occluded_mask", "uv_dudx"} and train[0]["samples_per_s"] > 0
+    assert sum(train[0]["terms"].values()) == pytest.approx(train[0]["loss"], rel=1e-4)
+    for kind in ("test", "test_occluded"):
+        assert [line["epoch"] for line in lines(run.path, kind)] == [1, 2, 3]
+        assert {"uv_error", "mask_iou", "occluded_iou"} <= lines(run.path, kind)[-1]["metrics"].keys()
+    assert lines(run.path, "test")[-1]["loss"] < lines(run.path, "test")[0]["loss"]
+    assert lines(run.path, "test")[-1]["metrics"] != lines(run.path, "test_occluded")[-1]["metrics"]
+    splits = json.loads((run.evaluation / "splits.json").read_text())
+    assert {"|yaw|", "camera.focal_mm", "skin"} <= splits["test"].keys()
+
+    layout = json.loads((run.evaluation / "layout.json").read_text())
+    rows = [json.loads(line) for line in (run.evaluation / "rows.jsonl").read_text().splitlines()]
+    assert [r["epoch"] for r in rows] == [1, 2, 3] and layout["columns"] == list(COLUMNS)
+    kinds = [row["kind"] for row in rows[0]["rows"]]
+    assert kinds == ["chosen"] * 6 + ["random", "photo", "random photo"]
+    sheet = Image.open(run.evaluation / rows[0]["file"])
+    assert sheet.size == (layout["tile_px"] * len(COLUMNS), layout["tile_px"] * len(kinds))
+    photo_tile = np.asarray(sheet)[7 * 32 : 8 * 32, :32]
+    assert (photo_tile == 200).all()
+    assert not list(run.evaluation.glob(".pending*")) and list(run.tensorboard.glob("events*"))
+    assert len(checkpoints(run.checkpoints)) == config.output.keep_checkpoints
+
+
+def test_a_small_network_learns_the_synthetic_faces_by_heart(config):
+    config = override(
+        config,
+        {
+            "data.limit": 8, "data.test_on_train": True, "data.cache": "memory", "schedule.max_samples": 2400,
+            "schedule.lr": [5e-3, 1e-3], "schedule.second_phase_at": 0.7, "augment": OFF, "network.initial_features": 12,
+            "network.levels": 3, "network.filter_sizes": [3, 3, 3, 1], "output.evaluate_epochs": 200,
+        },
+        "test",
+    )  # fmt: skip
+    run = loop.train(config).run
+    metrics = lines(run, "test")[-1]["metrics"]
+    assert metrics["uv_error"] < 0.03 and metrics["mask_iou"] > 0.9
+
+
+# ---------------------------------------------------------------- repetition and resume
+
+
+def test_equal_seeds_give_equal_weights_whatever_the_cache_and_workers(config):
+    first = weights(loop.train(config).run)
+    again = weights(loop.train(override(config, {"data.cache": "memory", "data.workers": 3}, "test")).run)
+    other = weights(loop.train(override(config, {"seed": 1}, "test")).run)
+    assert all(torch.equal(again[k], v) for k, v in first.items())
+    assert any(not torch.equal(other[k], v) for k, v in first.items())
+
+
+def test_a_run_killed_in_the_middle_of_an_epoch_resumes_bit_equal(config, tmp_path):
+    config = override(config, {"output.checkpoint_steps": 2, "schedule.ema": 0.9, "schedule.plateau_epochs": 1}, "test")
+    reference = loop.train(config).run
+    spec = tmp_path / "spec.yaml"
+    # the killed run waits at step 11, in the second epoch, between the checkpoints of steps 10 and 12
+    killed = override(config, {"output.runs": str(tmp_path / "killed")}, "test")
+    spec.write_text(to_yaml(killed))
+    code = (
+        "import sys, time\nfrom pathlib import Path\nfrom trainer import config, loop\n"
+        "due = loop.due\n"
+        "def slow(*args):\n"
+        "    if args[1] == 11:\n        print('waiting', flush=True); time.sleep(600)\n    return due(*args)\n"
+        "loop.due = slow\nloop.train(config.load_config(Path(sys.argv[1])))\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(spec)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        assert any("waiting" in line for line in process.stdout)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    (run,) = (tmp_path / "killed").iterdir()
+    assert [c.name for c in checkpoints(RunDir(run).checkpoints)][-1] == "step-0000000010.pt"
+    outcome = loop.resume(run)
+    assert outcome.state == "finished" and outcome.step == 21
+    expected, found = weights(reference), weights(run)
+    assert expected and all(torch.equal(found[k], v) for k, v in expected.items())
+
+    def losses(path):
+        return [(line["kind"], line["step"], line["loss"]) for line in RunDir(path).lines() if "loss" in line]
+
+    assert losses(run) == losses(reference)  # no line twice, none missing, all means as if nothing had happened
+    final = [load_checkpoint(checkpoints(RunDir(r).checkpoints)[-1], config.network) for r in (reference, run)]
+    for state in final:
+        state["progress"].pop("seconds")
+    assert final[0]["progress"] == final[1]["progress"] and final[0]["loader"] == final[1]["loader"]
+
+
+def test_a_signal_saves_and_stops_and_resume_goes_on(config, monkeypatch):
+    reference = weights(loop.train(config).run)
+    due = loop.due
+
+    def interrupt(spec, step, saved_at):
+        if step == 4:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        return due(spec, step, saved_at)
+
+    monkeypatch.setattr(loop, "due", interrupt)
+    before = signal.getsignal(signal.SIGUSR1)
+    outcome = loop.train(config)
+    assert outcome.state == "interrupted" and outcome.step in (4, 5)
+    assert signal.getsignal(signal.SIGUSR1) == before
+    assert json.loads(RunDir(outcome.run).status.read_text())["state"] == "interrupted"
+    monkeypatch.undo()
+    assert loop.resume(outcome.run).state == "finished"
+    assert all(torch.equal(weights(outcome.run)[k], v) for k, v in reference.items())
+
+
+def test_two_processes_train_as_one_with_the_same_global_minibatch(config):
+    one = weights(loop.train(config).run)
+    two = weights(loop.train(override(config, {"device.devices": 2, "device.strategy": "ddp_spawn"}, "test")).run)
+    start = weights(loop.train(override(config, {"schedule.max_samples": 1, "schedule.lr": [0, 0]}, "test")).run)
+    moved = max(float((start[k] - v).abs().max()) for k, v in one.items())
+    apart = max(float((two[k] - v).abs().max()) for k, v in one.items())
+    assert apart < 2e-5 and moved > 100 * apart  # sums in another order, 21 Adam steps long
+
+
+# ---------------------------------------------------------------- schedule
+
+
+def test_the_second_phase_starts_when_the_loss_levels_off(config):
+    run = loop.train(override(config, {"schedule.plateau_gain": 0.99, "schedule.plateau_epochs": 1}, "test")).run
+    events = [line["text"] for line in lines(run, "event")]
+    assert any("second phase: the held-out loss levelled off" in text for text in events)
+    train = lines(run, "train")
+    assert (train[0]["lr"], train[0]["beta1"]) == (2e-3, 0.9) and (train[-1]["lr"], train[-1]["beta1"]) == (2e-4, 0.99)
+    assert train[0]["phase"] == 1 and train[-1]["phase"] == 2
+
+
+def test_a_run_ends_after_its_minutes(config):
+    started = time.monotonic()
+    run = loop.train(override(config, {"schedule.max_samples": 10**9, "schedule.max_minutes": 0.02}, "test")).run
+    assert time.monotonic() - started < 30
+    assert json.loads(RunDir(run).status.read_text())["state"] == "finished"
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(config, monkeypatch):
+    training_samples = UVTask.training_samples
+    poisoned: list[str] = []
+
+    def poison(task, minibatch, progress):
+        samples = training_samples(task, minibatch, progress)
+        if minibatch.epoch == 1 and not poisoned:
+            poisoned.append(minibatch.keys[3])
+            samples.input[3, 0, 5, 5] = float("nan")
+        return samples
+
+    monkeypatch.setattr(UVTask, "training_samples", poison)
+    with pytest.raises(loop.NonFiniteLossError) as caught:
+        loop.train(config)
+    assert f"at samples {poisoned[0]} of epoch 2" in str(caught.value)
+    (run,) = Path(config.output.runs).iterdir()
+    assert json.loads((run / "status.json").read_text())["state"] == "failed"
+    assert [c.name for c in checkpoints(run / "checkpoints")] == ["step-0000000007.pt"]
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "words"),
+    [
+        ({"data.path": ""}, SpecError, "--data"),
+        ({"data.path": "/nowhere"}, DatasetError, "gen render"),
+        ({"data.images": ["input", "uv", "mask", "depth"]}, DatasetError, "labels of the render spec"),
+        ({"data.images": ["input", "uv"]}, SpecError, "lacks mask"),
+        ({"data.batch_size": 64}, SpecError, "fewer than"),
+        ({"data.test_share": 0.0}, DatasetError, "held out"),
+        ({"augment.environments": "/nowhere"}, AssetError, "augment.environments"),
+        ({"output.photos": "/nowhere"}, DatasetError, "no photos"),
+        ({"output.chosen": ["zzz"]}, DatasetError, "zzz"),
+        ({"network.output_channels": 3}, SpecError, "4 output channels"),
+        pytest.param(
+            {"device.accelerator": "cuda"}, MachineError, "no CUDA device",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device"),
+        ),
+    ],
+)  # fmt: skip
+def test_bad_input_is_refused_before_a_run_directory_exists(config, changes, error, words):
+    with pytest.raises(error, match=words):
+        loop.train(override(config, changes, "test"))
+    assert not Path(config.output.runs).exists()
+
+
+def test_landmarks_that_the_data_lack_are_refused(config, make_dataset):
+    path = make_dataset(70)
+    info = json.loads((path / "dataset.json").read_text())
+    info.pop("landmark_uv")
+    (path / "dataset.json").write_text(json.dumps(info))
+    with pytest.raises(DatasetError, match="landmark_uv"):
+        loop.check(override(config, {"data.path": str(path), "loss.landmarks": 1}, "test"))
+
+
+def test_the_optional_loss_terms_train(config):
+    run = loop.train(override(config, {"loss.landmarks": 1, "loss.face_present": 0.1}, "test")).run
+    assert {"landmarks", "face_present"} <= lines(run, "train")[-1]["terms"].keys()
+
+
+def test_checkpoints_of_another_kind_are_refused(config, make_dataset, tmp_path):
+    run = RunDir(loop.train(config).run)
+    newest = checkpoints(run.checkpoints)[-1]
+    with pytest.raises(FormatError, match="initial_features 6 there, 8 here"):
+        load_checkpoint(newest, replace(config.network, initial_features=8))
+    other = make_dataset(70, per_shard=35)
+    run.config.write_text(to_yaml(override(config, {"data.path": str(other)}, "test")))
+    with pytest.raises(DatasetError, match="other shards"):
+        loop.resume(run.path)
+    run.config.write_text(to_yaml(config))
+    newest.write_bytes(newest.read_bytes()[:-2000])
+    with pytest.raises(FormatError, match="cannot be read"):
+        loop.resume(run.path)
+    with pytest.raises(SpecError, match="not a run directory"):
+        loop.resume(tmp_path)
+
+
+class Attack:
+    """Runs code when a careless reader unpickles it."""
+
+    def __reduce__(self):
+        return os.mkdir, ("/tmp/headforge-attack",)
+
+
+def test_a_checkpoint_cannot_run_code(config, tmp_path):
+    path = tmp_path / "step-0000000001.pt"
+    torch.save({"checkpoint_version": 1, "network": Attack()}, path)
+    with pytest.raises(FormatError, match="cannot be read"):
+        load_checkpoint(path, config.network)
+    assert not Path("/tmp/headforge-attack").exists()
+
+
+def test_weights_load_into_the_network_that_their_header_describes(config, tmp_path):
+    run = loop.train(config).run
+    network, header = load_network(run)
+    assert header["uv_frame"] == "hm08-frontal-1" and header["run_id"] == run.name and not network.training
+    assert network(torch.zeros(1, 3, 20, 30)).shape == (1, 4, 20, 30)
+    (tmp_path / "x.safetensors").write_bytes(b"nonsense")
+    for path in (tmp_path / "x.safetensors", tmp_path / "none.safetensors"):
+        with pytest.raises(HeadforgeError, match="safetensors|no weights"):
+            load_network(path)
+
+
+def test_a_photo_is_cut_to_its_middle_square(tmp_path):
+    picture = np.zeros((20, 40, 3), np.uint8)
+    picture[:, 10:30] = 255
+    Image.fromarray(picture).save(tmp_path / "p.png")
+    assert (load_photo(tmp_path / "p.png", (8, 8)) == 1).all()
+
+
+@pytest.mark.parametrize("package", ["bpy", "submitit"])
+def test_the_trainer_imports_without_blender_or_slurm(package):
+    code = f"import sys; sys.modules[{package!r}] = None; import trainer.cli, trainer.loop, trainer.export"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+    broken = "import sys; sys.modules['torch'] = None; import trainer.loop"
+    assert subprocess.run([sys.executable, "-c", broken], cwd=ROOT, capture_output=True).returncode != 0

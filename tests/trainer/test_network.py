@@ -1,0 +1,92 @@
+"""UV-net's shapes and size, derived here without the code under test."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from renderer.errors import SpecError
+from trainer.config import NetworkConfig
+from trainer.network import UVNet, feature_counts, make_network, parameter_count
+
+TINY = NetworkConfig(levels=3, initial_features=4, filter_sizes=(3, 3, 3, 1))
+DOWN, UP = (32, 56, 98, 172, 300, 525), (40, 70, 122, 215, 375, 656)  # Ronkainen 2017, rounded half to even
+SIZES = (5, 5, 5, 5, 5, 3)
+
+
+def test_feature_counts_are_those_of_the_thesis():
+    assert feature_counts(NetworkConfig()) == (list(DOWN), list(UP))
+
+
+def test_the_full_network_has_the_parameters_that_its_layers_add_up_to():
+    def layer(size: int, inputs: int, outputs: int) -> int:
+        return size * size * inputs * outputs + outputs
+
+    total = 0
+    for level in range(6):
+        size, skip = SIZES[level], 3 if level == 0 else DOWN[level - 1]
+        below = 525 if level == 5 else UP[level + 1]
+        total += layer(size, skip, DOWN[level]) + layer(size, DOWN[level], DOWN[level])
+        total += layer(size, below, UP[level])  # transpose convolution
+        total += layer(size, UP[level] + skip, UP[level]) + layer(size, UP[level], UP[level])
+    total += layer(1, 40, 4)
+    with torch.device("meta"):
+        assert parameter_count(UVNet(NetworkConfig())) == total
+
+
+def test_the_middle_is_2_by_2_by_525():
+    shapes: list[tuple[int, ...]] = []
+    network = make_network(NetworkConfig(), 0)
+    level = network.levels
+    while level.inner is not None:
+        level = level.inner
+    level.raise_.register_forward_hook(lambda _, inputs, __: shapes.append(tuple(inputs[0].shape)))
+    with torch.no_grad():
+        result = network(torch.zeros(1, 3, 128, 128))
+    assert shapes == [(1, 525, 2, 2)] and result.shape == (1, 4, 128, 128)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (16, 24), (17, 31), (1, 50)])
+@pytest.mark.parametrize(
+    "config",
+    [
+        TINY,
+        replace(TINY, down="stride"),
+        replace(TINY, batch_norm=True),
+        replace(TINY, dilation=2),
+        replace(TINY, up_factor=0.5, filter_sizes=(5, 3, 1, 3)),
+    ],
+)
+def test_every_variant_takes_any_size(config, size):
+    image = torch.rand(2, 3, *size)
+    network = make_network(config, 0)
+    result = network(image)
+    assert result.shape == (2, 4, *size) and result.isfinite().all()
+    result.sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters() if p.dim() > 1)
+
+
+def test_weights_are_glorot_uniform_from_the_seed_and_biases_zero():
+    one, again, other = make_network(TINY, 1), make_network(TINY, 1), make_network(TINY, 2)
+    state = again.state_dict()
+    assert all(torch.equal(v, state[k]) for k, v in one.state_dict().items())
+    assert any(not torch.equal(v, state[k]) for k, v in other.state_dict().items())
+    for module in make_network(NetworkConfig(levels=2, filter_sizes=(5, 5, 1)), 0).modules():
+        if isinstance(module, nn.Conv2d) and module.in_channels > 3:
+            fan = (module.in_channels + module.out_channels) * module.kernel_size[0] ** 2
+            limit = (6 / fan) ** 0.5
+            assert 0.97 * limit < module.weight.abs().max() <= limit
+            assert module.bias is not None and not module.bias.any()
+
+
+def test_nothing_holds_the_output_back_at_the_end():
+    result = make_network(TINY, 0)(torch.rand(4, 3, 16, 16))
+    assert result.min() < 0
+
+
+def test_an_image_of_other_channels_is_refused():
+    with pytest.raises(SpecError, match="takes"):
+        make_network(TINY, 0)(torch.zeros(1, 4, 16, 16))
