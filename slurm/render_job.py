@@ -75,6 +75,7 @@ class Signals:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: object) -> None:
+        os.write(2, f"told to stop by {signal.Signals(number).name}\n".encode())
         self.asked = True
         self.again = self.again or number in (signal.SIGUSR1, signal.SIGUSR2)
 
@@ -285,6 +286,7 @@ def finish(out: str, count: int) -> dict[str, Any]:
 
     Runs as a job that depends on all others, also where some of them failed.
     """
+    from renderer.card import write_card
     from renderer.plan import missing_ranges
 
     path = Path(out)
@@ -299,6 +301,7 @@ def finish(out: str, count: int) -> dict[str, Any]:
     index: dict[str, Any] = {"samples": 0, "skipped": []}
     if finished and not damaged:
         index = archive.write_index(path)
+        write_card(path)
     result = {
         "complete": not missing and not damaged,
         "count": count,

@@ -22,7 +22,7 @@ from renderer import archive, run
 from renderer.errors import DatasetError, MachineError, SpecError
 from renderer.plan import BYTES_PER_SAMPLE, SECONDS_PER_SAMPLE, Plan
 from slurm import scheduler
-from slurm.command_job import run_command
+from slurm.command_job import CommandOrder, run_command
 from slurm.plan import Work, plan_arrays, plan_tasks, shard_warning
 from slurm.profile import Profile, load_profile
 from slurm.records import (
@@ -210,19 +210,25 @@ def _describe(plan: Plan, setup: run.Setup, profile: Profile, out: Path, name: s
     )
     if warning := shard_warning(plan.ranges, work):
         yield warning
-    for array in arrays[:1]:
-        text = _make_sbatch_string(
-            command="...", folder=JobFolder(out).submissions / "STAMP", map_count=len(array.tasks),
-            **_parameters(profile, JobFolder(out).code / "COMMIT", name, array.parallel, ()),
-        )  # fmt: skip
-        yield from (line for line in text.splitlines() if line.startswith("#SBATCH"))
+    yield from _headers(profile, JobFolder(out), name, len(arrays[0].tasks), arrays[0].parallel)
+
+
+def _headers(profile: Profile, folder: JobFolder, name: str, tasks: int, parallel: int) -> list[str]:
+    """The #SBATCH lines of an array, as submitit will write them."""
+    text = _make_sbatch_string(
+        command="...",
+        folder=folder.submissions / "STAMP",
+        map_count=tasks if tasks > 1 else None,
+        **_parameters(profile, folder.code / "COMMIT", name, parallel, ()),
+    )
+    return [line for line in text.splitlines() if line.startswith("#SBATCH")]
 
 
 # ---------------------------------------------------------------- commands, such as trainings
 
 
 def submit_commands(
-    commands: Sequence[Sequence[str]],
+    orders: Sequence[CommandOrder],
     name: str,
     folder: Path,
     profile: str | Path,
@@ -232,41 +238,38 @@ def submit_commands(
     allow_dirty: bool = False,
     log: Log = print,
 ) -> Submission | None:
-    """Queue commands as one array, each on a job of its own: a training, or a sweep of up to `MAX_COMMANDS`.
+    """Queue commands as one array, each a job of its own: a training, or a sweep of up to `MAX_COMMANDS`.
 
-    commands: argument lists; the word "{python}" stands for Python on the node, so a training is
-    ["{python}", "-m", "renderer.cli", "train", ...]. Relative paths in them start at the code snapshot, so give
-    absolute ones. folder: on shared disk; logs and code go to FOLDER/.slurm. Raises as `submit_render` does.
+    orders: the time between the profile's warning and its limit replaces their `grace_s`, the profile's `requeues`
+    theirs. Jobs start in the code snapshot, so paths must be absolute. folder: on shared disk; logs and code go to
+    FOLDER/.slurm. Raises as `submit_render` does.
     """
-    if not 1 <= len(commands) <= MAX_COMMANDS:
-        raise SpecError(f"{len(commands)} commands to submit; one array takes 1 to {MAX_COMMANDS}")
+    if not 1 <= len(orders) <= MAX_COMMANDS:
+        raise SpecError(f"{len(orders)} commands to submit; one array takes 1 to {MAX_COMMANDS}")
     chosen, source = load_profile(profile)
-    folder = folder.absolute()
+    jobs = JobFolder(folder.absolute())
     if dry_run:
-        text = _make_sbatch_string(
-            command="...", folder=JobFolder(folder).submissions / "STAMP",
-            map_count=len(commands) if len(commands) > 1 else None,
-            **_parameters(chosen, JobFolder(folder).code / "COMMIT", name, parallel, ()),
-        )  # fmt: skip
-        for line in [shlex.join(c) for c in commands] + [t for t in text.splitlines() if t.startswith("#SBATCH")]:
+        for order in orders:
+            log(shlex.join(order.argv))
+        for line in _headers(chosen, jobs, name, len(orders), parallel):
             log(line)
         return None
     part = scheduler.check(chosen, source)
-    _check_paths(chosen, part.hosts, {"output folder": folder})
-    jobs = JobFolder(folder)
+    _check_paths(chosen, part.hosts, {"output folder": jobs.out})
     jobs.create()
     code, commit = snapshot(jobs.code, allow_dirty)
     submission_folder = _new_folder(jobs.submissions)
-    calls = [(run_command, ([*command], chosen.requeues, max(5.0, chosen.warn_s - 10.0))) for command in commands]
+    grace = max(5.0, chosen.warn_s - 10.0)
+    calls = [(run_command, (replace(order, requeues=chosen.requeues, grace_s=grace),)) for order in orders]
     try:
         job = _send(submission_folder, code, chosen, name, calls, parallel, (), log)
     except BaseException:
         shutil.rmtree(submission_folder, ignore_errors=True)
         raise
-    record = {"name": name, "jobs": [job], "commands": [list(c) for c in commands], "commit": commit}
+    record = {"name": name, "jobs": [job], "commands": [list(o.argv) for o in orders], "commit": commit}
     archive.write_atomic(submission_folder / "submission.json", json.dumps(record, indent=1).encode())
-    log(f"submitted {len(commands)} command(s) as job {job} on {part.name}; logs in {submission_folder}")
-    return Submission(name, (job,), len(commands), 0, submission_folder)
+    log(f"submitted {len(orders)} command(s) as job {job} on {part.name}; logs in {submission_folder}")
+    return Submission(name, (job,), len(orders), 0, submission_folder)
 
 
 def has_slurm() -> bool:

@@ -1,0 +1,214 @@
+"""A real SLURM for the tests, started once by tests/minislurm, and a data set rendered without it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from renderer import archive, run
+from renderer.pool import PoolOptions
+from renderer.spec import Spec, parse_spec
+from slurm import scheduler, submit
+from slurm.records import Beat, JobFolder, job_name, read_beats
+from slurm.submit import Submission
+
+SCRIPT = Path(__file__).resolve().parents[1] / "minislurm"
+TOOLS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "sbatch")
+SEED = 11
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "render": {"resolution": 32, "samples_per_pixel": 1, "mask_grid": 3, "denoise": False},
+    "heads": {"several_share": 0},
+}
+
+
+def until(what: str, condition: Callable[[], Any], seconds: float = 90) -> Any:
+    """Wait for a condition and return its value; every wait in these tests is bounded."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if value := condition():
+            return value
+        time.sleep(0.2)
+    raise AssertionError(f"waited {seconds} s in vain for {what}")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The running test cluster."""
+
+    lab: Path
+    environment: dict[str, str]
+
+    def control(self, *arguments: str) -> None:
+        """One call of tests/minislurm."""
+        subprocess.run([SCRIPT, *arguments], env=self.environment, check=True, timeout=90)
+
+    def log(self) -> str:
+        return "\n".join(p.read_text(errors="replace")[-1500:] for p in sorted((self.lab / "log").glob("*.log")))
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    missing = [tool for tool in TOOLS if shutil.which(tool, path=path) is None]
+    why = f"{', '.join(missing)} not installed: run `tests/minislurm install`" if missing else ""
+    why = "only root can start a cluster" if os.geteuid() else why
+    if why and os.environ.get("CI") == "true":
+        pytest.fail(f"CI must test on a real SLURM: {why}")
+    if why:
+        pytest.skip(why)
+    lab = Path(tempfile.mkdtemp(prefix="ms", dir="/tmp"))  # short: sockets lie in it
+    environment = {**os.environ, "LAB": str(lab), "PORT0": str(_free_ports(10)), "MAX_ARRAY": "11", "PATH": path}
+    found = Cluster(lab, environment)
+    patch = pytest.MonkeyPatch()
+    try:
+        found.control("up")
+        patch.setenv("SLURM_CONF", str(lab / "etc" / "slurm.conf"))
+        yield found
+    finally:
+        found.control("down")
+        patch.undo()
+        shutil.rmtree(lab, ignore_errors=True)
+
+
+def _free_ports(count: int) -> int:
+    """The first of so many neighbouring ports that nobody listens on."""
+    for first in range(16900, 20000, count):
+        free = 0
+        for port in range(first, first + count):
+            with socket.socket() as probe:
+                free += probe.connect_ex(("127.0.0.1", port)) != 0
+        if free == count:
+            return first
+    raise AssertionError("no free ports")
+
+
+def tiny_spec() -> Spec:
+    return parse_spec(TINY, "the tests")
+
+
+@pytest.fixture(scope="session")
+def setup(head_pack: Path) -> run.Setup:
+    return run.prepare(tiny_spec(), SEED, log=lambda text: None)
+
+
+Reference = Callable[[int], dict[int, dict[str, str]]]
+
+
+@pytest.fixture(scope="session")
+def reference(setup: run.Setup, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """Pixel hashes of the first COUNT samples, rendered here without any cluster, as far as asked for."""
+    out = tmp_path_factory.mktemp("reference") / "data"
+
+    def pixels(count: int) -> dict[int, dict[str, str]]:
+        run.claim(out, setup)
+        plan = run.make_plan(out, setup, count, 40)
+        run.render_shards(setup, list(plan.ranges), out, out / run.STAGING, PoolOptions(2, 1))
+        entries = archive.open_dataset(out).entries()
+        return {entry.index: entry.pixels for _, entry in entries if entry.index < count}
+
+    return pixels
+
+
+class Job:
+    """One data set on the test cluster, with what the tests ask of it."""
+
+    def __init__(self, cluster: Cluster, setup: run.Setup, out: Path, profile: Path) -> None:
+        self.cluster, self.setup, self.out, self.profile = cluster, setup, out, profile
+        self.lines: list[str] = []
+
+    def submit(self, count: int, shard_size: int, **options: Any) -> Submission | None:
+        return submit.submit_render(
+            self.setup, self.out, count, shard_size, self.profile, allow_dirty=True, log=self.lines.append, **options
+        )
+
+    until = staticmethod(until)
+
+    @property
+    def beats(self) -> list[Beat]:
+        return read_beats(JobFolder(self.out))
+
+    @property
+    def queue(self) -> scheduler.Queue:
+        return scheduler.queue(job_name(self.out, self.setup.tag))
+
+    @property
+    def shards(self) -> int:
+        return len(archive.finished_manifests(self.out))
+
+    def wait(self, seconds: float = 150) -> None:
+        """Until the queue is empty; shows the jobs' logs where that takes too long."""
+        try:
+            until("an empty queue", lambda: not self.queue, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.logs()}\n{self.cluster.log()}") from error
+
+    def logs(self) -> str:
+        files = sorted((self.out / ".slurm" / "submissions").glob("*/*.out"))
+        return "\n".join(f"--- {p.name}\n{p.read_text(errors='replace')[-1500:]}" for p in files)
+
+    def workers(self, node: str = "") -> list[int]:
+        """Process ids of this data set's render workers, on one node or all."""
+        import psutil
+
+        found = []
+        jobs = {b.job for b in self.beats if node in ("", b.node)}
+        for process in psutil.process_iter():
+            try:
+                if "renderer.blender.worker" in process.cmdline():
+                    env = process.environ()
+                    job = env.get("SLURM_ARRAY_JOB_ID", env.get("SLURM_JOB_ID", "none"))
+                    task = env.get("SLURM_ARRAY_TASK_ID")
+                    if (f"{job}_{task}" if task is not None else job) in jobs:
+                        found.append(process.pid)
+            except psutil.Error:
+                continue
+        return found
+
+    def check(self, count: int, reference: Reference) -> None:
+        """Complete, verified, free of duplicates, and bit-equal to the local run."""
+        from renderer import checks
+
+        dataset = archive.open_dataset(self.out)
+        pixels = [(entry.index, entry.pixels) for _, entry in dataset.entries()]
+        assert [i for i, _ in pixels] == list(range(count)), self.logs()
+        assert dict(pixels) == reference(count)
+        sums = {s.tar: archive.file_sha256(s.tar) == s.manifest.tar_sha256 for s in dataset.shards}
+        assert all(sums.values()), sums
+        assert sorted(p.name for p in (self.out / "shards").glob("*.tar")) == [s.tar.name for s in dataset.shards]
+        assert not checks.verify(self.out, 1).problems
+        assert not list((self.out / "shards").glob(".*")), "left-overs"
+
+
+@pytest.fixture
+def job(cluster: Cluster, setup: run.Setup, tmp_path: Path) -> Iterator[Callable[..., Job]]:
+    """Makes data sets on the cluster; profile keys may be given. Jobs left over are cancelled at the end."""
+    made: list[Job] = []
+
+    def make(out: Path | None = None, **keys: Any) -> Job:
+        scratch = tmp_path / "scratch"
+        scratch.mkdir(exist_ok=True)
+        values = {
+            "partition": "cpu", "time_min": 10, "warn_s": 30, "cores": 1, "memory_gb": 1, "workers": 1, "threads": 1,
+            "parallel": 2, "seconds_per_sample": 10, "task_min": 2, "scratch": str(scratch), **keys,
+        }  # fmt: skip
+        profile = tmp_path / f"cluster_{len(made)}.yaml"
+        profile.write_text(yaml.safe_dump(values))
+        made.append(Job(cluster, setup, out or tmp_path / f"data{len(made)}", profile))
+        return made[-1]
+
+    yield make
+    for one in made:
+        name = job_name(one.out, setup.tag)
+        subprocess.run(["scancel", "-n", f"{name},{name}-end"], timeout=30)
