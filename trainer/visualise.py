@@ -230,7 +230,7 @@ def _find_in_one(uv: Tensor, mask: Tensor, points_uv: Tensor) -> Tensor:
         sign = 1.0 if triangle[0] == 0 else -1.0
         at = torch.stack([x + (0.0 if sign > 0 else 1.0) + sign * wb, y + (0.0 if sign > 0 else 1.0) + sign * wc], -1)
         index, size, place = point[holds], area[holds].abs(), at[holds]
-        smallest = best.clone().index_reduce_(0, index, size, "amin")
+        smallest = best.scatter_reduce(0, index, size, "amin")
         wins = size == smallest[index]
         found[index[wins]] = place[wins]
         best = smallest
@@ -280,7 +280,7 @@ def draw_points(
     ok = (alpha > 0) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
     place = ((frame[:, None] * height + row) * width + column)[ok]
     cover = torch.zeros(n * height * width, dtype=image.dtype, device=image.device)
-    cover.index_reduce_(0, place, alpha[ok].to(image.dtype), "amax")
+    cover.scatter_reduce_(0, place, alpha[ok].to(image.dtype), "amax")
     paint = torch.tensor(colour, dtype=image.dtype, device=image.device)[None, :, None, None]
     return torch.lerp(image, paint.expand_as(image), cover.view(n, 1, height, width))
 
