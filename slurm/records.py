@@ -141,7 +141,7 @@ def read_beats(folder: JobFolder) -> list[Beat]:
     beats = []
     for path in folder.beats.glob("[0-9]*.json"):
         raw = _read(path)
-        with contextlib.suppress(TypeError, KeyError, ValueError):
+        with contextlib.suppress(TypeError, LookupError, ValueError):
             if raw is not None:
                 raw["ranges"] = [(int(a), int(b)) for a, b in raw["ranges"]]
                 beats.append(Beat(**{k: v for k, v in raw.items() if k in known}))
@@ -157,7 +157,7 @@ def read_failures(folder: JobFolder) -> list[Failure]:
     failures = []
     for path in folder.failures.glob("*.json"):
         raw = _read(path)
-        with contextlib.suppress(TypeError, KeyError, ValueError):
+        with contextlib.suppress(TypeError, LookupError, ValueError):
             if raw is not None:
                 raw["shard"] = (int(raw["shard"][0]), int(raw["shard"][1]))
                 failures.append(Failure(**raw))

@@ -301,7 +301,6 @@ def finish(out: str, count: int) -> dict[str, Any]:
     index: dict[str, Any] = {"samples": 0, "skipped": []}
     if finished and not damaged:
         index = archive.write_index(path)
-        write_card(path)
     result = {
         "complete": not missing and not damaged,
         "count": count,
@@ -316,4 +315,6 @@ def finish(out: str, count: int) -> dict[str, Any]:
         raise DatasetError(f"{path}: {len(damaged)} shards are damaged: {damaged[:3]}; delete them and run again")
     if missing:
         raise DatasetError(f"{path}: {missing} of {count} samples are missing; run the same `gen render --slurm` again")
+    write_card(path)
+    shutil.rmtree(JobFolder(path).root / "saved", ignore_errors=True)
     return result

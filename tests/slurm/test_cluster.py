@@ -227,3 +227,64 @@ def test_a_node_that_keeps_failing_is_excluded_and_its_shard_quarantined(job: Ma
     data.submit(12, 6, retry_failed=True)
     data.wait()
     data.check(12, reference)
+
+
+TRAINER = """
+import pathlib, signal, sys, time
+stop = []
+signal.signal(signal.SIGTERM, lambda *_: stop.append(1))
+runs, name = sys.argv[1:] if sys.argv[1] != "--resume" else (None, None)
+run = pathlib.Path(runs, f"{name}-{time.time_ns()}") if runs else pathlib.Path(sys.argv[2])
+run.mkdir(exist_ok=True)
+import renderer
+(run / "code").write_text(renderer.__file__)
+for step in range(len((run / "log").read_text()) if (run / "log").exists() else 0, 20):
+    time.sleep(0.1)
+    with (run / "log").open("a") as log:
+        log.write(".")
+    if stop:
+        sys.exit(75)
+(run / "done").touch()
+"""
+
+
+def test_a_sweep_is_one_array_with_a_run_each_and_goes_on_after_the_time_limit(job: Make, tmp_path: Path) -> None:
+    from slurm.command_job import CommandOrder
+    from slurm.submit import submit_commands
+
+    data = job(partition="gpu", gres="gpu:1")
+    program, runs = tmp_path / "trainer.py", tmp_path / "runs"
+    program.write_text(TRAINER)
+    words = ("{python}", str(program))
+    orders = [CommandOrder((*words, "{runs}", f"net-{i:02d}"), (*words, "--resume"), str(runs)) for i in range(3)]
+    with pytest.raises(SpecError, match="21 commands"):
+        submit_commands(orders * 7, "sweep", runs, data.profile, allow_dirty=True)
+    sent = submit_commands(orders, "sweep", runs, data.profile, allow_dirty=True, log=data.lines.append)
+    assert sent is not None and sent.tasks == 3 and len(sent.jobs) == 1
+    data.until("a run with a log", lambda: list(runs.glob("net-00-*/log")))
+    subprocess.run(["scancel", "--signal=USR2", f"{sent.jobs[0]}_0"], check=True)  # as at the time limit
+    data.until("all runs", lambda: len(list(runs.glob("net-*/done"))) == 3, 90)
+    found = sorted(runs.glob("net-*"))
+    assert len(found) == 3 and len({p.name for p in found}) == 3
+    assert [(p / "log").read_text() for p in found] == ["." * 20] * 3
+    assert all("/.slurm/code/" in (p / "code").read_text() for p in found), "the code is the snapshot's"
+    text = "\n".join(p.read_text() for p in sent.folder.glob("*_0_0_log.out"))
+    assert "told to stop by SIGUSR2" in text
+
+
+def test_the_manifests_tell_how_the_render_scales(job: Make) -> None:
+    from slurm.scaling import Site, project, report, shard_times, summarise
+
+    data = job(parallel=2)
+    data.submit(24, 6)
+    data.wait()
+    times = shard_times(data.out)
+    assert len(times) == 4 and {t.node for t in times} == {"node1", "node2"}
+    assert sum(t.first for t in times) == 2
+    assert all(t.wall > 0 and 0 <= t.idle < 1 and t.publish > 0 for t in times)
+    measured = summarise(times)
+    one, two = (project(measured, Site(cores=1), 24, n, 2)["total"] for n in (1, 2))
+    took = max(t.began + t.wall for t in times) - min(t.began for t in times)
+    assert two < one
+    assert two / 4 < took < two * 4, "the model describes the run it was measured on"
+    assert "300000 samples" in report(data.out)

@@ -1,0 +1,196 @@
+"""What a job does on its node, without a cluster and without rendering."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from renderer import archive, run
+from renderer.archive import encode_sample, stage_sample
+from renderer.errors import DatasetError, MachineError
+from renderer.spec import Spec
+from slurm import render_job
+from slurm.command_job import CommandOrder, run_command
+from slurm.records import Beat, JobFolder, read_failures
+from slurm.render_job import AGAIN, RenderOrder, Signals, finish, render_task
+
+RANGES = [(0, 4), (4, 8)]
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> RenderOrder:
+    out = tmp_path / "data"
+    JobFolder(out).create()
+    for name in ("scratch", "pack"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "scene.blend").touch()
+    (out / "dataset.json").write_text(json.dumps({"format_version": 1, "tag": "abcdef", "name": "x"}))
+    return RenderOrder(
+        out=str(out), spec=Spec(), seed=1, tag="abcdef", pack=str(tmp_path / "pack"),
+        blend=str(tmp_path / "scene.blend"), count=8, sample_bytes=1000, cores=1, workers=1, threads=1,
+        scratch=str(tmp_path / "scratch"), requeues=3, space_wait_s=0.0,
+    )  # fmt: skip
+
+
+class FakeSetup:
+    tag = "abcdef"
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Replaces rendering: `does` is called with the staging folder in place of run.render_shards."""
+    state: dict[str, Any] = {"does": lambda staging: None}
+
+    def render(setup: Any, ranges: Any, out: Path, staging: Path, options: Any, **more: Any) -> run.Report:
+        state["does"](staging)
+        return run.Report()
+
+    monkeypatch.setattr(render_job, "_setup", lambda order, out: FakeSetup())
+    monkeypatch.setattr(run, "render_shards", render)
+    monkeypatch.setenv("SLURMD_NODENAME", "n7")
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "5")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
+    return state
+
+
+def sample(index: int) -> archive.EncodedSample:
+    return encode_sample(index, f"abcdef{index:010d}", {}, {"index": index})
+
+
+def test_samples_of_an_unfinished_shard_go_to_shared_disk_and_come_back(
+    order: RenderOrder, stage: dict[str, Any], tmp_path: Path
+) -> None:
+    stage["does"] = lambda staging: [stage_sample(staging, sample(i)) for i in (0, 1, 5)]
+    assert render_task(order, RANGES)["state"] == "stopped"
+    assert not list((tmp_path / "scratch").iterdir())
+    seen: list[str] = []
+    stage["does"] = lambda staging: seen.extend(sorted(p.name for p in staging.iterdir()))
+    render_task(order, RANGES)
+    assert seen == ["0000000000.tar", "0000000001.tar", "0000000005.tar"]
+
+
+def test_a_damaged_rescue_is_dropped(order: RenderOrder, stage: dict[str, Any]) -> None:
+    folder = JobFolder(Path(order.out))
+    folder.saved((0, 4)).write_bytes(b"not a tar")
+    render_task(order, RANGES)
+    assert not folder.saved((0, 4)).exists()
+
+
+@pytest.mark.parametrize(("number", "again"), [(signal.SIGUSR2, True), (signal.SIGUSR1, True), (signal.SIGTERM, False)])
+def test_near_the_time_limit_a_job_asks_to_go_on_when_cancelled_it_does_not(
+    order: RenderOrder, stage: dict[str, Any], number: signal.Signals, again: bool
+) -> None:
+    stage["does"] = lambda staging: os.kill(os.getpid(), number)
+    if again:
+        with pytest.raises(SystemExit) as left:
+            render_task(order, RANGES)
+        assert left.value.code == AGAIN
+    else:
+        assert render_task(order, RANGES)["state"] == "stopped"
+
+
+def test_requeues_are_bounded(order: RenderOrder, stage: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "3")
+    stage["does"] = lambda staging: os.kill(os.getpid(), signal.SIGUSR2)
+    assert render_task(order, RANGES)["state"] == "stopped"
+
+
+def test_a_failure_is_written_down_with_shard_node_and_log(order: RenderOrder, stage: dict[str, Any]) -> None:
+    def fail(staging: Path) -> None:
+        raise ZeroDivisionError("too round")
+
+    stage["does"] = fail
+    with pytest.raises(ZeroDivisionError):
+        render_task(order, RANGES)
+    (failure,) = read_failures(JobFolder(Path(order.out)))
+    assert (failure.shard, failure.node, failure.job, failure.kind) == ((0, 4), "n7", "5_2", "shard")
+    assert "too round" in failure.reason and "Traceback" in failure.tail
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"scratch": "$NO_SUCH_VARIABLE"}, "is no folder on n7"),
+        ({"scratch": "/nonexistent"}, "is no folder on n7"),
+        ({"sample_bytes": 10**15}, "MiB free, shards of 4 samples need"),
+    ],
+)
+def test_scratch_is_checked_before_anything_is_rendered(
+    order: RenderOrder, stage: dict[str, Any], change: dict[str, Any], words: str
+) -> None:
+    stage["does"] = lambda staging: pytest.fail("rendered")
+    with pytest.raises(MachineError, match=words):
+        render_task(replace(order, **change), RANGES)
+    assert read_failures(JobFolder(Path(order.out)))[0].kind == "node"
+
+
+def test_a_node_that_does_not_see_the_output_says_so(order: RenderOrder, monkeypatch: pytest.MonkeyPatch) -> None:
+    (Path(order.out) / "dataset.json").unlink()
+    monkeypatch.setenv("SLURMD_NODENAME", "n7")
+    with pytest.raises(MachineError, match=r"node n7 does not see .*shared disk"):
+        render_task(order, RANGES)
+
+
+def test_scratch_of_jobs_long_dead_is_swept(order: RenderOrder, stage: dict[str, Any], tmp_path: Path) -> None:
+    old, recent = (tmp_path / "scratch" / f"headforge-job-0-abcdef-{n}" for n in (1, 2))
+    for path in (old, recent):
+        path.mkdir()
+    os.utime(old, (0, 0))
+    render_task(order, RANGES)
+    assert not old.exists() and recent.exists()
+
+
+def test_signals_are_given_back() -> None:
+    before = signal.getsignal(signal.SIGUSR2)
+    with Signals() as stop:
+        assert not stop()
+    assert signal.getsignal(signal.SIGUSR2) == before
+
+
+def test_finishing_an_incomplete_or_damaged_data_set_is_an_error(tmp_path: Path) -> None:
+    out = tmp_path / "data"
+    JobFolder(out).create()
+    (out / "dataset.json").write_text(json.dumps({"format_version": 1, "tag": "abcdef", "name": "x"}))
+    archive.write_shard(out, 0, 2, "abcdef", [sample(0), sample(1)])
+    with pytest.raises(DatasetError, match="2 of 4 samples are missing"):
+        finish(str(out), 4)
+    tar = out / "shards" / "0000000000-0000000002.tar"
+    data = bytearray(tar.read_bytes())
+    data[600] ^= 1
+    tar.write_bytes(bytes(data))
+    with pytest.raises(DatasetError, match="1 shards are damaged"):
+        finish(str(out), 2)
+    assert json.loads(JobFolder(out).finish.read_text())["complete"] is False
+
+
+def test_a_jobs_time_adds_up_over_its_starts() -> None:
+    assert Beat("1", "a", "running", [], 1, 1, 1, started=100.0, now=160.0, earlier_s=40.0).seconds == 100.0
+
+
+# ---------------------------------------------------------------- commands
+
+
+def test_a_command_resumes_what_its_job_left_and_runs_lie_side_by_side(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "9")
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    make = ("{python}", "-c", "import sys, pathlib; pathlib.Path(sys.argv[1], 'run-a').mkdir()", "{runs}")
+    go_on = ("{python}", "-c", "import sys, pathlib; pathlib.Path(sys.argv[1], 'went-on').touch()")
+    order = CommandOrder(make, go_on, str(tmp_path / "runs"))
+    assert run_command(order) == 0
+    assert (tmp_path / "runs" / "run-a").is_symlink()
+    assert run_command(order) == 0
+    assert (tmp_path / "runs" / "run-a" / "went-on").exists()
+
+
+def test_a_command_that_fails_fails_the_job() -> None:
+    with pytest.raises(SystemExit) as left:
+        run_command(CommandOrder(("{python}", "-c", "raise SystemExit(3)")))
+    assert left.value.code == 3
