@@ -37,6 +37,14 @@ demo: setup ## the main job: assets, triplets, archive, collages, a short traini
 	$(GEN) collage --dataset $(DEMO)/data --out $(DEMO)/inputs.png
 	$(GEN) collage --dataset $(DEMO)/data --triplets --count 48 --out $(DEMO)/triplets.png
 	$(GEN) stats $(DEMO)/data --out $(DEMO)/stats.png
+	$(GEN) train jobspecs/train_uvnet_small.yaml --data $(DEMO)/data --runs $(DEMO)/runs \
+	  --set name=demo --set schedule.max_samples=2400 --set output.evaluate_epochs=5
+	$(GEN) view --no-open $(DEMO)/data --out $(DEMO)/page-data
+	$(GEN) view --no-open "$$(ls -td $(DEMO)/runs/*/ | head -1)" --out $(DEMO)/page
+	@echo "open $(DEMO)/page/index.html (the run) and $(DEMO)/page-data/index.html (the data set)"
+
+train: setup ## the trainer's default run; on a cluster's GPU partition where there is one
+	$(GEN) train jobspecs/train_uvnet.yaml
 
 test: setup ## every test that this machine can run
 	$(BIN)/python -m pytest

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from renderer import archive, run
-from renderer.pool import PoolOptions, granted_cores, packing
+from renderer.pool import Done, PoolOptions, WorkerPool, granted_cores, packing
 from renderer.spec import load_spec
 
 Emit = Callable[[dict[str, Any]], None]
@@ -37,6 +37,8 @@ def run_bench(count: int, what: str, emit: Emit) -> None:
     with tempfile.TemporaryDirectory() as folder:
         if what in ("all", "throughput"):
             _throughput(setup, count, Path(folder), line)
+        if what in ("all", "drift"):
+            _drift(setup, count * 10, Path(folder), line)
         if what in ("all", "error"):
             _error(setup, Path(folder), line)
 
@@ -56,18 +58,41 @@ def _throughput(setup: run.Setup, count: int, folder: Path, line: Callable[..., 
         line(f"throughput: {name}", float(np.median(values)), "samples/s", runs=[round(v, 3) for v in values])
     ours, plain = rates.values()
     line("throughput: ratio", float(np.median(np.divide(ours, plain))), "x")
-    seconds, sizes = defaultdict(list), defaultdict(list)
+    parts: dict[str, list[float]] = defaultdict(list)
+    sizes: dict[str, list[int]] = defaultdict(list)
     for _, entry in archive.open_dataset(folder / "ours-1").entries():
         for name, value in entry.work["seconds"].items():
-            seconds[name].append(value)
+            parts[name].append(value)
         for name, member in entry.members.items():
             sizes[name].append(member.size)
-    for name, values in seconds.items():
+    for name, values in parts.items():
         line(f"seconds of a sample: {name}", float(np.mean(values)), "s", median=round(float(np.median(values)), 5))
     for name, numbers in sizes.items():
         line(f"bytes of a sample: {name}", float(np.mean(numbers)), "bytes", largest=max(numbers))
     total = np.sum([np.array(v) for k, v in sizes.items() if k != "json"], axis=0)
     line("bytes of a sample: triplet", float(total.mean()), "bytes", largest=int(total.max()))
+
+
+def _drift(setup: run.Setup, count: int, folder: Path, line: Callable[..., None]) -> None:
+    """One worker that is never recycled: do time, memory and descriptors grow?"""
+    staging = folder / "drift"
+    staging.mkdir()
+    options = PoolOptions(1, granted_cores(), recycle_after=count + 1, recycle_rss=1 << 40)
+    seconds, rss, descriptors = [], [], []
+    for outcome in WorkerPool(setup.job(), staging, options).render(range(count)):
+        assert isinstance(outcome, Done), outcome
+        seconds.append(outcome.seconds["sample"])
+        rss.append(outcome.rss)
+        descriptors.append(outcome.descriptors)
+        (staging / f"{outcome.index:010d}.tar").unlink()
+    tenth = max(1, count // 10)
+    warm = count // 20  # the first samples fill the caches of pictures and meshes
+    first, last = (float(np.mean(seconds[s])) for s in (slice(warm, warm + tenth), slice(-tenth, None)))
+    line("drift: seconds of a sample, last tenth over first", last / first, "x", samples=count)
+    for name, at in (("sample 100", 100), ("the middle", count // 2)):
+        grown = (rss[-1] - rss[min(at, count - 1)]) / 2**20
+        line(f"drift: memory growth since {name}", grown, "MiB", peak=round(max(rss) / 2**20))
+    line("drift: descriptors, last minus first", descriptors[-1] - descriptors[0], "", last=descriptors[-1])
 
 
 def _plain(setup: run.Setup, folder: Path, indices: list[int], samples: int, save: str) -> float:

@@ -349,7 +349,7 @@ def doctor(as_json: bool) -> None:
 
 @click.command()
 @click.option("--count", type=int, default=200, show_default=True, help="Samples of the throughput run.")
-@click.option("--what", type=click.Choice(["all", "throughput", "error"]), default="all", show_default=True)
+@click.option("--what", type=click.Choice(["all", "throughput", "drift", "error"]), default="all", show_default=True)
 def bench(count: int, what: str) -> None:
     """Measure this machine: samples per second against a plain render loop, and the error of the images.
 

@@ -37,12 +37,12 @@ def euler_matrix(rotation_rad: tuple[float, float, float]) -> Points:
 
 def posed(points: Points, pose: Pose) -> Points:
     """Head space to world."""
-    return points @ rotation_matrix(pose).T + np.asarray(pose.position_m)
+    return np.asarray(points @ rotation_matrix(pose).T + np.asarray(pose.position_m))
 
 
 def unposed(points: Points, pose: Pose) -> Points:
     """World to head space, the inverse of `posed`."""
-    return (points - np.asarray(pose.position_m)) @ rotation_matrix(pose)
+    return np.asarray((points - np.asarray(pose.position_m)) @ rotation_matrix(pose))
 
 
 def deformed(points: Points, deform: Deform, low: float, high: float) -> Points:
@@ -53,7 +53,7 @@ def deformed(points: Points, deform: Deform, low: float, high: float) -> Points:
     Blender's SimpleDeform modifier with default limits and the head's vertical axis as deform axis
     (tests/renderer/test_geometry.py compares the two).
     """
-    out = points * np.asarray(deform.scale)
+    out: Points = points * np.asarray(deform.scale)
     extent = max(high - low, 1e-9)
     for angle, deformer in ((deform.twist_rad, _twist), (deform.bend_rad, _bend)):
         if abs(angle) > 1e-7:
@@ -65,7 +65,7 @@ def deformed(points: Points, deform: Deform, low: float, high: float) -> Points:
     if deform.noise_m > 0:
         where = (out + np.asarray(deform.noise_offset_m)) / deform.noise_size_m
         out = out + deform.noise_m * perlin3(where, deform.noise_seed)
-    return out
+    return np.asarray(out)
 
 
 # In head space Blender's deform axis Z is +Y, its X is +X and its Y is -Z.
@@ -115,7 +115,7 @@ def perlin3(points: Points, seed: int) -> Points:
                 towards = inside - (dx, dy, dz)
                 weight = np.prod(np.where((dx, dy, dz), fade, 1 - fade), axis=1)
                 total += weight * np.einsum("kvc,vc->kv", gradients[:, at], towards)
-    return 1.5 * total.T
+    return np.asarray(1.5 * total.T)
 
 
 def vertical_extent(points: Points, deform: Deform) -> tuple[float, float]:

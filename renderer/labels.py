@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from PIL import Image
 FILTER_WIDTH_PX = 1.5  # full width of the Blackman-Harris pixel filter, Cycles' default
 LOOKUP = 2048  # side of the face area's look-up table
 
+T = TypeVar("T", bound=np.generic)
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
 
@@ -91,12 +93,12 @@ def coverage(face: Bools, grid: int) -> Floats:
     return np.clip(image, 0.0, 1.0)
 
 
-def centre(values: npt.NDArray[np.generic], grid: int) -> npt.NDArray[np.generic]:
+def centre(values: npt.NDArray[T], grid: int) -> npt.NDArray[T]:
     """The middle ray of every pixel."""
     return values[grid // 2 :: grid, grid // 2 :: grid]
 
 
-def place(part: npt.NDArray[np.generic], row: int, column: int, resolution: int) -> npt.NDArray[np.generic]:
+def place(part: npt.NDArray[T], row: int, column: int, resolution: int) -> npt.NDArray[T]:
     """A part of an image in its place; zeros around it."""
     full = np.zeros((resolution, resolution, *part.shape[2:]), part.dtype)
     full[row : row + part.shape[0], column : column + part.shape[1]] = part

@@ -195,7 +195,7 @@ class WorkerPool:
             if not worker.ready:
                 raise MachineError(f"a render worker could not start: {last}")
         else:
-            index = answer.get("done", answer.get("failed"))
+            index: int = answer["done"] if "done" in answer else answer["failed"]
             worker.busy.remove(index)
             worker.finished += 1
             if "done" in answer:

@@ -29,7 +29,7 @@ from renderer.errors import DatasetError, FormatError, MachineError, SpecError
 from renderer.head_model import HeadModel, load_head
 from renderer.plan import Plan, missing_ranges
 from renderer.pool import Done, Failed, PoolOptions, RenderJob, WorkerPool
-from renderer.sample_format import FORMAT_VERSION, UV_FRAME, dataset_tag, image_names
+from renderer.sample_format import FORMAT_VERSION, UV_FRAME, dataset_tag, image_names, shard_stem
 from renderer.spec import Spec, to_plain
 
 BPY_VERSION: Final = "4.5"  # the LTS series whose pixels the tests and figures are about
@@ -296,7 +296,7 @@ def render_shards(
 
 
 def _finished(out: Path, start: int, stop: int) -> bool:
-    return (out / archive.SHARDS / f"{archive.shard_stem(start, stop)}.json").exists()
+    return (out / archive.SHARDS / f"{shard_stem(start, stop)}.json").exists()
 
 
 def _staged(staging: Path, r: tuple[int, int], tag: str) -> set[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import bpy
 import numpy as np
@@ -34,7 +35,7 @@ _PLAIN: Mapping[str, tuple[float, float, float]] = {
 }
 
 
-def to_blender(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+def to_blender(points: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
     """World (x right, y up, z to the camera) to Blender (x right, y into the image, z up); (V, 3)."""
     return np.stack([points[:, 0], -points[:, 2], points[:, 1]], axis=1).astype(np.float32)
 
