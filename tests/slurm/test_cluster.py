@@ -22,7 +22,7 @@ Reference = Any
 
 
 def test_240_samples_are_those_of_a_local_run_verified_and_indexed(job: Make, reference: Reference) -> None:
-    data = job(task_min=20)  # two tasks of six shards
+    data = job(task_min=7, cores=3)  # two tasks of six shards, which do not fit on one node
     sent = data.submit(240, 20)
     assert sent is not None and sent.tasks == 2
     data.wait(240)
@@ -275,7 +275,7 @@ def test_a_sweep_is_one_array_with_a_run_each_and_goes_on_after_the_time_limit(j
 def test_the_manifests_tell_how_the_render_scales(job: Make) -> None:
     from slurm.scaling import Site, project, report, shard_times, summarise
 
-    data = job(parallel=2)
+    data = job(task_min=0.7, cores=3)  # two tasks of two shards, one on each node
     data.submit(24, 6)
     data.wait()
     times = shard_times(data.out)
