@@ -162,7 +162,7 @@ class Reprojection:
     def __init__(self, dataset: archive.Dataset) -> None:
         from renderer.assets import build_catalog
         from renderer.head_model import load_head
-        from renderer.parts import PartBuilder
+        from renderer.parts import PartBuilder, triangles
         from renderer.spec import parse_spec
 
         folder = _pack_folder(dataset.info)
@@ -176,6 +176,7 @@ class Reprojection:
         inside = np.flatnonzero(((at > 0.02) & (at < 0.98)).all(axis=1))
         self.points = inside[:: max(1, len(inside) // _POINTS)]
         self.uv = at[self.points]
+        self.triangles = triangles(skin)[0]
 
     def errors(self, record: dict[str, Any], uv: Any, face: Any) -> Any:
         """Errors in pixels of those points of the first head that are well inside a smooth part of the UV map."""
@@ -188,6 +189,7 @@ class Reprojection:
         column, row = pixels[:, 0] - 0.5, pixels[:, 1] - 0.5
         c, r = np.floor(column).astype(int), np.floor(row).astype(int)
         within = (c >= 0) & (r >= 0) & (c < side - 1) & (r < side - 1) & (pixels[:, 2] > 0)
+        within &= self._faces_camera(skin.astype(np.float64), camera)
         c, r, fx, fy = c[within], r[within], (column - c)[within, None], (row - r)[within, None]
         want = self.uv[within]
         corners = [uv[r, c], uv[r, c + 1], uv[r + 1, c], uv[r + 1, c + 1]]
@@ -208,6 +210,18 @@ class Reprojection:
         x = (off[:, 0] * b[:, 1] - off[:, 1] * b[:, 0]) / d
         y = (a[:, 0] * off[:, 1] - a[:, 1] * off[:, 0]) / d
         return np.hypot(x, y)
+
+    def _faces_camera(self, skin: Any, camera: Camera) -> Any:
+        """Which of the chosen points lie on skin that is turned to the camera."""
+        corners = skin[self.triangles]
+        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        smooth = np.stack(
+            [np.bincount(self.triangles.ravel(), np.repeat(normals[:, axis], 3), len(skin)) for axis in range(3)],
+            axis=1,
+        )[self.points]
+        towards = np.array([0.0, 0.0, camera.distance_m]) - skin[self.points]
+        lengths = np.linalg.norm(smooth, axis=1) * np.linalg.norm(towards, axis=1)
+        return (smooth * towards).sum(axis=1) > 0.2 * lengths
 
 
 def head_from_record(raw: dict[str, Any]) -> Head:
