@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+VIEW_HELP = "lines, points, texture, uv, mask, landmarks, axes, inverse; give it several times for several views."
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
@@ -37,3 +38,49 @@ def view(targets: tuple[Path, ...], out: Path | None, limit: int, projections: b
         click.echo(page.note, err=True)
     if open_page and sys.stdout.isatty():
         click.launch(str(page.index.resolve()))
+
+
+@click.command("apply")
+@click.argument("weights", metavar="RUN_OR_WEIGHTS", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--out", type=FOLDER, default=Path("applied"), show_default=True, help="Folder of the results.")
+@click.option("--view", "views", multiple=True, default=("lines", "texture"), show_default=True, help=VIEW_HELP)
+@click.option("--texture", type=click.Path(path_type=Path, dir_okay=False), help="Picture to project; else a checker.")
+@click.option("--maps", type=click.Choice(["exr", "npz"]), help="Write UV and both masks, too (of videos: per frame).")
+@click.option("--csv", "write_csv", is_flag=True, help="Write landmarks and pose as CSV, too.")
+@click.option("--focal-px", type=float, help="Focal length for the distance.  [default: 1.2 x the longer side]")
+@click.option(
+    "--max-side", default=2048, show_default=True, type=click.IntRange(64), help="Larger ones are scaled down."
+)
+@click.option("--frames", type=click.IntRange(1), help="Stop a video or webcam after so many frames.")
+@click.option("--device", default="cpu", show_default=True, help="torch device: cpu, cuda.")
+def apply_(
+    weights: Path,
+    inputs: tuple[str, ...],
+    out: Path,
+    views: tuple[str, ...],
+    texture: Path | None,
+    maps: str | None,
+    write_csv: bool,
+    focal_px: float | None,
+    max_side: int,
+    frames: int | None,
+    device: str,
+) -> None:
+    """Find faces in photos, folders of photos, videos or a webcam (its number), and draw what their UV maps show.
+
+    NAME.VIEW.png or .mp4, and NAME.json with boxes, 68 landmarks and head pose. A picture without a face is said to
+    have none and gives empty results. Exit code 1 if an input could not be read.
+
+    \b
+    gen apply runs/uvnet-... photo.jpg
+    gen apply weights.safetensors photos/ --view landmarks --view axes --maps npz
+    gen apply runs/uvnet-... clip.mp4 --texture mine.png --view texture
+    """
+    from trainer.apply_job import Job, run_all
+
+    job = Job(out, views, texture, maps, write_csv, focal_px, max_side, frames)
+    failed = run_all(job, weights, inputs, device, lambda line: click.echo(line, err=True))
+    click.echo(out)
+    if failed:
+        sys.exit(1)

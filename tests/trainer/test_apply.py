@@ -1,0 +1,328 @@
+"""`gen apply` with a network that reads U and V out of red and green, so that the truth is known at every size."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import OpenEXR
+import pytest
+import torch
+import torch.nn.functional as F
+from click.testing import CliRunner
+from PIL import Image
+from torch import Tensor
+
+from renderer.errors import FormatError, SpecError
+from renderer.sample_format import UV_FRAME
+from trainer import apply, apply_job, head_fit
+from trainer.checkpoint import save_weights
+from trainer.config import NetworkConfig
+from trainer.network import make_network
+from trainer.view_cli import apply_ as apply_command
+
+TINY = NetworkConfig(levels=2, initial_features=4, filter_sizes=(3, 3, 1))
+
+
+class Oracle(torch.nn.Module):
+    """U is red, V is green, and what is blue is face; but only patches of the size it was trained on count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.largest_input = 0
+        self.calls = 0
+
+    def forward(self, picture: Tensor) -> Tensor:
+        self.largest_input = max(self.largest_input, max(picture.shape[2:]))
+        self.calls += 1
+        mask = (picture[:, 2:3] - 0.3).clamp(0, 0.5) * 2
+        visible = mask * (picture[:, 2:3] > 0.75)  # a darker blue is face behind something
+        return torch.cat([picture[:, :2], mask, visible], 1)
+
+
+def paint(canvas: np.ndarray, x: float, y: float, radius: float) -> None:
+    """A round face at (x, y) whose colours are its UV."""
+    rows, columns = np.mgrid[0 : canvas.shape[0], 0 : canvas.shape[1]] + 0.5
+    u, v = (columns - x) / (2 * radius) + 0.5, 0.5 - (rows - y) / (2 * radius)
+    inside = np.hypot(u - 0.5, v - 0.5) < 0.5
+    canvas[inside] = np.stack([u, v, np.ones_like(u)], -1)[inside]
+
+
+def picture_with(faces: list[tuple[float, float, float]], size: tuple[int, int] = (300, 400)) -> Tensor:
+    canvas = np.tile([0.2, 0.4, 0.1], (*size, 1))
+    for face in faces:
+        paint(canvas, *face)
+    return torch.from_numpy(canvas).permute(2, 0, 1)[None].float()
+
+
+def save(picture: Tensor, path: Path) -> Path:
+    Image.fromarray(apply.to_bytes(picture)).save(path)
+    return path
+
+
+@pytest.fixture
+def oracle(monkeypatch: pytest.MonkeyPatch) -> Oracle:
+    network = Oracle()
+    monkeypatch.setattr(apply, "load", lambda *_: network)
+    return network
+
+
+# ---------------------------------------------------------------- finding and reading faces
+
+
+@pytest.mark.parametrize("radius", [20, 50, 140])
+def test_a_face_of_any_size_is_found_and_its_uv_read_in_the_pictures_own_pixels(radius: float) -> None:
+    picture = picture_with([(210.5, 150, radius)])
+    [face] = apply.find_faces(Oracle(), picture)
+    left, top, right, bottom = face.box
+    assert [left, top, right, bottom] == pytest.approx(
+        [210.5 - radius, 150 - radius, 210.5 + radius, 150 + radius], abs=max(2, radius * 0.05)
+    )
+    maps = apply.maps([face], 300, 400)
+    sure = maps["mask"] > 0.99
+    truth = picture[0].permute(1, 2, 0).numpy()
+    assert sure.sum() > 0.7 * math.pi * radius**2
+    assert np.abs(maps["uv"] - truth[..., :2])[sure].mean() < 0.02
+
+
+def test_several_faces_are_found_and_drawn_in_one_picture() -> None:
+    picture = picture_with([(70, 80, 40), (200, 180, 60), (340, 90, 35)])
+    faces = apply.find_faces(Oracle(), picture)
+    centres = sorted(((f.box[0] + f.box[2]) / 2, (f.box[1] + f.box[3]) / 2) for f in faces)
+    assert np.allclose(centres, [(70, 80), (200, 180), (340, 90)], atol=2)
+    drawn = apply.draw("texture", picture, faces, {"texture": torch.zeros(1, 3, 8, 8)})
+    for x, y in centres:
+        assert float(drawn[0, :, int(y), int(x)].max()) < 0.05
+    assert torch.equal(drawn[:, :, :30, :20], picture[:, :, :30, :20])
+
+
+def test_a_face_cut_off_by_the_border_is_found() -> None:
+    [face] = apply.find_faces(Oracle(), picture_with([(0, 150, 80)]))
+    assert face.box[0] <= 2
+    maps = apply.maps([face], 300, 400)
+    assert maps["mask"][150, 5] > 0.9 and maps["uv"][150, 5] == pytest.approx([0.53, 0.5], abs=0.03)
+
+
+def test_without_a_face_there_is_nothing() -> None:
+    assert apply.find_faces(Oracle(), picture_with([])) == []
+    maps = apply.maps([], 30, 40)
+    assert maps["uv"].shape == (30, 40, 2) and float(np.abs(maps["uv"]).sum()) == 0
+
+
+def test_a_huge_picture_never_reaches_the_network_whole() -> None:
+    network = Oracle()
+    picture = picture_with([(2000, 400, 150)], (800, 3000))
+    [face] = apply.find_faces(network, picture, apply.Options(search_px=3000))
+    assert network.largest_input <= apply.TILE_PX
+    assert (face.box[0] + face.box[2]) / 2 == pytest.approx(2000, abs=6)
+
+
+def test_tiles_give_what_the_whole_picture_gives() -> None:
+    picture = picture_with([(210, 150, 60)])
+    whole, tiled = Oracle()(picture), apply.run_tiled(Oracle(), picture, tile=96, overlap=32)
+    torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
+
+
+def test_hidden_parts_of_a_face_are_in_the_mask_but_not_visible() -> None:
+    picture = picture_with([(200, 150, 70)])
+    hidden = picture[:, 2:3, 150:, :]
+    hidden[hidden > 0.9] = 0.7
+    [face] = apply.find_faces(Oracle(), picture)
+    maps = apply.maps([face], 300, 400)
+    assert maps["mask"][180, 200] > 0.7 and maps["visible"][180, 200] < 0.1 and maps["visible"][120, 200] > 0.9
+
+
+def test_a_face_is_followed_without_searching_the_picture_again() -> None:
+    network = Oracle()
+    tracker = apply.Tracker(network)
+    for frame in range(6):
+        [face] = tracker.step(picture_with([(150 + 8 * frame, 150, 60)]))
+        assert (face.box[0] + face.box[2]) / 2 == pytest.approx(150 + 8 * frame, abs=2)
+        if frame == 0:
+            first = network.calls
+    assert network.calls == first + 5
+    assert tracker.step(picture_with([])) == []
+    assert len(tracker.step(picture_with([(300, 100, 40)]))) == 1
+
+
+# ---------------------------------------------------------------- files
+
+
+def test_a_photo_gives_its_views_maps_and_numbers(oracle: Oracle, tmp_path: Path) -> None:
+    photo = save(picture_with([(210, 150, 60)]), tmp_path / "photo.png")
+    out = tmp_path / "out"
+    views = ("lines", "points", "texture", "uv", "mask", "inverse")
+    for kind in ("npz", "exr"):
+        assert (
+            apply_job.run_all(apply_job.Job(out, views, maps=kind, csv=True), tmp_path, [str(photo)], "cpu", print) == 0
+        )
+    for view in views:
+        with Image.open(out / f"photo.{view}.png") as image:
+            assert image.size == ((256, 256) if view == "inverse" else (400, 300))
+    with np.load(out / "photo.npz") as maps:
+        assert maps["uv"].shape == (300, 400, 2) and maps["mask"].shape == maps["visible"].shape == (300, 400)
+        uv = maps["uv"][150, 210]
+    with OpenEXR.File(str(out / "photo.exr"), separate_channels=True) as file:
+        assert set(file.channels()) == {"U", "V", "mask", "visible"}
+        assert file.channels()["U"].pixels[150, 210] == uv[0]
+    record = json.loads((out / "photo.json").read_text())
+    assert record["width"] == 400 and len(record["frames"][0]["faces"]) == 1
+    with (out / "photo.csv").open() as file_:
+        assert len(list(csv.DictReader(file_))) == 1
+
+
+def test_a_video_gives_a_video_and_a_record_per_frame(oracle: Oracle, tmp_path: Path) -> None:
+    movie = apply.Movie(tmp_path / "clip.mp4", 25)
+    for frame in range(8):
+        movie.add(apply.to_bytes(picture_with([(80 + 5 * frame, 64, 30)], (128, 192))))
+    movie.close()
+    said: list[str] = []
+    assert (
+        apply_job.run_all(apply_job.Job(tmp_path / "out", ("lines",)), tmp_path, [str(movie.path)], "cpu", said.append)
+        == 0
+    )
+    assert any("8 frames, 8 with a face" in line and "frames/s" in line for line in said)
+    frames = apply.Frames(str(tmp_path / "out" / "clip.lines.mp4"), 4000)
+    assert [f.shape for f in frames] == [(128, 192, 3)] * 8 and frames.rate == 25
+    record = json.loads((tmp_path / "out" / "clip.json").read_text())
+    boxes = [f["faces"][0]["box"] for f in record["frames"]]
+    assert [(b[0] + b[2]) / 2 for b in boxes] == pytest.approx([80 + 5 * i for i in range(8)], abs=2)
+
+
+def test_a_video_cut_short_gives_what_it_holds_and_says_so(oracle: Oracle, tmp_path: Path) -> None:
+    movie = apply.Movie(tmp_path / "clip.mkv.mp4", 25)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(40):
+        movie.add(apply.to_bytes(torch.rand(1, 3, 128, 192, generator=generator)))
+    movie.close()
+    import av
+
+    path = tmp_path / "clip.mkv"  # an MP4 has its index at the end; a Matroska file can be read until it breaks
+    with av.open(str(movie.path)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    whole = sum(1 for _ in apply.Frames(str(path), 4000))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    said: list[str] = []
+    apply_job.run_all(apply_job.Job(tmp_path / "out", ("lines",)), tmp_path, [str(path)], "cpu", said.append)
+    found = len(json.loads((tmp_path / "out" / "clip.json").read_text())["frames"])
+    assert whole == 40 and 0 < found < 40
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(movie.path.read_bytes()[: movie.path.stat().st_size // 2])
+    assert apply_job.run_all(apply_job.Job(tmp_path / "out"), tmp_path, [str(broken)], "cpu", said.append) == 1
+    assert any("broken.mp4 cannot be read as a video" in line for line in said)
+
+
+def test_one_bad_file_does_not_stop_the_others(oracle: Oracle, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    save(picture_with([(210, 150, 60)]), folder / "b.png")
+    (folder / "a.jpg").write_text("no picture")
+    (folder / "notes.txt").write_text("left alone")
+    said: list[str] = []
+    assert apply_job.run_all(apply_job.Job(tmp_path / "out"), tmp_path, [str(folder)], "cpu", said.append) == 1
+    assert (tmp_path / "out" / "b.lines.png").is_file()
+    assert sum("a.jpg" in line for line in said) == 1 and not any("notes" in line for line in said)
+
+
+def test_a_photo_larger_than_allowed_is_scaled_down_while_it_is_read(tmp_path: Path) -> None:
+    path = save(torch.zeros(1, 3, 1500, 3000), tmp_path / "large.jpg")
+    assert apply.read_picture(path, 600).shape == (300, 600, 3)
+
+
+def test_same_names_do_not_overwrite_each_other(oracle: Oracle, tmp_path: Path) -> None:
+    for name in ("a.png", "a.bmp"):
+        save(picture_with([]), tmp_path / name)
+    apply_job.run_all(
+        apply_job.Job(tmp_path / "out", ("uv",)),
+        tmp_path,
+        [str(tmp_path / n) for n in ("a.png", "a.bmp")],
+        "cpu",
+        print,
+    )
+    assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == ["a-2.uv.png", "a.uv.png"]
+
+
+# ---------------------------------------------------------------- the command
+
+
+def weights(path: Path, frame: str = UV_FRAME) -> Path:
+    save_weights(path, make_network(TINY, 0).state_dict(), TINY, {"run_id": "x", "uv_frame": frame})
+    return path
+
+
+def test_a_photo_without_a_face_says_so_and_ends_well(tmp_path: Path) -> None:
+    photo = save(torch.zeros(1, 3, 64, 64), tmp_path / "black.png")
+    result = CliRunner().invoke(
+        apply_command,
+        [str(weights(tmp_path / "w.safetensors")), str(photo), "--out", str(tmp_path / "out"), "--maps", "npz"],
+    )
+    assert result.exit_code == 0 and "no face found" in result.output
+    assert json.loads((tmp_path / "out" / "black.json").read_text())["frames"] == [{"frame": 0, "faces": []}]
+    with np.load(tmp_path / "out" / "black.npz") as maps:
+        assert not maps["mask"].any()
+
+
+def test_weights_of_another_uv_frame_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FormatError, match="other-head"):
+        apply.load(weights(tmp_path / "w.safetensors", "other-head-1"))
+
+
+def test_an_unknown_view_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="sparkles"):
+        apply_job.run_all(apply_job.Job(tmp_path, ("sparkles",)), tmp_path / "none", ["x"], "cpu", print)
+
+
+# ---------------------------------------------------------------- head pose
+
+
+class FakeHead:
+    """A ball of 10 cm radius as head: `positions_at` is patched to know it."""
+
+
+def test_the_pose_of_a_turned_ball_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def positions(_: Any, uv: np.ndarray) -> np.ndarray:
+        longitude, latitude = (uv[:, 0] - 0.5) * 2.4, (uv[:, 1] - 0.5) * 2.4
+        at = [np.sin(longitude) * np.cos(latitude), np.sin(latitude), np.cos(longitude) * np.cos(latitude)]
+        return (0.1 * np.stack(at, 1)).astype(np.float32)
+
+    monkeypatch.setattr(head_fit, "positions_at", positions)
+    yaw, pitch, roll = np.radians([25.0, -10.0, 15.0])
+    turn = (
+        np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
+        @ np.array([[1, 0, 0], [0, np.cos(pitch), np.sin(pitch)], [0, -np.sin(pitch), np.cos(pitch)]])
+        @ np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
+    )
+    rows, columns = np.mgrid[0:128, 0:128] + 0.5
+    x, y = (columns - 64) / 50, (64 - rows) / 50
+    seen = x**2 + y**2 < 0.9
+    facing = np.stack([x, y, np.sqrt(np.clip(1 - x**2 - y**2, 0, None))], -1) @ turn  # in head space
+    uv = np.stack([np.arctan2(facing[..., 0], facing[..., 2]), np.arcsin(facing[..., 1].clip(-1, 1))], -1) / 2.4 + 0.5
+    mask = seen & (np.abs(uv - 0.5) < 0.5).all(-1)
+    uv[20:40, 40:60] = 0.1  # wrong UVs in a corner must not turn the head
+    pose = head_fit.head_pose(FakeHead(), uv, mask.astype(float))  # type: ignore[arg-type]
+    assert pose is not None
+    assert np.degrees([pose.yaw_rad, pose.pitch_rad, pose.roll_rad]) == pytest.approx([25, -10, 15], abs=2)
+    assert pose.focal_px / -pose.position_m[2] * 0.1 == pytest.approx(50, rel=0.05)
+
+
+def test_too_small_a_face_has_no_pose(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = np.zeros((64, 64))
+    mask[:5, :5] = 1
+    assert head_fit.head_pose(FakeHead(), np.zeros((64, 64, 2)), mask) is None  # type: ignore[arg-type]
+
+
+def test_views_may_not_move_what_lies_outside_the_window() -> None:
+    picture = torch.rand(1, 3, 20, 30)
+    window = apply.Window(-5, 10, 16)
+    out = torch.zeros_like(picture)
+    apply.put_back(out, apply.cut(picture, window), window)
+    assert torch.equal(out[:, :, 10:, :11], picture[:, :, 10:, :11])
+    assert float(F.pad(out, (0, 0)).abs().sum()) == pytest.approx(float(picture[:, :, 10:, :11].sum()), rel=1e-5)
