@@ -132,17 +132,19 @@ def _render(order: RenderOrder, beat: Beat, folder: JobFolder, stop: Signals) ->
     live = {"job": beat.job, "node": beat.node, "cores": beat.cores, "began": time.time()}
     live |= {"workers": beat.workers, "threads": beat.threads}
     rendered, shards = beat.rendered, beat.shards  # before the present call of render_shards
+    heard = time.time()
 
     def progress(step: int, report: run.Report) -> None:
+        nonlocal heard
         beat.rendered = rendered + report.rendered
         if shards + report.shards > beat.shards:
-            live["began"] = time.time()  # the next shard's
-        beat.shards = shards + report.shards
-        if time.time() - beat.now > BEAT_S:
+            live["began"] = heard  # the next shard's time runs from the last sample of the one before
+        beat.shards, heard = shards + report.shards, time.time()
+        if heard - beat.now > BEAT_S:
             beat.state, beat.note = "running", ""
             beat.write(folder)
 
-    options, deadline = PoolOptions(beat.workers, beat.threads), time.time() + order.space_wait_s
+    options, full_at, full_since = PoolOptions(beat.workers, beat.threads), -1, 0.0
     try:
         _bring_back(folder, beat.ranges, scratch)
         while True:
@@ -153,7 +155,13 @@ def _render(order: RenderOrder, beat: Beat, folder: JobFolder, stop: Signals) ->
                 progress(0, report)
                 break
             except (OSError, DatasetError) as error:
-                if not is_full(error, out) or time.time() > deadline or stop():
+                if not is_full(error, out):
+                    raise
+                if beat.rendered + beat.shards > full_at:  # the first time, or there was room in between
+                    full_at, full_since = beat.rendered + beat.shards, time.time()
+                if stop():
+                    break
+                if time.time() - full_since > order.space_wait_s:
                     raise
                 rendered, shards = beat.rendered, beat.shards
                 _wait_for_space(beat, folder, stop)

@@ -194,3 +194,41 @@ def test_a_command_that_fails_fails_the_job() -> None:
     with pytest.raises(SystemExit) as left:
         run_command(CommandOrder(("{python}", "-c", "raise SystemExit(3)")))
     assert left.value.code == 3
+
+
+def full(staging: Path) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_that_stays_full_ends_the_job_but_blames_no_shard(
+    order: RenderOrder, stage: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(render_job, "BEAT_S", 0.1)
+    stage["does"] = full
+    with pytest.raises(OSError, match="No space"):
+        render_task(order, RANGES)
+    assert read_failures(JobFolder(Path(order.out)))[0].kind == "space"
+
+
+def test_the_time_limit_comes_while_a_job_waits_for_room(order: RenderOrder, stage: dict[str, Any]) -> None:
+    def late(staging: Path) -> None:
+        os.kill(os.getpid(), signal.SIGUSR2)
+        full(staging)
+
+    stage["does"] = late
+    with pytest.raises(SystemExit) as left:
+        render_task(replace(order, space_wait_s=60.0), RANGES)
+    assert left.value.code == AGAIN
+
+
+@pytest.mark.blender
+def test_packing_is_measured_by_rendering(head_pack: Path) -> None:
+    from renderer.spec import parse_spec
+    from slurm.packing import measure
+
+    spec = parse_spec({"render": {"resolution": 16, "samples_per_pixel": 1, "mask_grid": 1}}, "the tests")
+    lines: list[str] = []
+    setup = run.prepare(spec, 1, log=lines.append)
+    (found,) = measure(setup, cores=1, samples_per_worker=3, choices=[(1, 1)], log=lines.append)
+    assert found.samples_per_s > 0 and found.peak_rss > 100 << 20
+    assert "1 processes x 1 threads" in lines[-1]
