@@ -325,7 +325,7 @@ def curves(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _epoch_ends(lines: Sequence[Mapping[str, Any]]) -> dict[int, int]:
-    """Last step of each epoch that has ended, by its test line."""
+    """Last step of the epochs that end with a test, by its line."""
     return {int(x["epoch"]): int(x["step"]) for x in _of_kind(lines, "test") if "epoch" in x and "step" in x}
 
 
@@ -334,12 +334,13 @@ def _epochs(line: Mapping[str, Any], ends: Mapping[int, int], kind: str) -> floa
     epoch, step = int(line.get("epoch") or 0), float(line.get("step") or 0)
     if kind != "train":
         return float(epoch)
-    start = ends.get(epoch - 1, 0 if epoch <= 1 else None)
-    if start is None or not ends:
+    if not ends:
         return epoch - 0.5
     last = max(ends)
-    length = ends[epoch] - start if epoch in ends else ends[last] / last
-    return epoch - 1 + min(1.0, (step - start) / length) if length > 0 else epoch - 0.5
+    if step > ends[last] > 0:  # after the last test: at the pace until then, but no further than this epoch
+        return min(float(epoch), last + (step - ends[last]) * last / ends[last])
+    known = sorted(ends)
+    return float(np.interp(step, [0, *(ends[e] for e in known)], [0, *known]))
 
 
 def thin(values: Sequence[float], most: int) -> list[float]:

@@ -84,3 +84,39 @@ def apply_(
     click.echo(out)
     if failed:
         sys.exit(1)
+
+
+@click.command()
+@click.argument("weights", metavar="RUN_OR_WEIGHTS", type=click.Path(path_type=Path))
+@click.argument("target", metavar="DATASET_OR_PHOTOS", type=FOLDER)
+@click.option("--out", type=FOLDER, help="Folder of the report.  [default: evaluation-NAME in the run]")
+@click.option("--all", "everything", is_flag=True, help="Samples that the run was trained on, too.")
+@click.option("--limit", type=click.IntRange(0), default=0, help="At most so many samples, spread evenly; 0 = all.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the means as JSON.")
+def evaluate(
+    weights: Path, target: Path, out: Path | None, everything: bool, limit: int, batch_size: int, as_json: bool
+) -> None:
+    """Measure a network on a data set, or its landmarks on a folder of annotated photos.
+
+    Prints a table and writes evaluation.json (means, splits by knob, every sample), curves.svg, knobs.svg and the worst
+    samples as a sheet; `gen view RUN` shows those. Photos need NAME.pts (300-W), NAME.mat (AFLW2000-3D) or one
+    landmarks.json, {"NAME.jpg": [[x, y] x 68]}.
+
+    \b
+    gen evaluate runs/uvnet-... out/mixed
+    gen evaluate weights.safetensors photos/300w --json
+    """
+    import json
+
+    from tqdm import tqdm
+
+    from trainer.evaluate import evaluate as run
+    from trainer.evaluate import table
+
+    with tqdm(unit="sample", disable=None, leave=False, dynamic_ncols=True) as bar:
+        report, folder = run(
+            weights, target, out, everything=everything, limit=limit, batch_size=batch_size, progress=bar.update
+        )
+    click.echo(json.dumps(report["metrics"]) if as_json else table(report))
+    click.echo(folder, err=True)

@@ -92,7 +92,7 @@ HF.plot = function (host, options) {
     };
     for (const s of series) {
       const group = HF.svg("g", { class: "run-" + s.run });
-      const noisy = s.kind === "train" && s.y.length > 12;
+      const noisy = s.kind === "train" && options.smooth && s.y.length > 12;
       if (noisy) group.append(HF.svg("path", { class: "raw", d: path(s.x, s.y) }));
       group.append(HF.svg("path", { class: s.kind, d: path(s.x, noisy ? HF.smooth(s.y, Math.min(0.97, 1 - 12 / s.y.length)) : s.y) }));
       if (s.y.length < 12) s.x.forEach((x, i) => { if (s.y[i] !== null) group.append(HF.svg("circle", { cx: px(x), cy: py(s.y[i]), r: 2.5 })); });

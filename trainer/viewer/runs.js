@@ -57,7 +57,7 @@ HF.runsPage = function (data) {
       for (const [name, host] of hosts) {
         const curves = runs.flatMap((run, i) => run.curves.filter((c) => c.name === name).map((c) => ({ ...c, run: letters[i] })));
         plots.push(HF.plot(host, {
-          title: curves[0].title, unit: curves[0].unit, log: log && !curves[0].linear, xLabel: xLabels[axis],
+          title: curves[0].title, unit: curves[0].unit, log: log && !curves[0].linear, smooth: name !== "lr", xLabel: xLabels[axis],
           series: curves.map((c) => ({ label: c.kind, kind: c.kind, run: c.run, x: c[axis], y: c.y })),
           mark: axis === "epoch" ? atEpoch : null,
           onpick: (x) => axis === "epoch" && pickEpoch(x), onstep: (step) => stepEpoch(step),

@@ -1,0 +1,215 @@
+"""`gen evaluate`: values per sample, held-out choice, reports, annotated photos."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from scipy.io import savemat
+from torch import Tensor
+
+from renderer.errors import DatasetError, FormatError
+from renderer.sample_format import UV_FRAME
+from trainer import apply, evaluate, view
+from trainer.augment import Samples
+from trainer.checkpoint import save_weights
+from trainer.config import NetworkConfig, TrainConfig, to_yaml
+from trainer.dataset import SampleReader
+from trainer.network import make_network
+from trainer.view_cli import evaluate as evaluate_command
+
+TINY = NetworkConfig(levels=2, initial_features=4, filter_sizes=(3, 3, 1))
+IMAGES = ("input", "uv", "mask")
+
+
+class Answers(torch.nn.Module):
+    """Knows the truth of the samples it is asked for, off by `error` in U."""
+
+    def __init__(self, reader: SampleReader, positions: list[int], error: float) -> None:
+        super().__init__()
+        self.truth = evaluate.read_samples(reader, positions, [reader.params(p) for p in positions])
+        self.error, self.at = error, 0
+
+    def forward(self, picture: Tensor) -> Tensor:
+        part: Samples = self.truth
+        rows = slice(self.at, self.at + len(picture))
+        self.at += len(picture)
+        uv = part.uv[rows] + torch.tensor([self.error, 0.0]).view(1, 2, 1, 1)
+        return torch.cat([uv, part.mask[rows], part.occluded_mask[rows]], 1)
+
+
+def weights_of(path: Path) -> Path:
+    save_weights(path, make_network(TINY, 0).state_dict(), TINY, {"run_id": "x", "uv_frame": UV_FRAME})
+    return path
+
+
+def test_the_metrics_of_a_known_error_are_that_error(small: Path) -> None:
+    reader = SampleReader(small, IMAGES)
+    positions = list(range(1, 25))
+    result = evaluate.evaluate_dataset(Answers(reader, positions, 0.04), reader, positions, batch_size=7)
+    assert len(result.keys) == 24 and result.keys[0] == reader.keys[1]
+    faces = np.isfinite(result.values["uv_error"])
+    assert faces.sum() == 22  # samples 10 and 20 show no face
+    assert result.values["uv_error"][faces] == pytest.approx(0.02, abs=1e-5)
+    assert result.values["mask_iou"][faces] == pytest.approx(1)
+    assert 0 < np.nanmean(result.values["landmark_nme"]) < 0.08
+
+
+def test_the_worst_samples_come_first_and_those_without_a_face_never() -> None:
+    values = {"uv_error": np.array([0.1, np.nan, 0.5, 0.3])}
+    result = evaluate.Evaluation("x", ("a", "b", "c", "d"), values, ({}, {}, {}, {}))
+    assert result.worst(count=10) == [2, 3, 0]
+
+
+def test_the_curve_of_errors_ends_below_one_where_some_never_arrive() -> None:
+    x, y = evaluate.error_curve(np.array([0.3, np.nan, 0.1, 0.2]))
+    assert x.tolist() == [0.1, 0.2, 0.3] and y.tolist() == [0.25, 0.5, 0.75]
+
+
+def make_run(path: Path, small: Path, tag: str) -> Path:
+    path.mkdir()
+    weights_of(path / "weights.safetensors")
+    (path / "config.yaml").write_text(to_yaml(TrainConfig()))
+    (path / "meta.json").write_text(json.dumps({"data": {"tag": tag, "path": str(small)}}))
+    (path / "log.jsonl").touch()
+    return path
+
+
+def test_a_run_is_tested_on_what_was_held_out_of_its_own_data(small: Path, tmp_path: Path) -> None:
+    reader = SampleReader(small, IMAGES)
+    own = make_run(tmp_path / "own", small, "abc123")
+    held_out, note = evaluate.chosen_positions(reader, own, everything=False)
+    assert held_out.tolist() == reader.split(0.1)[1].tolist() and 0 < len(held_out) < 70 and "held out" in note
+    assert len(evaluate.chosen_positions(reader, own, everything=True)[0]) == 70
+    assert (
+        len(evaluate.chosen_positions(reader, make_run(tmp_path / "other", small, "zzz999"), everything=False)[0]) == 70
+    )
+
+
+def test_the_command_writes_a_report_that_the_page_of_the_run_shows(small: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", small, "abc123")
+    result = CliRunner().invoke(evaluate_command, [str(run), str(small), "--all"])
+    assert result.exit_code == 0, result.output
+    assert "70 samples of small" in result.output and "uv_error" in result.output and "|yaw|" in result.output
+    folder = run / "evaluation-small"
+    report = json.loads((folder / "evaluation.json").read_text())
+    assert len(report["per_sample"]) == 70 and len(report["worst"]["rows"]) == evaluate.WORST
+    errors = [row["metrics"]["uv_error"] for row in report["worst"]["rows"]]
+    assert errors == sorted(errors, reverse=True)
+    assert "--only" in report["worst"]["rows"][0]["command"] and "--seed 7" in report["worst"]["rows"][0]["command"]
+    with Image.open(folder / "worst.png") as sheet:
+        assert sheet.size == (32 * len(report["worst"]["columns"]), 32 * evaluate.WORST)
+    for name in ("curves.svg", "knobs.svg"):
+        assert (folder / name).read_text().startswith("<?xml")
+    page = view.build_page([run], projections=False)
+    shown = json.loads((page.index.parent / "data.js").read_text().removeprefix("window.HEADFORGE = ").rstrip(";\n"))
+    assert len(shown["runs"][0]["worst"]["rows"]) == evaluate.WORST
+    assert (page.index.parent / shown["runs"][0]["worst"]["file"]).is_file()
+
+
+def test_equal_evaluations_give_equal_plots(small: Path, tmp_path: Path) -> None:
+    reader = SampleReader(small, IMAGES)
+    result = evaluate.evaluate_dataset(Answers(reader, [1, 2, 3], 0.1), reader, [1, 2, 3])
+    for name in "ab":
+        evaluate.plot_curves(result, tmp_path / f"{name}.svg")
+    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
+
+
+# ---------------------------------------------------------------- photos
+
+POINTS = np.random.default_rng(3).uniform(20, 100, (68, 2))
+
+
+def write_pts(path: Path, points: np.ndarray) -> None:
+    rows = "\n".join(f"{x:.4f} {y:.4f}" for x, y in points)
+    path.write_text(f"version: 1\nn_points: 68\n{{\n{rows}\n}}\n")
+
+
+def test_all_three_kinds_of_annotation_are_read_in_one_frame(tmp_path: Path) -> None:
+    for name in ("a.png", "b.jpg", "c.jpg", "unannotated.png"):
+        Image.new("RGB", (120, 120)).save(tmp_path / name)
+    (tmp_path / "landmarks.json").write_text(json.dumps({"a.png": [[x, y] for x, y in POINTS[:67].tolist()] + [None]}))
+    write_pts(tmp_path / "b.pts", POINTS + 0.5)
+    savemat(tmp_path / "c.mat", {"pt3d_68": np.vstack([(POINTS + 0.5).T, np.zeros(68)])})
+    found = {p.name: points for p, points in evaluate.read_annotations(tmp_path).items()}
+    assert set(found) == {"a.png", "b.jpg", "c.jpg"}
+    assert np.isnan(found["a.png"][67]).all()
+    for points in found.values():
+        assert np.allclose(points[:67], POINTS[:67], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.pts", "{ 1 2 }"), ("a.pts", "{ one two }"), ("a.mat", "no mat"), ("landmarks.json", '{"a.png": [[1, 2]]}'),
+     ("landmarks.json", "[]"), ("landmarks.json", "{")],
+)  # fmt: skip
+def test_a_bad_annotation_is_refused_by_name(name: str, content: str, tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(FormatError, match=name):
+        evaluate.read_annotations(tmp_path)
+
+
+def test_a_folder_without_annotations_is_refused(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    with pytest.raises(DatasetError, match=r"landmarks\.json"):
+        evaluate.read_annotations(tmp_path)
+
+
+def test_the_error_of_a_photo_is_measured_by_the_box_of_its_points() -> None:
+    truth = np.zeros((68, 2))
+    truth[0], truth[1] = (0, 0), (100, 25)
+    assert evaluate.photo_nme(truth + np.array([3, 4]), truth) == pytest.approx(5 / 50)
+    found = np.full((68, 2), np.nan)
+    found[:4] = truth[:4]
+    assert math.isnan(evaluate.photo_nme(found, truth))
+
+
+class Oracle(torch.nn.Module):
+    """U is red, V is green, face is blue."""
+
+    def forward(self, picture: Tensor) -> Tensor:
+        mask = (picture[:, 2:3] - 0.3).clamp(0, 0.5) * 2
+        return torch.cat([picture[:, :2], mask, mask], 1)
+
+
+def test_landmarks_of_the_annotated_face_are_scored_and_a_face_not_found_is_counted(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    uv = rng.uniform(0.3, 0.7, (68, 2))
+    canvas = np.zeros((240, 320, 3))
+    rows, columns = np.mgrid[0:240, 0:320] + 0.5
+    for x, y, radius in ((100.0, 120.0, 60.0), (250.0, 120.0, 50.0)):
+        u, v = (columns - x) / (2 * radius) + 0.5, 0.5 - (rows - y) / (2 * radius)
+        inside = np.hypot(u - 0.5, v - 0.5) < 0.5
+        canvas[inside] = np.stack([u, v, np.ones_like(u)], -1)[inside]
+    Image.fromarray((canvas * 255).astype(np.uint8)).save(tmp_path / "two.png")
+    Image.new("RGB", (320, 240)).save(tmp_path / "none.png")
+    second = np.stack([(uv[:, 0] - 0.5) * 100 + 250, (0.5 - uv[:, 1]) * 100 + 120], 1)
+    points: dict[str, Any] = {"two.png": second.tolist(), "none.png": second.tolist()}
+    (tmp_path / "landmarks.json").write_text(json.dumps(points))
+    report = evaluate.evaluate_photos(Oracle(), tmp_path, torch.from_numpy(uv).float())
+    by_name = {r["photo"]: r for r in report["per_sample"]}
+    assert by_name["two.png"]["landmark_nme"] < 0.03 and by_name["two.png"]["landmarks_used"] == 1
+    assert by_name["none.png"]["landmark_nme"] is None
+    assert report["metrics"]["found_share"] == 0.5
+    evaluate.write_photo_report(report, tmp_path / "out")
+    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["samples"] == 2
+    assert "2 samples" in evaluate.table(report)
+
+
+def test_photos_are_evaluated_by_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apply, "landmark_uv", lambda: torch.rand(68, 2))
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    Image.new("RGB", (64, 64)).save(photos / "a.png")
+    write_pts(photos / "a.pts", POINTS)
+    result = CliRunner().invoke(evaluate_command, [str(weights_of(tmp_path / "w.safetensors")), str(photos), "--json"])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output.splitlines()[0])["found_share"] == 0
