@@ -26,9 +26,9 @@ LABEL_PX: Final = 110
 
 
 def augment_collage(dataset: Path, out: Path, config: TrainConfig, columns: int = 8, seed: int = 0) -> list[Path]:
-    """Write OUT/augment-input.png and OUT/augment-targets.png: a row per stage, alone, at full share; a column per sample.
+    """Write OUT/augment-input.png and OUT/augment-targets.png: a row per stage, alone, at full share; samples across.
 
-    The targets: red the mask, green the occluded mask, blue the eroded mask; white is face in view, away from the border.
+    The targets: red the mask, green the occluded mask, blue the eroded mask; white is face in view, off the border.
     """
     reader = SampleReader(dataset, config.data.images)
     if not 1 <= columns <= len(reader):
@@ -53,15 +53,15 @@ def collage_rows(task: uv.UVTask, minibatch: Minibatch, seed: int) -> list[tuple
     """The samples after each stage alone, at full share, and after all that the config has on."""
     stored = task.samples(minibatch)
     draws = Draws.for_samples(seed, 0, minibatch.positions, stored.input.device)
-    off = _only(task.config.augment, "")
+    off = only_stage(task.config.augment, "")
     rows = [(ROWS[0], augment(stored, off, draws, task.bank, 0.0))]
     for stage in STAGES:
-        rows.append((stage, augment(stored, _only(task.config.augment, stage), draws, task.bank, 0.0)))
+        rows.append((stage, augment(stored, only_stage(task.config.augment, stage), draws, task.bank, 0.0)))
     rows.append((ROWS[-1], augment(stored, task.config.augment, draws, task.bank, 0.0)))
     return rows
 
 
-def _only(config: AugmentConfig, stage: str) -> AugmentConfig:
+def only_stage(config: AugmentConfig, stage: str) -> AugmentConfig:
     """All stages off but one, which every sample gets."""
     changes: dict[str, Any] = {}
     for name in STAGES:

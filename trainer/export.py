@@ -20,6 +20,7 @@ from renderer.archive import write_atomic
 from renderer.errors import MachineError, SpecError
 from trainer.checkpoint import load_network, read_weights
 from trainer.config import to_plain
+from trainer.network import UVNet
 
 FORMATS: Final = ("safetensors", "onnx", "pt2")
 ONNX_TOLERANCE: Final = 1e-4  # largest difference allowed between onnxruntime and torch, in output units
@@ -35,7 +36,7 @@ class Exported:
 
 
 def export(run_or_weights: Path, out: Path, formats: tuple[str, ...] = FORMATS) -> list[Exported]:
-    """Write the network into `out` as NAME.FORMAT. Raises SpecError on an unknown format, FormatError on bad weights."""
+    """Write the network into `out` as NAME.FORMAT. Raises SpecError on another format, FormatError on bad weights."""
     if unknown := sorted(set(formats) - set(FORMATS)):
         raise SpecError(f"unknown formats {', '.join(unknown)}; known are {', '.join(FORMATS)}")
     source = run_or_weights / "weights.safetensors" if run_or_weights.is_dir() else run_or_weights
@@ -59,7 +60,7 @@ def export(run_or_weights: Path, out: Path, formats: tuple[str, ...] = FORMATS) 
         elif kind == "onnx":
             results.append(Exported(path, _to_onnx(network, path, size)))
         else:
-            results.append(Exported(path, _to_pt2(network, path, size)))
+            results.append(Exported(path, _to_pt2(network, path)))
     return results
 
 
@@ -110,11 +111,28 @@ def _to_onnx(network: nn.Module, path: Path, size: int) -> float:
     return worst
 
 
-def _to_pt2(network: nn.Module, path: Path, size: int) -> float:
-    inputs = _inputs(size)
+class Unpadded(nn.Module):
+    """The network for sizes that it halves evenly: torch.export keeps no guards for padding that depends on the size."""
+
+    def __init__(self, network: UVNet) -> None:
+        super().__init__()
+        self.levels, self.last = network.levels, network.last
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.last(self.levels(image))  # type: ignore[no-any-return]
+
+
+def _to_pt2(network: UVNet, path: Path) -> float:
+    step = 2**network.config.levels
+    generator = torch.Generator().manual_seed(0)
+    inputs = [
+        torch.rand(shape, generator=generator) for shape in ((2, 3, 2 * step, 3 * step), (1, 3, 4 * step, 2 * step))
+    ]
+    dims = {i: step * torch.export.Dim(name, min=2, max=1024) for i, name in ((2, "rows"), (3, "columns"))}
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
-        program = torch.export.export(network, (inputs[1],), dynamic_shapes=(_dynamic(),))
+        shapes = {"image": {0: torch.export.Dim("batch"), **dims}}
+        program = torch.export.export(Unpadded(network), (inputs[0],), dynamic_shapes=shapes)
         local = Path(folder) / "network.pt2"
         torch.export.save(program, local)
         loaded = torch.export.load(local).module()

@@ -28,7 +28,7 @@ from renderer.archive import write_atomic
 from renderer.errors import DatasetError, HeadforgeError, MachineError, SpecError
 from trainer import task as uv
 from trainer.checkpoint import checkpoints, load_checkpoint, save_checkpoint, save_weights
-from trainer.config import ScheduleConfig, TrainConfig, to_plain
+from trainer.config import ScheduleConfig, TrainConfig, parse_config, to_plain
 from trainer.dataset import SampleReader
 from trainer.evaluation import Evaluation, chosen_positions, evaluate, photo_paths, sheet
 from trainer.loader import BadSamples, Loader, Minibatch, Positions, Streaming, check_room, open_source
@@ -202,8 +202,14 @@ def make_fabric(config: TrainConfig) -> Fabric:
 
 def launch(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outcome:
     """Run `session` in every process. run_path: None for a new run."""
-    outcome: Outcome = fabric.launch(session, config, run_path)
-    return outcome
+    path, state, step = fabric.launch(_launched, to_plain(config), str(run_path) if run_path else None)
+    return Outcome(Path(path), state, step)
+
+
+def _launched(fabric: Fabric, plain: dict[str, Any], run_path: str | None) -> tuple[str, str, int]:
+    """`session` with arguments and result that Fabric can hand to other processes: it refuses frozen dataclasses."""
+    outcome = session(fabric, parse_config(plain, "the config"), Path(run_path) if run_path else None)
+    return str(outcome.run), outcome.state, outcome.step
 
 
 def session(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outcome:
@@ -391,8 +397,8 @@ def look_at(unseen: list[tuple[Minibatch, Tensor]], progress: Progress, task: uv
     for minibatch, matrix in unseen:
         values = matrix.double().cpu()
         if not torch.isfinite(values).all():
-            bad = (~torch.isfinite(values).all(0)).nonzero().flatten().tolist()
-            keys = [minibatch.keys[i] for i in bad if i < len(minibatch.keys)]
+            bad = (~torch.isfinite(values[:-1]).all(0)).nonzero().flatten().tolist()
+            keys = [minibatch.keys[i] for i in bad] or minibatch.keys
             raise NonFiniteLossError(
                 f"the loss is not finite at samples {', '.join(keys[:8])}{' ...' if len(keys) > 8 else ''} of epoch "
                 f"{minibatch.epoch + 1}: look at them with `gen view`, lower schedule.lr, or set schedule.grad_clip; "

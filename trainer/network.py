@@ -72,9 +72,8 @@ class UVNet(nn.Module):
         image = image.to(self.last.weight.dtype)
         height, width = image.shape[2], image.shape[3]
         multiple = 2**self.config.levels
-        down, right = -height % multiple, -width % multiple
-        if down or right:
-            image = F.pad(image, (0, right, 0, down), mode="replicate")
+        if torch.compiler.is_exporting() or height % multiple or width % multiple:
+            image = repeat_border(image, height + -height % multiple, width + -width % multiple)
         result: Tensor = self.last(self.levels(image))
         return result[:, :, :height, :width]
 
@@ -94,6 +93,13 @@ def centre_crop(x: Tensor, height: int, width: int) -> Tensor:
     """The middle (H, W) of a larger map."""
     top, left = (x.shape[2] - height) // 2, (x.shape[3] - width) // 2
     return x[:, :, top : top + height, left : left + width]
+
+
+def repeat_border(x: Tensor, height: int, width: int) -> Tensor:
+    """A larger map, its last row and column repeated. Look-ups export for any size, which padding does not."""
+    rows = torch.arange(height, device=x.device).clamp(max=x.shape[2] - 1)
+    columns = torch.arange(width, device=x.device).clamp(max=x.shape[3] - 1)
+    return x.index_select(2, rows).index_select(3, columns)
 
 
 def make_network(config: NetworkConfig, seed: int) -> UVNet:

@@ -86,27 +86,25 @@ def test_a_run_leaves_everything_that_its_page_and_its_repetition_need(config, e
     assert [r["epoch"] for r in rows] == [1, 2, 3] and layout["columns"] == list(COLUMNS)
     kinds = [row["kind"] for row in rows[0]["rows"]]
     assert kinds == ["chosen"] * 6 + ["random", "photo", "random photo"]
-    sheet = Image.open(run.evaluation / rows[0]["file"])
-    assert sheet.size == (layout["tile_px"] * len(COLUMNS), layout["tile_px"] * len(kinds))
-    photo_tile = np.asarray(sheet)[7 * 32 : 8 * 32, :32]
+    with Image.open(run.evaluation / rows[0]["file"]) as sheet:
+        assert sheet.size == (layout["tile_px"] * len(COLUMNS), layout["tile_px"] * len(kinds))
+        photo_tile = np.asarray(sheet)[7 * 32 : 8 * 32, :32]
     assert (photo_tile == 200).all()
     assert not list(run.evaluation.glob(".pending*")) and list(run.tensorboard.glob("events*"))
     assert len(checkpoints(run.checkpoints)) == config.output.keep_checkpoints
 
 
 def test_a_small_network_learns_the_synthetic_faces_by_heart(config):
-    config = override(
-        config,
-        {
-            "data.limit": 8, "data.test_on_train": True, "data.cache": "memory", "schedule.max_samples": 2400,
-            "schedule.lr": [5e-3, 1e-3], "schedule.second_phase_at": 0.7, "augment": OFF, "network.initial_features": 12,
-            "network.levels": 3, "network.filter_sizes": [3, 3, 3, 1], "output.evaluate_epochs": 200,
-        },
-        "test",
-    )  # fmt: skip
+    changes = {
+        "data.limit": 8, "data.test_on_train": True, "data.cache": "memory", "augment": OFF,
+        "schedule.max_samples": 2000, "schedule.lr": [1e-3, 1e-4], "schedule.second_phase_at": 0.8,
+        "network.initial_features": 24, "network.levels": 3, "network.filter_sizes": [3, 3, 3, 1],
+        "output.evaluate_epochs": 250,
+    }  # fmt: skip
+    config = override(config, changes, "test")
     run = loop.train(config).run
     metrics = lines(run, "test")[-1]["metrics"]
-    assert metrics["uv_error"] < 0.03 and metrics["mask_iou"] > 0.9
+    assert metrics["uv_error"] < 0.05 and metrics["mask_iou"] > 0.9
 
 
 # ---------------------------------------------------------------- repetition and resume
@@ -308,7 +306,7 @@ def test_weights_load_into_the_network_that_their_header_describes(config, tmp_p
     assert network(torch.zeros(1, 3, 20, 30)).shape == (1, 4, 20, 30)
     (tmp_path / "x.safetensors").write_bytes(b"nonsense")
     for path in (tmp_path / "x.safetensors", tmp_path / "none.safetensors"):
-        with pytest.raises(HeadforgeError, match="safetensors|no weights"):
+        with pytest.raises(HeadforgeError, match=r"safetensors|no weights"):
             load_network(path)
 
 

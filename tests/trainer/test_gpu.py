@@ -1,0 +1,65 @@
+"""On a CUDA device: same samples from GPU memory, bf16 with channels-last and compile, the data cached on the device."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from trainer import loop
+from trainer.config import parse_config
+from trainer.dataset import SampleReader
+from trainer.draws import Draws
+from trainer.loader import Loader, open_source
+from trainer.run_dir import RunDir
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device; torch sees none"),
+]
+
+
+def test_samples_from_gpu_memory_equal_those_from_the_tars(small: Path):
+    reader = SampleReader(small, ("input", "uv", "mask"))
+    training, _ = reader.split(0.1)
+    device = torch.device("cuda")
+    loaders = [
+        Loader(open_source(reader, training, cache, 2, 0, device), training, 8, seed=0, window=20)
+        for cache in ("none", "memory", "device")
+    ]
+    count = 0
+    for a, b, c in zip(*loaders, strict=True):
+        assert a.keys == b.keys == c.keys and a.images["input"].device.type == "cuda"
+        assert all(torch.equal(a.images[n], b.images[n]) and torch.equal(a.images[n], c.images[n]) for n in a.images)
+        count += 1
+    assert count == 7
+
+
+def test_draws_are_the_same_on_the_gpu():
+    positions = torch.arange(100)
+    cpu, gpu = (Draws.for_samples(1, 2, positions, torch.device(d)) for d in ("cpu", "cuda"))
+    assert torch.equal(cpu.uniform("a", 50), gpu.uniform("a", 50).cpu())
+    assert torch.allclose(cpu.normal("a", 50), gpu.normal("a", 50).cpu(), atol=1e-5)
+
+
+@pytest.mark.parametrize("compile_network", [False, True])
+def test_a_run_in_bf16_learns_on_the_gpu(small: Path, environments: Path, tmp_path: Path, compile_network: bool):
+    raw = {
+        "data": {"path": str(small), "batch_size": 8, "cache": "device"},
+        "network": {"levels": 3, "initial_features": 24, "filter_sizes": [3, 3, 3, 1]},
+        "schedule": {"max_samples": 1600, "lr": [1e-3, 1e-4], "ema": 0.9},
+        "augment": {"environments": str(environments), "environment_height_px": 64},
+        "device": {
+            "accelerator": "cuda",
+            "precision": "bf16-mixed",
+            "channels_last": True,
+            "compile": compile_network,
+        },
+        "output": {"runs": str(tmp_path), "tensorboard": False, "images": False, "log_steps": 10},
+    }
+    outcome = loop.train(parse_config(raw, "test"))
+    tests = [line for line in RunDir(outcome.run).lines() if line["kind"] == "test"]
+    assert tests[-1]["loss"] < 0.6 * tests[0]["loss"]
+    assert json.loads(RunDir(outcome.run).status.read_text())["state"] == "finished"

@@ -1,0 +1,221 @@
+"""Timings of the trainer, one JSON object per line: {"name", "value", "unit", ...}. Tests assert none of them.
+
+`input_lines` compares, in one run over the same samples: loose EXR files read in random order, `webdataset` streaming
+the same tars, and our three caches; then each augmentation stage. `network_lines` times training steps of a config.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from renderer import exr
+from trainer import augment as aug
+from trainer import task as uv
+from trainer.collage import only_stage
+from trainer.config import STAGES, AugmentConfig, DataConfig, NetworkConfig, TrainConfig
+from trainer.dataset import SampleReader, prepare
+from trainer.draws import Draws
+from trainer.loader import BadSamples, Loader, Positions, Streaming, open_source
+from trainer.network import make_network, parameter_count
+from trainer.run_dir import git_commit
+
+IMAGES = ("input", "uv", "mask")
+BATCH = 40
+
+
+def line(name: str, value: float, unit: str, **more: Any) -> str:
+    """One figure, with the machine and commit that it belongs to."""
+    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}"
+    return json.dumps(
+        {"name": name, "value": round(value, 2), "unit": unit, **more, "machine": machine, "commit": git_commit()[:12]}
+    )
+
+
+def input_lines(dataset: Path, samples: int, workers: int, environments: Path | None = None) -> Iterator[str]:
+    """Samples decoded per second from each kind of storage, then augmented per second by each stage.
+
+    samples: how many per measurement, at most what the data set has. workers: threads, and webdataset's processes.
+    """
+    reader = SampleReader(dataset, IMAGES)
+    positions = np.arange(min(samples, len(reader)))
+    order = np.random.default_rng(0).permutation(positions)
+    about = {"samples": len(positions), "workers": workers, "size_px": reader.shapes["input"][1]}
+    with tempfile.TemporaryDirectory(dir=dataset.parent) as scratch:
+        _unpack(reader, positions, Path(scratch))
+        for count in sorted({1, workers}):
+            rate = _rate(len(order), lambda n=count: _read_loose(reader, order, Path(scratch), n))  # type: ignore[misc]
+            yield line("loose_exr_random_order", rate, "samples/s", **{**about, "workers": count})
+    for count in sorted({0, workers}):
+        rate = _webdataset(reader, len(positions), count)
+        yield line("webdataset_streaming", rate, "samples/s", **{**about, "workers": count})
+    for count in sorted({0, 1, workers}):
+        rate = _rate(len(positions), lambda n=count: _epoch(reader, positions, "none", n))  # type: ignore[misc]
+        yield line("cache_none_streaming", rate, "samples/s", **{**about, "workers": count})
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    for cache in ("memory", *(("device",) if device.type == "cuda" else ())):
+        source = open_source(reader, positions, cache, workers, 0, device)  # type: ignore[arg-type]
+        rate = _rate(len(positions), lambda s=source: _consume(s, positions, device))  # type: ignore[misc]
+        yield line(f"cache_{cache}", rate, "samples/s", **about)
+    yield from augment_lines(reader, device, environments)
+
+
+def _rate(count: int, work: Callable[[], int]) -> float:
+    started = time.perf_counter()
+    done = work()
+    assert done >= count // BATCH * BATCH, f"only {done} of {count} samples came"
+    return done / (time.perf_counter() - started)
+
+
+def _consume(source: Any, positions: Positions, device: torch.device) -> int:
+    loader = Loader(source, positions, min(BATCH, len(positions)), seed=0, window=2000)
+    done = 0
+    for minibatch in loader:
+        done += len(minibatch)
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return done
+
+
+def _epoch(reader: SampleReader, positions: Positions, cache: Any, workers: int) -> int:
+    cpu = torch.device("cpu")
+    return _consume(open_source(reader, positions, cache, workers, 0, cpu), positions, cpu)
+
+
+def _unpack(reader: SampleReader, positions: Positions, folder: Path) -> None:
+    """Loose files, as the thesis's first loader had them."""
+    for position in positions:
+        shard, entry = reader._entries[int(position)]
+        for name in IMAGES:
+            (folder / f"{entry.key}.{name}.exr").write_bytes(shard.read(entry, f"{name}.exr"))
+
+
+def _read_loose(reader: SampleReader, order: Positions, folder: Path, workers: int) -> int:
+    """Open, read, decode and stack loose files in random order."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def read(position: int) -> dict[str, Any]:
+        key = reader.keys[position]
+        return prepare({n: exr.decode(n, (folder / f"{key}.{n}.exr").read_bytes()) for n in IMAGES})
+
+    done = 0
+    with ThreadPoolExecutor(workers) as pool:
+        for start in range(0, len(order), BATCH):
+            arrays = list(pool.map(read, order[start : start + BATCH].tolist()))
+            for name in IMAGES:
+                torch.from_numpy(np.stack([a[name] for a in arrays]))
+            done += len(arrays)
+    return done
+
+
+def _decode_webdataset(sample: dict[str, bytes]) -> tuple[Any, ...]:
+    arrays = prepare({name: exr.decode(name, sample[f"{name}.exr"]) for name in IMAGES})
+    return tuple(arrays[name] for name in IMAGES)
+
+
+def _webdataset(reader: SampleReader, count: int, workers: int) -> float:
+    """The same shards through webdataset, with its shuffle, batched by torch's loader."""
+    import webdataset
+
+    urls = [str(shard.tar) for shard in reader.dataset.shards]
+    workers = min(workers, len(urls))
+    pipeline = (
+        webdataset.WebDataset(urls, shardshuffle=len(urls), seed=0, empty_check=False)
+        .shuffle(2000)
+        .map(_decode_webdataset)
+        .batched(BATCH, partial=False)
+    )
+    loader = torch.utils.data.DataLoader(pipeline, batch_size=None, num_workers=workers)
+    started, done = time.perf_counter(), 0
+    for batch in loader:
+        done += len(batch[0])
+        if done >= count - BATCH * max(workers, 1):
+            break
+    return done / (time.perf_counter() - started)
+
+
+def augment_lines(reader: SampleReader, device: torch.device, environments: Path | None) -> Iterator[str]:
+    """Samples per second through each stage alone, at full share, and through the default stages together."""
+    base = AugmentConfig(environments=str(environments) if environments else "")
+    config = TrainConfig(data=DataConfig(path=str(reader.path)), augment=base)
+    bank = uv.open_bank(config)
+    task = uv.UVTask(config, bank.to(device) if bank else None, None)
+    streaming = Streaming(reader, 0, BadSamples(0, {}), device)
+    positions = np.arange(min(BATCH, len(reader)))
+    minibatch = next(streaming.batches([positions], epoch=0))
+    samples = task.samples(minibatch)
+    draws = Draws.for_samples(0, 0, minibatch.positions, device)
+    for name in ("none", *STAGES, "defaults"):
+        stages = base if name == "defaults" else only_stage(base, name)
+        seconds = seconds_per_call(lambda s=stages: aug.augment(samples, s, draws, task.bank, 0.0), device)  # type: ignore[misc]
+        yield line(f"augment_{name}", len(samples.input) / seconds, "samples/s", threads=torch.get_num_threads())
+
+
+def seconds_per_call(work: Callable[[], Any], device: torch.device, least_s: float = 1.0) -> float:
+    """Mean time of a call after one to warm up, over at least three calls and `least_s` seconds."""
+    work()
+    calls, started = 0, time.perf_counter()
+    while calls < 3 or time.perf_counter() - started < least_s:
+        work()
+        calls += 1
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+    return (time.perf_counter() - started) / calls
+
+
+def network_lines(
+    network: NetworkConfig, batch: int, size_px: int, precision: str = "32-true", compile_network: bool = False
+) -> Iterator[str]:
+    """Training steps of a network on data that lie on the device: samples/s, TFLOP/s, and the share of the ceiling.
+
+    The ceiling is the rate of a large matrix product in the same precision on the same device, measured beside it.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.bfloat16 if precision.startswith("bf16") else torch.float32
+    model = make_network(network, 0).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    forward = torch.compile(model) if compile_network else model
+    optimiser = torch.optim.Adam(model.parameters(), 1e-4, fused=device.type == "cuda")
+    image = torch.rand(batch, 3, size_px, size_px, device=device).contiguous(memory_format=torch.channels_last)
+
+    def step() -> None:
+        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
+            result: Tensor = forward(image)
+        result.float().abs().mean().backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        optimiser.zero_grad()
+
+    seconds = seconds_per_call(step, device)
+    flop = 3 * forward_flop(network, size_px) * batch  # the backward pass takes twice the forward one
+    ceiling = matrix_flop_per_s(device, dtype)
+    about = {"batch": batch, "size_px": size_px, "precision": precision, "parameters": parameter_count(model)}
+    about |= {"device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu", "compile": compile_network}
+    yield line("train_step", batch / seconds, "samples/s", **about)
+    yield line("train_step_flops", flop / seconds / 1e12, "TFLOP/s", **about)
+    yield line("matrix_product_ceiling", ceiling / 1e12, "TFLOP/s", precision=precision)
+    yield line("train_step_share_of_ceiling", 100 * flop / seconds / ceiling, "%", **about)
+
+
+def forward_flop(network: NetworkConfig, size_px: int) -> int:
+    """Floating-point operations of one forward pass of one sample, counted by torch."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        make_network(network, 0)(torch.zeros(1, 3, size_px, size_px))
+    return int(counter.get_total_flops())
+
+
+def matrix_flop_per_s(device: torch.device, dtype: torch.dtype) -> float:
+    """Rate of a large matrix product: what the device can do at best."""
+    side = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.rand(side, side, device=device, dtype=dtype) for _ in range(2))
+    return 2 * side**3 / seconds_per_call(lambda: a @ b, device)
