@@ -36,7 +36,7 @@ class ShardTime:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the projection rests on, means over shards. Seconds, bytes."""
+    """What the projection rests on, medians over shards: a node that stalls must not decide. Seconds, bytes."""
 
     sample_core_s: float  # core-seconds per sample of a busy node: sample time x cores / workers
     idle: float  # share lost between samples, first shards left out
@@ -79,18 +79,18 @@ def shard_times(out: Path) -> list[ShardTime]:
 
 
 def summarise(times: Sequence[ShardTime]) -> Measured:
-    """Means. Needs a job with two shards or more, or starting cannot be told from rendering. Raises ValueError."""
+    """Medians. Needs a job with two shards or more, or starting cannot be told from rendering. Raises ValueError."""
     later = [t for t in times if not t.first]
     if not later:
         raise ValueError("every job made a single shard; measure with several shards per job")
-    steady = statistics.fmean(t.wall / t.samples for t in later)
+    steady = statistics.median(t.wall / t.samples for t in later)
     firsts = [t.wall - steady * t.samples for t in times if t.first]
     return Measured(
-        sample_core_s=statistics.fmean(t.sample * t.cores / t.workers for t in times),
-        idle=statistics.fmean(t.idle for t in later),
-        start_s=max(0.0, statistics.fmean(firsts)) if firsts else 0.0,
-        publish_s=statistics.fmean(t.publish for t in times),
-        shard_samples=statistics.fmean(t.samples for t in times),
+        sample_core_s=statistics.median(t.sample * t.cores / t.workers for t in times),
+        idle=statistics.median(t.idle for t in later),
+        start_s=max(0.0, statistics.median(firsts)) if firsts else 0.0,
+        publish_s=statistics.median(t.publish for t in times),
+        shard_samples=statistics.median(t.samples for t in times),
         sample_bytes=sum(t.size for t in times) / sum(t.samples for t in times),
     )
 
@@ -135,7 +135,7 @@ def report(out: Path, count: int = 300_000, site: Site | None = None) -> str:
     m = summarise(times)
     lines = [
         f"{len(times)} shards of {len({t.node for t in times})} nodes, {m.shard_samples:.0f} samples each:"
-        f" {statistics.fmean(t.wall for t in times if not t.first):.1f} s per shard, idle {m.idle:.0%},"
+        f" {statistics.median(t.wall for t in times if not t.first):.1f} s per shard, idle {m.idle:.0%},"
         f" publish {m.publish_s:.3f} s, start {m.start_s:.1f} s per job, {m.sample_core_s:.3f} core-s per sample,"
         f" {m.sample_bytes / 1000:.1f} kB per sample",
         f"{count} samples on nodes of {site.cores} cores, shared disk {site.disk_bytes_s / 1e9:.1f} GB/s;"
