@@ -318,7 +318,8 @@ def draw(view: str, picture: Tensor, faces: Sequence[Face], extra: Mapping[str, 
         if not faces:
             return torch.zeros(1, 3, 256, 256)
         face = faces[0]
-        return visualise.inverse_texture_projection(cut(picture, face.window), face.uv, face.visible, 256)[0]
+        seen = cut(picture, face.window)
+        return visualise.closed_texture(*visualise.inverse_texture_projection(seen, face.uv, face.visible, 256))
     out = picture.clone()
     for face in reversed(faces):
         drawn = VIEWS[view](cut(out, face.window), face, extra)

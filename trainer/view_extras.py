@@ -112,7 +112,7 @@ def _gallery(run: Path, folder: Path, letter: str) -> dict[str, Any]:
             visualise.texture_projection(sample.input, sample.uv, sample.mask, texture),
             visualise.grid_lines(sample.input, uv, shown, 16),
             visualise.grid_points(sample.input, uv, shown, 16, 1.0),
-            filled * (weight > 0.05),
+            visualise.closed_texture(filled, weight),
         ]
         tiles.append(np.concatenate([to_bytes(p) for p in pictures], 1))
         key = reader.keys[int(position)]

@@ -329,24 +329,35 @@ class TextureAccumulator:
 
 
 def face_swap(
-    image: Tensor, uv: Tensor, mask: Tensor, other: Tensor, other_uv: Tensor, other_mask: Tensor, size: int = 512
+    image: Tensor, uv: Tensor, mask: Tensor, other: Tensor, other_uv: Tensor, other_mask: Tensor, size: int = 0
 ) -> Tensor:
     """The face of `other` on the head of `image`, through the texture; colours fitted to those of `image`.
 
-    What `other` does not show is taken from `image`. All N = 1. (1, 3, H, W).
+    What `other` does not show is taken from `image`. size: of the texture; 0 = as fine as `other` shows it. All N = 1.
     """
+    size = size or min(max(round(0.9 * float((other_mask > 0.5).sum()) ** 0.5), 32), 1024)
     texture, weight = inverse_texture_projection(other, other_uv, other_mask, size)
     wanted, wanted_weight = inverse_texture_projection(image, uv, mask, size)
     common = (weight > 0.05) & (wanted_weight > 0.05)
     if int(common.sum()) < 16:
         return image.clone()
     texture = fit_colours(texture, wanted, common)
-    soft = _soften(F.interpolate(weight.clamp(max=1), scale_factor=0.25, mode="area"), 2)
-    reach = F.interpolate(soft, size=(size, size), mode="bilinear", align_corners=False)
+    reach = _soften(well_covered(weight), max(1, size // 64))
     texture = fill_holes(texture, weight)
-    both = sample_texture(torch.cat([texture, (reach * 4 - 0.5).clamp(0, 1)], 1), uv)
+    both = sample_texture(torch.cat([texture, reach], 1), uv)
     alpha = both[:, 3:4] * _soften(mask, max(1, round(min(mask.shape[2:]) / 64))) * mask
     return image * (1 - alpha) + both[:, :3].clamp(0, 1) * alpha
+
+
+def well_covered(weight: Tensor, reach: int = 4) -> Tensor:
+    """1 where a fair share of the texels around were hit, so that gaps between splatted pixels close; else 0."""
+    known = (weight > 0.05).to(weight.dtype)
+    return (F.avg_pool2d(known, 2 * reach + 1, 1, reach) > 0.15).to(weight.dtype)
+
+
+def closed_texture(texture: Tensor, weight: Tensor) -> Tensor:
+    """A splatted texture with the gaps between its pixels closed, black where nothing was seen."""
+    return fill_holes(texture, weight) * well_covered(weight)
 
 
 def fit_colours(texture: Tensor, wanted: Tensor, where: Tensor) -> Tensor:

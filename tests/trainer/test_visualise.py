@@ -178,8 +178,9 @@ def test_landmarks_on_the_rim_are_found_just_outside_the_face_area() -> None:
 
 
 def test_grid_lines_lie_where_uv_is_a_multiple_of_their_distance() -> None:
-    image, uv, mask, _ = scene()
-    drawn = visualise.grid_lines(image, uv, mask, count=10, width_px=1.0)
+    _, uv, mask, _ = scene()
+    image, black = torch.ones(1, 3, SIZE, SIZE), ((0, 0, 0), (0, 0, 0))
+    drawn = visualise.grid_lines(image, uv, mask, count=10, width_px=1.0, colours=black)
     changed = (drawn - image).abs().amax(1)[0]
     pure = (mask > 0.999)[0, 0]
     away = (uv * 10 - (uv * 10).round()).abs().amin(1)[0] / 10
@@ -189,8 +190,8 @@ def test_grid_lines_lie_where_uv_is_a_multiple_of_their_distance() -> None:
     middle = torch.nn.functional.avg_pool2d(pure.float()[None], 9, 1, 4)[0] > 0.999
     on_line = middle & (away < 0.1 * slope)
     assert int(on_line.sum()) > 50 and float(changed[on_line].min()) > 0.1
-    thick = visualise.grid_lines(image, uv, mask, count=10, width_px=3.0)
-    dense = visualise.grid_lines(image, uv, mask, count=20, width_px=1.0)
+    thick = visualise.grid_lines(image, uv, mask, count=10, width_px=3.0, colours=black)
+    dense = visualise.grid_lines(image, uv, mask, count=20, width_px=1.0, colours=black)
     touched = [float(((d - image).abs().amax(1) > 0.05).float().sum()) for d in (drawn, thick, dense)]
     assert touched[1] > 1.7 * touched[0] and touched[2] > 1.5 * touched[0]
 
@@ -240,14 +241,27 @@ def test_a_face_swapped_with_itself_stays_what_it_is() -> None:
     assert float((same - textured).abs().mean()) < 0.005
 
 
+def cover(uv: Tensor, other_uv: Tensor, other_mask: Tensor) -> Tensor:
+    """How well the other picture saw what lies at each pixel."""
+    _, weight = visualise.inverse_texture_projection(other_mask, other_uv, other_mask, 48)
+    return visualise.sample_texture((torch.nn.functional.avg_pool2d((weight > 0.3).float(), 7, 1, 3)), uv)
+
+
 def test_a_swapped_face_shows_the_other_texture_in_the_colours_of_the_first() -> None:
-    _, uv, mask, plain = scene(yaw=0.2)
+    image, uv, mask, goal = scene(yaw=0.2)
     _, other_uv, other_mask, other = scene(yaw=-0.2)
-    swapped = visualise.face_swap(plain * 0.5, uv, mask, other, other_uv, other_mask)
-    inside = (torch.nn.functional.avg_pool2d(mask, 9, 1, 4) > 0.999).expand_as(swapped)
-    assert float((swapped - plain * 0.5).abs()[inside].mean()) < 0.03
+    flat = torch.lerp(image, image.new_tensor([0.5, 0.5, 0.3]).view(1, 3, 1, 1).expand_as(image), mask)
+    noisy = flat + mask * 0.1 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))
+    swapped = visualise.face_swap(noisy, uv, mask, other, other_uv, other_mask)
+    inside = torch.nn.functional.avg_pool2d(mask, 13, 1, 6) > 0.999
+    both = (inside & (cover(uv, other_uv, other_mask) > 0.99)).expand_as(swapped)
+    assert int(both.sum()) > 3000
+    pattern, wanted = (t[both].view(3, -1) for t in (swapped, goal))
+    for channel in range(3):  # the pattern is the other's; its colours were fitted
+        assert float(torch.corrcoef(torch.stack([pattern[channel], wanted[channel]]))[0, 1]) > 0.9, channel
+        assert float(pattern[channel].mean()) == pytest.approx(float(noisy[both].view(3, -1)[channel].mean()), abs=0.05)
     outside = (mask == 0).expand_as(swapped)
-    assert torch.equal(swapped[outside], (plain * 0.5)[outside])
+    assert torch.equal(swapped[outside], noisy[outside])
 
 
 def test_points_need_no_loop_over_numpy() -> None:
