@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -89,3 +90,20 @@ def write_best(profile: str | Path, results: Sequence[Packing], cores: int) -> P
     per_sample = round(cores / best.samples_per_s, 4)
     set_values(path, {"workers": best.workers, "threads": best.threads, "seconds_per_sample": per_sample})
     return best
+
+
+def tune(profile: str | Path, spec: str | Path = "mixed", log: Callable[[str], None] = print) -> Packing:
+    """Measure on this machine and write the best into the profile. Run it on a node, not on the login node.
+
+    The cores are the profile's, or those granted here where that is fewer. Raises SpecError, AssetError, MachineError.
+    """
+    from renderer.spec import load_spec
+
+    cores = min(load_profile(profile)[0].cores, granted_cores())
+    best = write_best(profile, measure(run.prepare(load_spec(spec), 0, log), cores, log=log), cores)
+    log(f"best on {cores} cores: {best.workers} processes x {best.threads} threads, written to the profile")
+    return best
+
+
+if __name__ == "__main__":
+    tune(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "mixed")

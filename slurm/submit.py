@@ -129,7 +129,7 @@ def _submit_missing(
     for shard, last in left_out.items():
         log(
             f"left out: shard {shard[0]}-{shard[1]} failed on several nodes, last on {last.node}: {last.reason}"
-            " (--retry-failed tries it again)"
+            f" (to try it again, delete {folder.failures})"
         )
     bad = bad_nodes(failures, read_beats(folder))
     if bad and set(part.nodes) - set(bad):
@@ -337,7 +337,7 @@ def _parameters(profile: Profile, code: Path, name: str, parallel: int, after: t
         "mem": f"{int(profile.memory_gb * 1024)}M",
         "array_parallelism": parallel or 1_000_000,
         "stderr_to_stdout": True,
-        "wckey": "headforge",
+        "wckey": None,  # submitit sends its own, which clusters that check them refuse
         "setup": [
             *profile.setup,
             f"cd {shlex.quote(str(code))} || exit 1",
