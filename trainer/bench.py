@@ -64,7 +64,7 @@ def input_lines(dataset: Path, samples: int, workers: int, environments: Path | 
         yield line("cache_none_streaming", rate, "samples/s", **{**about, "workers": count})
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for cache in ("memory", *(("device",) if device.type == "cuda" else ())):
-        source = open_source(reader, positions, cache, workers, 0, device)  # type: ignore[arg-type]
+        source = open_source(reader, positions, cache, workers, 0, device)
         rate = _rate(len(positions), lambda s=source: _consume(s, positions, device))  # type: ignore[misc]
         yield line(f"cache_{cache}", rate, "samples/s", **about)
     yield from augment_lines(reader, device, environments)

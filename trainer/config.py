@@ -418,7 +418,7 @@ def _convert(hint: Any, value: Any, name: str, source: str) -> Any:
         if len(ends) != 2:
             raise SpecError(f"{source}: {name} must be a number or [from, to], not {value!r}")
         return Ramp(*(_convert(float, end, name, source) for end in ends))
-    if is_dataclass(hint):
+    if isinstance(hint, type) and is_dataclass(hint):
         return _build(hint, value, name, source)
     if origin is Literal:
         if value not in args:

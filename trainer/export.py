@@ -78,7 +78,7 @@ def _dynamic() -> dict[int, Any]:
 
 def _to_onnx(network: nn.Module, path: Path, size: int) -> float:
     try:
-        import onnxruntime
+        import onnxruntime  # type: ignore[import-untyped]
     except ImportError as error:
         raise MachineError("ONNX export needs the libraries of `pip install headforge[export]`") from error
     inputs = _inputs(size)
@@ -112,7 +112,7 @@ def _to_onnx(network: nn.Module, path: Path, size: int) -> float:
 
 
 class Unpadded(nn.Module):
-    """The network for sizes that it halves evenly: torch.export keeps no guards for padding that depends on the size."""
+    """The network for sizes that it halves evenly: torch.export cannot keep padding that depends on the size."""
 
     def __init__(self, network: UVNet) -> None:
         super().__init__()
@@ -131,8 +131,8 @@ def _to_pt2(network: UVNet, path: Path) -> float:
     dims = {i: step * torch.export.Dim(name, min=2, max=1024) for i, name in ((2, "rows"), (3, "columns"))}
     with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")
-        shapes = {"image": {0: torch.export.Dim("batch"), **dims}}
-        program = torch.export.export(Unpadded(network), (inputs[0],), dynamic_shapes=shapes)
+        dynamic = {"image": {0: torch.export.Dim("batch"), **dims}}
+        program = torch.export.export(Unpadded(network), (inputs[0],), dynamic_shapes=dynamic)
         local = Path(folder) / "network.pt2"
         torch.export.save(program, local)
         loaded = torch.export.load(local).module()

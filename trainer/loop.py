@@ -202,7 +202,11 @@ def make_fabric(config: TrainConfig) -> Fabric:
 
 def launch(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outcome:
     """Run `session` in every process. run_path: None for a new run."""
-    path, state, step = fabric.launch(_launched, to_plain(config), str(run_path) if run_path else None)
+    path, state, step = fabric.launch(
+        _launched,  # type: ignore[arg-type]
+        to_plain(config),
+        str(run_path) if run_path else None,
+    )
     return Outcome(Path(path), state, step)
 
 
@@ -259,7 +263,7 @@ def session(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outco
         betas=(schedule.beta1[0], schedule.beta2),
         fused=fabric.device.type == "cuda",
     )
-    compiled = torch.compile(plain_network) if config.device.compile else plain_network
+    compiled: Any = torch.compile(plain_network) if config.device.compile else plain_network
     network, fabric_optimiser = fabric.setup(compiled, optimiser)
     ema = copy.deepcopy(plain_network).requires_grad_(False) if schedule.ema else None
 
@@ -459,9 +463,8 @@ def agree(fabric: Fabric, progress: Progress, stopping: bool, saving: bool) -> t
     """All processes stop if one must; clocks and checkpoints go by the first process."""
     first = fabric.global_rank == 0
     mine = [float(stopping), float(saving and first), progress.seconds * first]
-    stops, saves, progress.seconds = fabric.all_reduce(
-        torch.tensor(mine, device=fabric.device), reduce_op="sum"
-    ).tolist()
+    ours: Any = fabric.all_reduce(torch.tensor(mine, device=fabric.device), reduce_op="sum")
+    stops, saves, progress.seconds = ours.tolist()
     return stops > 0, saves > 0
 
 

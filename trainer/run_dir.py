@@ -173,12 +173,15 @@ def git_commit() -> str:
     if frozen.is_file():
         return frozen.read_text("utf-8").strip()
     try:
-        run = lambda *args: subprocess.run(  # noqa: E731
-            ["git", "-C", str(here), *args], capture_output=True, text=True, check=True, timeout=30
-        ).stdout.strip()
-        return run("rev-parse", "HEAD") + ("+" if run("status", "--porcelain", "--untracked-files=no", ".") else "")
+        changed = _git(here, "status", "--porcelain", "--untracked-files=no", ".")
+        return _git(here, "rev-parse", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
 
 
 def versions() -> dict[str, str]:

@@ -17,7 +17,7 @@ from trainer.cli import collage, export, train
 from trainer.config import NetworkConfig, parse_config
 from trainer.network import make_network
 
-TINY = {"levels": 2, "initial_features": 4, "filter_sizes": [3, 3, 1]}
+TINY = {"levels": 1, "initial_features": 4, "filter_sizes": [3, 1]}
 
 
 def run(command, *arguments: object) -> Result:
@@ -135,5 +135,5 @@ def test_the_augmentation_collage_shows_every_stage(small: Path, spec: Path, tmp
 
 def test_the_network_config_of_weights_is_the_one_saved(weights: Path):
     network, header = load_network(weights)
-    assert network.config == NetworkConfig(levels=2, initial_features=4, filter_sizes=(3, 3, 1))
+    assert network.config == NetworkConfig(levels=1, initial_features=4, filter_sizes=(3, 1))
     assert header["run_id"] == "r-1"

@@ -1,4 +1,4 @@
-"""On a CUDA device: same samples from GPU memory, bf16 with channels-last and compile, the data cached on the device."""
+"""On a CUDA device: the same samples from its memory; bf16 with channels-last, compiled or not, learns."""
 
 from __future__ import annotations
 

@@ -96,8 +96,8 @@ def test_a_run_leaves_everything_that_its_page_and_its_repetition_need(config, e
 
 def test_a_small_network_learns_the_synthetic_faces_by_heart(config):
     changes = {
-        "data.limit": 8, "data.test_on_train": True, "data.cache": "memory", "augment": OFF,
-        "schedule.max_samples": 2000, "schedule.lr": [1e-3, 1e-4], "schedule.second_phase_at": 0.8,
+        "data.limit": 4, "data.batch_size": 4, "data.test_on_train": True, "data.cache": "memory", "augment": OFF,
+        "schedule.max_samples": 1000, "schedule.lr": [1e-3, 1e-4], "schedule.second_phase_at": 0.8,
         "network.initial_features": 24, "network.levels": 3, "network.filter_sizes": [3, 3, 3, 1],
         "output.evaluate_epochs": 250,
     }  # fmt: skip
