@@ -177,6 +177,8 @@ def window_around(box: Sequence[float]) -> Window:
 def cut(picture: Tensor, window: Window) -> Tensor:
     """The window's content, (1, 3, side, side); the border is repeated where it reaches over it."""
     height, width = picture.shape[2:]
+    if min(window.x, window.y) >= 0 and window.y + window.side <= height and window.x + window.side <= width:
+        return picture[:, :, window.y : window.y + window.side, window.x : window.x + window.side]
     rows = torch.arange(window.y, window.y + window.side).clamp(0, height - 1)
     columns = torch.arange(window.x, window.x + window.side).clamp(0, width - 1)
     return picture[:, :, rows][:, :, :, columns]

@@ -18,7 +18,7 @@ Floats = npt.NDArray[np.float64]
 MAP_SIZE: Final = 256
 FOCAL_BY_SIDE: Final = 1.2  # focal length in units of the image's longer side, where none is given
 MIN_POINTS: Final = 40
-MOST_POINTS: Final = 1500
+MOST_POINTS: Final = 600
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def head_pose(
     """
     height, width = mask.shape
     focal = focal_px or FOCAL_BY_SIDE * max(height, width)
-    rows, columns = np.nonzero(mask > 0.5)
+    rows, columns = np.divmod(np.flatnonzero(mask > 0.5), width)
     if len(rows) < MIN_POINTS:
         return None
     chosen = np.unique(np.linspace(0, len(rows) - 1, MOST_POINTS).astype(int))
@@ -115,7 +115,7 @@ def head_pose(
     space = found[known].astype(np.float64)
     pixels = np.stack([columns[known] + 0.5, rows[known] + 0.5], 1)
     weight = np.ones(len(space))
-    for _ in range(10):
+    for _ in range(7):
         rotation, scale, centre = _orthographic(space, pixels, weight)
         away = np.linalg.norm(space @ rotation[:2].T * [scale, -scale] + centre - pixels, axis=1)
         limit = 1.5 * max(float(np.median(away)), 0.3)
