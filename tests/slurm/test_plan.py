@@ -245,8 +245,10 @@ def test_status_of_600_shards_reads_no_manifest(big: Path, monkeypatch: pytest.M
     assert "300000 of 320000 samples" in text and "600 done, 3 running, 37 missing, 0 failed" in text
 
 
-def test_status_is_said_in_the_exit_code(big: Path) -> None:
+def test_status_is_said_in_the_exit_code(big: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from click.testing import CliRunner
+
+    monkeypatch.setenv("PATH", "/nonexistent")  # without a scheduler
 
     from slurm.cli import status as command
 
