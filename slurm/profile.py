@@ -44,7 +44,7 @@ class Profile:
     threads: int = knob(0, 0, 256, "threads of each; 0: two")
     parallel: int = knob(0, 0, 100_000, "jobs running at once; 0: as many as the cluster gives")
     task_min: float = knob(45, 0, 60 * 24, "work of one array element in minutes; 0: one shard each")
-    seconds_per_sample: float = knob(0, 0, 1e6, "core-seconds per sample on these nodes; 0: headforge's estimate")
+    seconds_per_sample: float = knob(0, 0, 1e6, "core-seconds per sample of your spec there; 0: headforge's estimate")
     requeues: int = knob(20, 0, 1000, "how often a job that ran into its limit may go on")
     space_wait_min: float = knob(60, 0, 60 * 24, "how long a job waits for room on a full shared disk")
 
