@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,8 +191,3 @@ def follow(out: Path, log: Callable[[str], None] = print, every_s: float = POLL_
         return read_status(out)
     log(describe(status))
     return status
-
-
-def states(beats: list[Beat]) -> Counter[str]:
-    """How many jobs are in which state."""
-    return Counter(b.state for b in beats)
