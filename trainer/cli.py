@@ -1,4 +1,4 @@
-"""Commands of the trainer: `gen train`, `gen export`, `gen bench input`. Options in, library calls, text out."""
+"""Commands of the trainer: `gen train`, `gen export`, `gen bench-input`. Options in, library calls, text out."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ def configs_of(spec: Path, data: Path | None, runs: Path | None, values: tuple[s
 Examples:
   gen train jobspecs/train_uvnet_small.yaml --data out/mixed
   gen train jobspecs/train_uvnet.yaml --data out/mixed --set device.precision=bf16-mixed --dry-run
-  gen train jobspecs/sweep_width.yaml --data out/mixed --only 3
+  gen train jobspecs/sweep_occlusion.yaml --data out/mixed --only 3
   gen train --resume runs/uvnet_small-1a2b3c-20260101-120000
+  gen train jobspecs/sweep_occlusion.yaml --data /shared/mixed --slurm cluster_gpu
 """
 )
 @click.argument("spec", required=False, type=click.Path(path_type=Path))
@@ -48,6 +49,8 @@ Examples:
 @click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="Replace a field, for example loss.uv=2.")
 @click.option("--only", type=int, help="Train only this run of a sweep, counted from 0.")
 @click.option("--resume", "run", type=click.Path(path_type=Path), help="Go on with a run from its last checkpoint.")
+@click.option("--slurm", "profile", help="Queue it instead, a sweep as one array; PROFILE: jobspecs/cluster_*.")
+@click.option("--allow-dirty", is_flag=True, help="With --slurm: train uncommitted code, and say so.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan and the whole config, train nothing.")
 def train(
     spec: Path | None,
@@ -56,6 +59,8 @@ def train(
     values: tuple[str, ...],
     only: int | None,
     run: Path | None,
+    profile: str | None,
+    allow_dirty: bool,
     dry_run: bool,
 ) -> None:
     """Train UV-net as SPEC says, or every run of a sweep, one after the other.
@@ -68,8 +73,10 @@ def train(
     if (spec is None) == (run is None):
         raise SpecError("give either a SPEC to start, or --resume RUN to go on")
     if run is not None:
-        if data or runs or values or only is not None:
-            raise SpecError("--resume goes on with the run's own config; --data, --runs, --set and --only need a SPEC")
+        if data or runs or values or profile or only is not None:
+            raise SpecError(
+                "--resume goes on with the run's own config; --data, --runs, --set, --only and --slurm need a SPEC"
+            )
         if dry_run:
             _print_plan(RunDir(run).load_config())
         else:
@@ -81,6 +88,12 @@ def train(
         if not 0 <= only < len(configs):
             raise SpecError(f"--only {only}: {spec} makes runs 0 to {len(configs) - 1}")
         configs = [configs[only]]
+    if profile is not None:
+        from slurm.training import submit_training
+
+        options = {"data": data, "runs": runs, "values": values, "only": only}
+        submit_training(spec, profile, **options, dry_run=dry_run, allow_dirty=allow_dirty, log=click.echo)  # type: ignore[arg-type]
+        return
     for config in configs:  # all of a sweep are checked before the first one starts
         if dry_run:
             _print_plan(config)
@@ -141,8 +154,8 @@ def export(run: Path, out: Path, formats: tuple[str, ...], dry_run: bool) -> Non
 @click.command(
     epilog="""\b
 Examples:
-  gen bench input out/mixed
-  gen bench input out/mixed --samples 1000 --workers 2
+  gen bench-input out/mixed
+  gen bench-input out/mixed --samples 1000 --workers 2
 """
 )
 @click.argument("dataset", type=click.Path(path_type=Path))
