@@ -299,6 +299,11 @@ def _axes(image: Tensor, face: Face, extra: Mapping[str, Any]) -> Tensor:
     return image
 
 
+def _swap(image: Tensor, face: Face, extra: Mapping[str, Any]) -> Tensor:
+    other, theirs = extra["other"]
+    return visualise.face_swap(image, face.uv, face.visible, other, theirs.uv, theirs.visible)
+
+
 VIEWS: Final[Mapping[str, Callable[[Tensor, Face, Mapping[str, Any]], Tensor]]] = {
     "lines": _lines,
     "points": _points,
@@ -307,6 +312,7 @@ VIEWS: Final[Mapping[str, Callable[[Tensor, Face, Mapping[str, Any]], Tensor]]] 
     "mask": _mask,
     "landmarks": _landmarks,
     "axes": _axes,
+    "swap": _swap,
 }
 """Views drawn over the picture; besides, `inverse` shows the texture read out of the surest face."""
 
@@ -314,14 +320,17 @@ VIEWS: Final[Mapping[str, Callable[[Tensor, Face, Mapping[str, Any]], Tensor]]] 
 def draw(view: str, picture: Tensor, faces: Sequence[Face], extra: Mapping[str, Any]) -> Tensor:
     """One view of a picture (1, 3, H, W); with `inverse` a texture (1, 3, 256, 256).
 
-    extra: texture (1, 3, S, S), landmark_uv (68, 2), head (HeadModel), focal_px, as the view needs them.
+    extra: texture (1, 3, S, S), landmark_uv (68, 2), head (HeadModel), focal_px, other (a window's content and its
+    face, for `swap`), as the view needs them.
     """
     if view == "inverse":
         if not faces:
             return torch.zeros(1, 3, 256, 256)
         face = faces[0]
         seen = cut(picture, face.window)
-        return visualise.closed_texture(*visualise.inverse_texture_projection(seen, face.uv, face.visible, 256))
+        size = visualise.fitting_size(face.visible, 256)
+        texture = visualise.closed_texture(*visualise.inverse_texture_projection(seen, face.uv, face.visible, size))
+        return F.interpolate(texture, size=(256, 256), mode="bilinear", align_corners=False)
     out = picture.clone()
     for face in reversed(faces):
         drawn = VIEWS[view](cut(out, face.window), face, extra)

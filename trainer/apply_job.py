@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from renderer.archive import write_atomic
 from renderer.errors import AssetError, FormatError, SpecError
-from trainer import apply, head_fit
+from trainer import apply, head_fit, visualise
 
 Say = Callable[[str], object]
 
@@ -31,6 +31,7 @@ class Job:
     maps: str | None = None  # "exr" or "npz"
     csv: bool = False
     focal_px: float | None = None
+    swap: Path | None = None  # photo whose face the view "swap" puts on
     max_side: int = 2048
     frames: int | None = None
 
@@ -43,6 +44,8 @@ def run_all(job: Job, weights: Path, inputs: Sequence[str], device: str, say: Sa
     network = apply.load(weights, device)
     sources = apply.expand(inputs)
     extra = needs(job, say)
+    if "swap" in job.views:
+        extra["other"] = other_face(job, network)
     job.out.mkdir(parents=True, exist_ok=True)
     failed = 0
     names: set[str] = set()
@@ -70,6 +73,17 @@ def needs(job: Job, say: Say) -> dict[str, Any]:
             raise
         say(f"no landmarks and no pose: {error}")
     return extra
+
+
+def other_face(job: Job, network: nn.Module) -> tuple[Tensor, apply.Face]:
+    """The surest face of the photo to swap in. Raises SpecError without a photo, AssetError without a face in it."""
+    if job.swap is None:
+        raise SpecError('the view "swap" needs a photo of the other face: give --swap PHOTO')
+    picture = apply.to_tensor(apply.read_picture(job.swap, job.max_side))
+    faces = apply.find_faces(network, picture)
+    if not faces:
+        raise AssetError(f"no face found in {job.swap}, the photo to swap in")
+    return apply.cut(picture, faces[0].window), faces[0]
 
 
 def _unique(name: str, taken: set[str]) -> str:
@@ -100,6 +114,7 @@ def moving(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[
     tracker = apply.Tracker(network)
     movies: dict[str, apply.Movie] = {}
     records: list[dict[str, Any]] = []
+    texture: visualise.TextureAccumulator | None = None
     picture: Tensor | None = None
     start = time.perf_counter()
     network_s = 0.0
@@ -114,6 +129,10 @@ def moving(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[
                 for view in job.views:
                     movie = movies.setdefault(view, apply.Movie(job.out / f"{name}.{view}.mp4", frames.rate))
                     movie.add(apply.to_bytes(apply.draw(view, picture, faces, extra)))
+                if "inverse" in job.views and faces and number % 5 == 0:
+                    face = faces[0]
+                    texture = texture or visualise.TextureAccumulator(visualise.fitting_size(face.visible, 512))
+                    texture.add(apply.cut(picture, face.window), face.uv, (face.visible > 0.5).float())
                 _write_maps(job, f"{name}.{number:06d}", faces, picture)
                 records.append(_record(number, faces, extra))
                 bar.update()
@@ -122,6 +141,9 @@ def moving(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[
     finally:
         for movie in movies.values():
             movie.close()
+    if texture is not None:
+        gathered = visualise.closed_texture(*texture.texture())
+        Image.fromarray(apply.to_bytes(gathered)).save(job.out / f"{name}.texture-of-all.png")
     seconds = time.perf_counter() - start
     found = sum(bool(r["faces"]) for r in records)
     rates = f"{len(records) / max(seconds, 1e-9):.1f} frames/s"

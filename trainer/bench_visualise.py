@@ -16,15 +16,15 @@ SIZE = 256
 
 
 def measure(work: Callable[[], object], seconds: float = 2.0) -> float:
-    """Runs per second, the best of four rounds: other work on the machine only ever slows one down."""
+    """Runs per second of CPU time on one core, the best of four rounds: other work only ever slows one down."""
     work()
     best = 0.0
     for _ in range(4):
-        runs, start = 0, time.perf_counter()
-        while time.perf_counter() - start < seconds / 4:
+        runs, start = 0, time.process_time()
+        while time.process_time() - start < seconds / 4:
             work()
             runs += 1
-        best = max(best, runs / (time.perf_counter() - start))
+        best = max(best, runs / (time.process_time() - start))
     return best
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-VIEW_HELP = "lines, points, texture, uv, mask, landmarks, axes, inverse; give it several times for several views."
+VIEW_HELP = "lines, points, texture, uv, mask, landmarks, axes, inverse, swap; give it several times for several views."
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
@@ -46,6 +46,7 @@ def view(targets: tuple[Path, ...], out: Path | None, limit: int, projections: b
 @click.option("--out", type=FOLDER, default=Path("applied"), show_default=True, help="Folder of the results.")
 @click.option("--view", "views", multiple=True, default=("lines", "texture"), show_default=True, help=VIEW_HELP)
 @click.option("--texture", type=click.Path(path_type=Path, dir_okay=False), help="Picture to project; else a checker.")
+@click.option("--swap", type=click.Path(path_type=Path, dir_okay=False), help="Photo of the face for the view swap.")
 @click.option("--maps", type=click.Choice(["exr", "npz"]), help="Write UV and both masks, too (of videos: per frame).")
 @click.option("--csv", "write_csv", is_flag=True, help="Write landmarks and pose as CSV, too.")
 @click.option("--focal-px", type=float, help="Focal length for the distance.  [default: 1.2 x the longer side]")
@@ -60,6 +61,7 @@ def apply_(
     out: Path,
     views: tuple[str, ...],
     texture: Path | None,
+    swap: Path | None,
     maps: str | None,
     write_csv: bool,
     focal_px: float | None,
@@ -79,7 +81,7 @@ def apply_(
     """
     from trainer.apply_job import Job, run_all
 
-    job = Job(out, views, texture, maps, write_csv, focal_px, max_side, frames)
+    job = Job(out, views, texture, maps, write_csv, focal_px, swap, max_side, frames)
     failed = run_all(job, weights, inputs, device, lambda line: click.echo(line, err=True))
     click.echo(out)
     if failed:

@@ -13,6 +13,7 @@ Pixel (row, column) has its centre at (column + 0.5, row + 0.5), points are (x, 
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -335,7 +336,7 @@ def face_swap(
 
     What `other` does not show is taken from `image`. size: of the texture; 0 = as fine as `other` shows it. All N = 1.
     """
-    size = size or min(max(round(0.9 * float((other_mask > 0.5).sum()) ** 0.5), 32), 1024)
+    size = size or fitting_size(other_mask)
     texture, weight = inverse_texture_projection(other, other_uv, other_mask, size)
     wanted, wanted_weight = inverse_texture_projection(image, uv, mask, size)
     common = (weight > 0.05) & (wanted_weight > 0.05)
@@ -347,6 +348,11 @@ def face_swap(
     both = sample_texture(torch.cat([texture, reach], 1), uv)
     alpha = both[:, 3:4] * _soften(mask, max(1, round(min(mask.shape[2:]) / 64))) * mask
     return image * (1 - alpha) + both[:, :3].clamp(0, 1) * alpha
+
+
+def fitting_size(mask: Tensor, most: int = 1024) -> int:
+    """Side of the texture that the pixels of one mask fill without gaps."""
+    return min(max(round(0.9 * math.sqrt(float((mask > 0.5).sum()))), 32), most)
 
 
 def well_covered(weight: Tensor, reach: int = 4) -> Tensor:

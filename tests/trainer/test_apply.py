@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from PIL import Image
 from torch import Tensor
 
-from renderer.errors import FormatError, SpecError
+from renderer.errors import AssetError, FormatError, SpecError
 from renderer.sample_format import UV_FRAME
 from trainer import apply, apply_job, head_fit
 from trainer.checkpoint import save_weights
@@ -155,10 +155,13 @@ def test_a_face_is_followed_without_searching_the_picture_again() -> None:
 def test_a_photo_gives_its_views_maps_and_numbers(oracle: Oracle, tmp_path: Path) -> None:
     photo = save(picture_with([(210, 150, 60)]), tmp_path / "photo.png")
     out = tmp_path / "out"
-    views = ("lines", "points", "texture", "uv", "mask", "inverse")
+    views = ("lines", "points", "texture", "uv", "mask", "inverse", "swap")
     for kind in ("npz", "exr"):
         assert (
-            apply_job.run_all(apply_job.Job(out, views, maps=kind, csv=True), tmp_path, [str(photo)], "cpu", print) == 0
+            apply_job.run_all(
+                apply_job.Job(out, views, maps=kind, csv=True, swap=photo), tmp_path, [str(photo)], "cpu", print
+            )
+            == 0
         )
     for view in views:
         with Image.open(out / f"photo.{view}.png") as image:
@@ -181,10 +184,10 @@ def test_a_video_gives_a_video_and_a_record_per_frame(oracle: Oracle, tmp_path: 
         movie.add(apply.to_bytes(picture_with([(80 + 5 * frame, 64, 30)], (128, 192))))
     movie.close()
     said: list[str] = []
-    assert (
-        apply_job.run_all(apply_job.Job(tmp_path / "out", ("lines",)), tmp_path, [str(movie.path)], "cpu", said.append)
-        == 0
-    )
+    job = apply_job.Job(tmp_path / "out", ("lines", "inverse"))
+    assert apply_job.run_all(job, tmp_path, [str(movie.path)], "cpu", said.append) == 0
+    with Image.open(tmp_path / "out" / "clip.texture-of-all.png") as image:
+        assert np.asarray(image)[image.height // 2, image.width // 2] == pytest.approx([128, 128, 255], abs=12)
     assert any("8 frames, 8 with a face" in line and "frames/s" in line for line in said)
     frames = apply.Frames(str(tmp_path / "out" / "clip.lines.mp4"), 4000)
     assert [f.shape for f in frames] == [(128, 192, 3)] * 8 and frames.rate == 25
@@ -273,6 +276,14 @@ def test_a_photo_without_a_face_says_so_and_ends_well(tmp_path: Path) -> None:
 def test_weights_of_another_uv_frame_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="other-head"):
         apply.load(weights(tmp_path / "w.safetensors", "other-head-1"))
+
+
+def test_swapping_needs_a_photo_with_a_face(oracle: Oracle, tmp_path: Path) -> None:
+    empty = save(picture_with([]), tmp_path / "empty.png")
+    with pytest.raises(SpecError, match="--swap"):
+        apply_job.run_all(apply_job.Job(tmp_path, ("swap",)), tmp_path, [str(empty)], "cpu", print)
+    with pytest.raises(AssetError, match=r"empty\.png"):
+        apply_job.run_all(apply_job.Job(tmp_path, ("swap",), swap=empty), tmp_path, [str(empty)], "cpu", print)
 
 
 def test_an_unknown_view_is_refused_before_anything_is_read(tmp_path: Path) -> None:
