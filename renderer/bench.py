@@ -43,10 +43,10 @@ def run_bench(count: int, what: str, emit: Emit) -> None:
             _error(setup, Path(folder), line)
 
 
-def _throughput(setup: run.Setup, count: int, folder: Path, line: Callable[..., None]) -> None:
+def _throughput(setup: run.Setup, count: int, folder: Path, line: Callable[..., None], turns: int = 1) -> None:
     """Ours and the plain loop in turns, so that a drifting machine drifts for both."""
     rates: dict[str, list[float]] = defaultdict(list)
-    for turn in range(2):
+    for turn in range(turns):
         out, start = folder / f"ours-{turn}", time.monotonic()
         run.claim(out, setup)
         run.render_shards(setup, [(0, count)], out, out / run.STAGING, PoolOptions(*packing(None, None)))
@@ -60,7 +60,7 @@ def _throughput(setup: run.Setup, count: int, folder: Path, line: Callable[..., 
     line("throughput: ratio", float(np.median(np.divide(ours, plain))), "x")
     parts: dict[str, list[float]] = defaultdict(list)
     sizes: dict[str, list[int]] = defaultdict(list)
-    for _, entry in archive.open_dataset(folder / "ours-1").entries():
+    for _, entry in archive.open_dataset(folder / "ours-0").entries():
         for name, value in entry.work["seconds"].items():
             parts[name].append(value)
         for name, member in entry.members.items():
@@ -112,7 +112,7 @@ def _error(setup: run.Setup, folder: Path, line: Callable[..., None]) -> None:
     for samples, name in ((64, "plain"), (REFERENCE_SPP, "reference")):
         _plain(setup, folder, indices, samples, name)
     ours = {}
-    for grid in (setup.spec.render.mask_grid, 5):
+    for grid in (setup.spec.render.mask_grid, 7):
         changed = replace(setup, spec=replace(setup.spec, render=replace(setup.spec.render, mask_grid=grid)))
         out = folder / f"error-{grid}"
         run.claim(out, changed)

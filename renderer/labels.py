@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-FILTER_WIDTH_PX = 1.5  # full width of the Blackman-Harris pixel filter, Cycles' default
+FILTER_WIDTH_PX = 1.5  # Cycles' default for its Blackman-Harris pixel filter
+SUPPORT_PX = 2 * FILTER_WIDTH_PX  # which Cycles doubles: the filter really spans three pixels
 LOOKUP = 2048  # side of the face area's look-up table
 
 T = TypeVar("T", bound=np.generic)
@@ -65,9 +66,9 @@ def face_rays(rays: Rays, area: Bools) -> Bools:
 
 def filter_weights(grid: int) -> tuple[Floats, int]:
     """Weights of the rays under the pixel filter along one axis, and how many rays it reaches to either side."""
-    reach = int(FILTER_WIDTH_PX / 2 * grid)
+    reach = int(SUPPORT_PX / 2 * grid)
     x = np.arange(-reach, reach + 1) / grid
-    t = 2 * np.pi * (x / FILTER_WIDTH_PX + 0.5)
+    t = 2 * np.pi * (x / SUPPORT_PX + 0.5)
     w = 0.35875 - 0.48829 * np.cos(t) + 0.14128 * np.cos(2 * t) - 0.01168 * np.cos(3 * t)
     return w.astype(np.float32), reach
 

@@ -94,6 +94,10 @@ class PartBuilder:
             for name in ("eye_l", "eye_r", "teeth_upper", "teeth_lower", "tongue")
         }
 
+        corners = self.skin.uvs["uv"].reshape(-1, 2)
+        in_area = ((corners >= 0) & (corners <= 1)).all(axis=1).reshape(-1, 4).any(axis=1)
+        around = self.skin.faces[in_area]
+        self.face_vertices = np.unique(around[around >= 0])  # skin vertices that the face area can touch
         face = sub.region == model.regions.index("face")
         self._skin_mirror = _mirror_map(sub.uv[face].reshape(-1, 2), sub.uv_skin[face].reshape(-1, 2))
 

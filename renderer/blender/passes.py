@@ -187,12 +187,12 @@ class PassRenderer:
         return labels.Rays(row, column, head, veiled, np.stack([planes["UV.U"], planes["UV.V"]], axis=-1), extra)
 
     def _box(self, camera: Camera, yaw_rad: float) -> tuple[int, int, int, int] | None:
-        """(row, column, bottom, right) in pixels around the skins of all heads; None if they are out of the frame."""
+        """(row, column, bottom, right) in pixels around all face areas; None if they are out of the frame."""
         resolution = self.spec.resolution
         turn = geometry.second_camera(yaw_rad)
         corners = []
-        for skin in self.builder.skins:
-            seen = geometry.project(skin @ turn.T, camera, resolution)
+        for face in self.builder.faces:
+            seen = geometry.project(face @ turn.T, camera, resolution)
             if (seen[:, 2] <= camera.distance_m * 0.05).any():
                 return 0, 0, resolution, resolution  # a head reaches to the camera: the projection says nothing
             corners.append(seen[:, :2])

@@ -54,7 +54,7 @@ class SceneBuilder:
         # (object, its materials, its materials for label rays or none if those do not see it)
         self._dressed: list[tuple[bpy.types.Object, Sequence[bpy.types.Material], Sequence[bpy.types.Material]]] = []
         self._sun_on = True
-        self.skins: list[npt.NDArray[np.float32]] = []  # (V, 3) world vertices of the heads' skins
+        self.faces: list[npt.NDArray[np.float32]] = []  # per head: (V, 3) world vertices around the face area
 
     # -- one sample ------------------------------------------------------------------------------------------------
 
@@ -67,7 +67,7 @@ class SceneBuilder:
         for number, head in enumerate(params.heads):
             for part in self.builder.build(head):
                 if part.kind == "skin":
-                    self.skins.append(part.vertices)
+                    self.faces.append(part.vertices[self.builder.face_vertices])
                 self._show(part, number, self._part_materials(part, head, number))
         for number, prop in enumerate(params.props):
             part = build_prop(prop)
@@ -127,7 +127,7 @@ class SceneBuilder:
         for thing in self._linked:
             self.scene.collection.objects.unlink(thing)
             thing.hide_render = False
-        self._linked, self._dressed, self.skins = [], [], []
+        self._linked, self._dressed, self.faces = [], [], []
 
     def _show(self, part: Part, number: int, materials: Sequence[bpy.types.Material]) -> None:
         thing = self._object(part, number)

@@ -21,8 +21,8 @@ def test_an_edge_through_pixel_centres_covers_half() -> None:
     face[:, 3 * grid + grid // 2 + 1 :] = True  # from the middle of column 3 on
     row = labels.coverage(face, grid)[2]
     assert row[3] == pytest.approx(0.5, abs=0.05)
-    assert row[:3] == pytest.approx([0, 0, 0], abs=1e-3)
-    assert row[4:] == pytest.approx([1, 1], abs=1e-3)
+    assert 0 < row[2] < 0.1 and 0.9 < row[4] < 1  # the filter spans three pixels
+    assert row[[0, 1, 5]] == pytest.approx([0, 0, 1], abs=1e-3)
 
 
 def test_a_finer_grid_comes_nearer_to_the_true_coverage() -> None:

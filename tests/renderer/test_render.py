@@ -220,7 +220,7 @@ def test_pixels_do_not_depend_on_company_shards_threads_or_workers(
     for outcome in pool.render([17, 3, 11]):
         assert isinstance(outcome, Done)
         assert archive.load_staged(staging / f"{outcome.index:010d}.tar").pixels == expected[outcome.index]
-    assert pool.recycled == 3
+    assert pool.recycled >= 2  # a worker finishes the sample in its pipe before it leaves
     tars = [sorted((p / "shards").glob("*.tar")) for p in (tmp_path / "a", rendered.path)]
     assert len(tars[0]) == 5 and len(tars[1]) == 3
 
