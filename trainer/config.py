@@ -219,6 +219,9 @@ class LossConfig:
     face_present: float = ranged(0.0, 0, 1e6, "largest mask value against whether there is a face")
     combine: Literal["sum", "mean"] = noted("sum", "total = sum or mean of the weighted terms")
     erosion_px: int = ranged(1, 1, 32, "radius of the erosion behind the eroded mask")
+    balance: Ramp = ranged(
+        Ramp(0, 0), 0, 1, "mask terms: 0 counts each pixel alike, 1 face and background alike, whatever their area"
+    )
 
 
 @dataclass(frozen=True)
@@ -470,5 +473,7 @@ def _check(config: TrainConfig, source: str) -> None:
     processes = config.device.devices * config.device.nodes
     if data.batch_size % processes:
         raise SpecError(f"{source}: data.batch_size {data.batch_size} does not divide among {processes} processes")
-    if not any(getattr(config.loss, f.name) for f in fields(config.loss) if f.name not in ("combine", "erosion_px")):
+    if not any(
+        getattr(config.loss, f.name) for f in fields(config.loss) if f.name not in ("combine", "erosion_px", "balance")
+    ):
         raise SpecError(f"{source}: every weight in loss is 0")

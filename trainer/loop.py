@@ -308,9 +308,10 @@ def session(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outco
             while progress.share(schedule) < 1:
                 for minibatch in loader:
                     set_phase(optimiser, schedule, progress, log, loader)
-                    samples = task.training_samples(minibatch, progress.share(schedule))
+                    done = progress.share(schedule)
+                    samples = task.training_samples(minibatch, done)
                     prediction = network(samples.input.contiguous(memory_format=layout))
-                    terms = task.loss_terms(prediction, samples)
+                    terms = task.loss_terms(prediction, samples, done)
                     total = task.total_loss(terms)
                     fabric.backward(total)
                     if schedule.grad_clip:

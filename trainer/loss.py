@@ -19,19 +19,25 @@ TERMS = ("uv", "mask", "occluded_mask", "uv_dudx", "uv_dudy", "uv_dvdx", "uv_dvd
 
 
 def loss_terms(
-    prediction: Tensor, target: Samples, config: LossConfig, landmark_uv: Tensor | None = None
+    prediction: Tensor,
+    target: Samples,
+    config: LossConfig,
+    landmark_uv: Tensor | None = None,
+    progress: float = 1.0,
 ) -> dict[str, Tensor]:
     """Unweighted terms by name, those of weight 0 left out; each (N,) float32, one value per sample.
 
     prediction: (N, 4, H, W): U, V, mask, occluded mask. landmark_uv: (68, 2), for the term "landmarks".
+    progress: share of the training that is done, for `config.balance`.
     """
     prediction = prediction.float()
     uv, mask, occluded_mask = prediction[:, :2], prediction[:, 2:3], prediction[:, 3:4]
     difference = uv - target.uv
+    weight = pixel_weights(target.mask, config.balance.at(progress))
     terms = {
         "uv": lambda: _mean(difference.abs() * target.mask),
-        "mask": lambda: _mean((mask - target.mask).abs()),
-        "occluded_mask": lambda: _mean((occluded_mask - target.occluded_mask).abs()),
+        "mask": lambda: _mean((mask - target.mask).abs() * weight),
+        "occluded_mask": lambda: _mean((occluded_mask - target.occluded_mask).abs() * weight),
     }
     eroded = erode(target.mask, config.erosion_px)
     for c, name in enumerate("uv"):
@@ -46,6 +52,17 @@ def loss_terms(
         terms["landmarks"] = lambda: landmark_term(uv, target.mask, points, landmark_uv)
     terms["face_present"] = lambda: (mask.amax((1, 2, 3)) - target.mask.amax((1, 2, 3))).abs()
     return {name: terms[name]() for name in active_terms(config)}
+
+
+def pixel_weights(mask: Tensor, balance: float) -> Tensor:
+    """Weights of mean 1 that raise the face's share of the mask terms towards one half. (N, 1, H, W).
+
+    Without them "no face anywhere" is a comfortable place for L1, which short trainings may not leave.
+    """
+    share = mask.mean((1, 2, 3), keepdim=True).clamp(1e-3, 1 - 1e-3)
+    alike = mask * (0.5 / share) + (1 - mask) * (0.5 / (1 - share))
+    alike = torch.where(mask.amax((1, 2, 3), keepdim=True) > 0, alike, torch.ones_like(alike))
+    return 1 + balance * (alike - 1)
 
 
 def active_terms(config: LossConfig) -> list[str]:

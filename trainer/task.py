@@ -110,9 +110,9 @@ class UVTask:
             samples = augment.occlude(samples, always, draws, self.bank, 1.0)
         return augment.plain(samples)
 
-    def loss_terms(self, prediction: Tensor, samples: augment.Samples) -> dict[str, Tensor]:
+    def loss_terms(self, prediction: Tensor, samples: augment.Samples, progress: float = 1.0) -> dict[str, Tensor]:
         """Per-sample terms by name, (N,) each."""
-        return loss.loss_terms(prediction, samples, self.config.loss, self.landmark_uv)
+        return loss.loss_terms(prediction, samples, self.config.loss, self.landmark_uv, progress)
 
     def term_names(self) -> list[str]:
         """Names of the loss terms, in the order of `loss_terms`."""

@@ -9,7 +9,7 @@ import torch
 
 from renderer.errors import SpecError
 from trainer.augment import Samples
-from trainer.config import LossConfig
+from trainer.config import LossConfig, Ramp
 from trainer.loss import TERMS, landmark_term, loss_terms, sample_at, total_loss
 
 SEVEN = ("uv", "mask", "occluded_mask", "uv_dudx", "uv_dudy", "uv_dvdx", "uv_dvdy")
@@ -112,3 +112,20 @@ def test_values_are_read_at_pixel_centres():
     image = torch.arange(12.0).reshape(1, 1, 3, 4)
     points = torch.tensor([[[0.5, 0.5], [3.5, 2.5], [1.0, 0.5]]])
     assert sample_at(image, points)[0, :, 0].tolist() == pytest.approx([0, 11, 0.5], abs=1e-5)
+
+
+def test_balanced_masks_make_no_constant_answer_better_than_another():
+    target = plane()  # a quarter is face
+    balanced = LossConfig(balance=Ramp(1, 0))
+
+    def mask_term(value: float, progress: float) -> float:
+        prediction = torch.full((1, 4, 32, 32), value)
+        return loss_terms(prediction, target, balanced, progress=progress)["mask"].item()
+
+    assert mask_term(0.0, 0.0) == pytest.approx(0.5) == pytest.approx(mask_term(1.0, 0.0))
+    assert mask_term(0.0, 1.0) == pytest.approx(0.25) and mask_term(1.0, 1.0) == pytest.approx(0.75)
+    assert mask_term(0.0, 0.5) == pytest.approx(0.375)
+    nobody = replace(target, mask=torch.zeros(1, 1, 32, 32))
+    assert loss_terms(torch.full((1, 4, 32, 32), 0.3), nobody, balanced, progress=0)["mask"].item() == pytest.approx(
+        0.3
+    )
