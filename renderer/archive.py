@@ -208,6 +208,8 @@ def write_shard(
             versions=dict(versions or {}),
             work=dict(work or {}),
         )
+        if manifest_path.exists():  # another job finished the same shard meanwhile; its tar belongs to its manifest
+            return read_manifest(manifest_path)
         publish(local, final, manifest.tar_sha256)
         write_atomic(manifest_path, json.dumps(asdict(manifest), separators=(",", ":")).encode())
     finally:

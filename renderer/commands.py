@@ -60,6 +60,7 @@ def _options(workers: int | None, threads: int | None) -> Any:
     "--slurm", "profile", is_flag=False, flag_value="cluster_generic", help="Queue it; PROFILE: jobspecs/cluster_*."
 )
 @click.option("--follow", is_flag=True, help="With --slurm: wait, with a progress line.")
+@click.option("--retry-failed", is_flag=True, help="With --slurm: try quarantined shards again.")
 @click.option("--allow-dirty", is_flag=True, help="With --slurm: render uncommitted code, and say so in the manifests.")
 @click.option("--only", type=int, help="Render sample N alone, as loose files with a preview.")
 @click.option("--dry-run", is_flag=True, help="Print the plan, render nothing.")
@@ -74,6 +75,7 @@ def render(
     settings: tuple[str, ...],
     profile: str | None,
     follow: bool,
+    retry_failed: bool,
     allow_dirty: bool,
     only: int | None,
     dry_run: bool,
@@ -108,6 +110,7 @@ def render(
 
         submit_render(
             setup, out, count, shard_size, profile, dry_run=dry_run, follow=follow, allow_dirty=allow_dirty,
+            retry_failed=retry_failed,
             log=lambda text: click.echo(text, err=True),
         )  # fmt: skip
         return
@@ -350,11 +353,19 @@ def doctor(as_json: bool) -> None:
 @click.command()
 @click.option("--count", type=int, default=200, show_default=True, help="Samples of the throughput run.")
 @click.option("--what", type=click.Choice(["all", "throughput", "drift", "error"]), default="all", show_default=True)
-def bench(count: int, what: str) -> None:
+@click.option(
+    "--packing", type=click.Path(path_type=Path), help="Measure workers x threads, write the best to PROFILE."
+)
+def bench(count: int, what: str, packing: Path | None) -> None:
     """Measure this machine: samples per second against a plain render loop, and the error of the images.
 
     Prints JSON lines. Figures worth keeping go to docs/benchmarks.md.
     """
+    if packing is not None:
+        from slurm.packing import tune
+
+        tune(packing, log=click.echo)
+        return
     from renderer.bench import run_bench
 
     run_bench(count, what, lambda line: click.echo(json.dumps(line)))

@@ -64,13 +64,13 @@ def face_rays(rays: Rays, area: Bools) -> Bools:
     return face
 
 
-def filter_weights(grid: int) -> tuple[Floats, int]:
+def filter_weights(grid: int) -> tuple[npt.NDArray[np.float64], int]:
     """Weights of the rays under the pixel filter along one axis, and how many rays it reaches to either side."""
     reach = int(SUPPORT_PX / 2 * grid)
     x = np.arange(-reach, reach + 1) / grid
     t = 2 * np.pi * (x / SUPPORT_PX + 0.5)
     w = 0.35875 - 0.48829 * np.cos(t) + 0.14128 * np.cos(2 * t) - 0.01168 * np.cos(3 * t)
-    return w.astype(np.float32), reach
+    return w, reach
 
 
 def coverage(face: Bools, grid: int) -> Floats:
@@ -79,7 +79,7 @@ def coverage(face: Bools, grid: int) -> Floats:
     Rays beyond the edges count as their nearest neighbours inside.
     """
     weights, reach = filter_weights(grid)
-    image = face.astype(np.float32)
+    image = face.astype(np.float64)  # so that full coverage comes out as 1 exactly
     for axis in (0, 1):
         pad = [(0, 0), (0, 0)]
         pad[axis] = (reach, reach)
@@ -91,7 +91,7 @@ def coverage(face: Bools, grid: int) -> Floats:
             rows = slice(start, start + (pixels - 1) * grid + 1, grid)
             total += weight * (padded[rows] if axis == 0 else padded[:, rows])
         image = total / weights.sum()
-    return np.clip(image, 0.0, 1.0)
+    return np.clip(image, 0.0, 1.0).astype(np.float32)
 
 
 def centre(values: npt.NDArray[T], grid: int) -> npt.NDArray[T]:

@@ -332,7 +332,11 @@ def _check_space(out: Path) -> None:
 
 def versions(worker: dict[str, str]) -> dict[str, str]:
     """What made the pixels: recorded in every manifest."""
-    return {"headforge": metadata.version("headforge"), "commit": commit(), **worker, "machine": platform.machine()}
+    try:
+        own = metadata.version("headforge")
+    except metadata.PackageNotFoundError:  # a snapshot on PYTHONPATH
+        own = "not installed"
+    return {"headforge": own, "commit": commit(), **worker, "machine": platform.machine()}
 
 
 def commit() -> str:

@@ -273,11 +273,13 @@ def to_plain(spec: Spec) -> dict[str, Any]:
 
     def plain(value: Any) -> Any:
         if isinstance(value, Uniform):
-            return [value.low, value.high]
+            return [float(value.low), float(value.high)]
         if isinstance(value, Gauss):
-            return value.limit
-        if is_dataclass(value):
-            return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+            return float(value.limit)
+        if is_dataclass(value):  # a default written as 1 and a parsed 1.0 must give one data set tag
+            hints = get_type_hints(type(value))
+            items = ((f.name, getattr(value, f.name)) for f in fields(value))
+            return {name: float(item) if hints[name] is float else plain(item) for name, item in items}
         if isinstance(value, Mapping):
             return dict(value)
         return list(value) if isinstance(value, tuple) else value
