@@ -106,9 +106,9 @@ def _gallery(run: Path, folder: Path, letter: str) -> dict[str, Any]:
         filled, weight = visualise.inverse_texture_projection(sample.input, uv, shown, sample.input.shape[3])
         pictures = [
             sample.input,
-            visualise.uv_colours(uv, shown),
+            visualise.uv_colours(uv, sample.mask),
             visualise.uv_colours(sample.uv, sample.mask),
-            visualise.texture_projection(sample.input, uv, prediction[:, 2:3].clamp(0, 1), texture),
+            visualise.texture_projection(sample.input, uv, sample.mask, texture),
             visualise.texture_projection(sample.input, sample.uv, sample.mask, texture),
             visualise.grid_lines(sample.input, uv, shown, 16),
             visualise.grid_points(sample.input, uv, shown, 16, 1.0),
@@ -125,7 +125,8 @@ def _gallery(run: Path, folder: Path, letter: str) -> dict[str, Any]:
         "title": "Projections",
         "lead": "Held-out samples through the network of the last evaluation: what its UV map does with a texture, "
         "where its grid lines and points fall, and the texture it reads out of the input. "
-        "Where prediction and target agree, the checkers agree.",
+        "Where prediction and target agree, the checkers agree; they are drawn inside the target's mask, as UV errors "
+        "are measured. Lines, points and texture use the predicted mask.",
         "file": name,
         "columns": list(COLUMNS),
         "rows": rows,
