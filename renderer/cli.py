@@ -21,6 +21,8 @@ COMMANDS: Final = {
     "status": ("slurm.cli:status", "What is done, running, missing or failed of a data set on a cluster."),
     "train": ("trainer.cli:train", "Train a network on a data set."),
     "export": ("trainer.cli:export", "Weights of a run as safetensors, ONNX or torch.export."),
+    "apply": ("trainer.view_cli:apply_", "Run a trained network on photos and video."),
+    "evaluate": ("trainer.view_cli:evaluate", "Metrics of a trained network over a data set or annotated photos."),
     "view": ("trainer.view_cli:view", "Results page of a run or two, or of a data set; opens from disk."),
     "bench-input": ("trainer.cli:bench_input", "Measure the trainer's input pipeline."),
     "assets": ("blend_assets.cli:assets", "Build and inspect the head pack."),
