@@ -170,6 +170,26 @@ def bench_input(dataset: Path, samples: int, workers: int, environments: Path | 
         click.echo(line)
 
 
+@click.command(
+    epilog="""\b
+Examples:
+  gen bench-network jobspecs/train_uvnet.yaml --batch 256 --compile
+  gen bench-network jobspecs/train_uvnet_small.yaml --batch 16
+"""
+)
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("--batch", default=40, show_default=True, type=click.IntRange(1), help="Samples per step.")
+@click.option("--size", default=128, show_default=True, type=click.IntRange(8, 4096), help="Pixels per side.")
+@click.option("--compile", "compiled", is_flag=True, help="Compile the network.")
+def bench_network(spec: Path, batch: int, size: int, compiled: bool) -> None:
+    """Measure training steps of SPEC's network against matrix products on the same device: one JSON line per figure."""
+    from trainer import bench
+
+    config = load_sweep(spec)[0]
+    for line in bench.network_lines(config.network, batch, size, config.device.precision, compiled):
+        click.echo(line)
+
+
 def collage(dataset: Path, out: Path, spec: Path | None = None, columns: int = 8) -> list[Path]:
     """For `gen collage --augment`: pictures of every augmentation stage. Returns the files written."""
     from trainer.collage import augment_collage
