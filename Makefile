@@ -44,7 +44,7 @@ demo: setup ## the main job: assets, triplets, archive, collages, a short traini
 	@echo "open $(DEMO)/page/index.html (the run) and $(DEMO)/page-data/index.html (the data set)"
 
 train: setup ## the trainer's default run; on a cluster's GPU partition where there is one
-	$(GEN) train jobspecs/train_uvnet.yaml
+	$(GEN) train jobspecs/train_uvnet.yaml $$(command -v sbatch >/dev/null && echo --slurm cluster_gpu)
 
 test: setup ## every test that this machine can run
 	$(BIN)/python -m pytest

@@ -22,7 +22,7 @@ from renderer.spec import load_spec
 
 Emit = Callable[[dict[str, Any]], None]
 PLAIN_SHARE = 5  # the plain loop renders every fifth sample: it takes long, and its rate is steady
-ERROR_SAMPLES = tuple(range(3, 13))
+ERROR_SAMPLES = tuple(range(3, 10))
 REFERENCE_SPP = 4096
 
 

@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "evaluate": ("trainer.view_cli:evaluate", "Metrics of a trained network over a data set or annotated photos."),
     "view": ("trainer.view_cli:view", "Results page of a run or two, or of a data set; opens from disk."),
     "bench-input": ("trainer.cli:bench_input", "Measure the trainer's input pipeline."),
+    "bench-network": ("trainer.cli:bench_network", "Measure training steps against the device's ceiling."),
     "assets": ("blend_assets.cli:assets", "Build and inspect the head pack."),
 }
 
