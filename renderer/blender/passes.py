@@ -19,7 +19,7 @@ import numpy.typing as npt
 from renderer import exr, geometry, labels
 from renderer.blender.materials import VEIL_OPACITY
 from renderer.blender.scene import SKIN_INDEX, SceneBuilder
-from renderer.errors import FormatError
+from renderer.errors import FormatError, MachineError
 from renderer.params import Camera, Deform, Environment, Expression, Light, Pose, SampleParams, Wear
 from renderer.spec import RenderSpec
 
@@ -55,7 +55,7 @@ class PassRenderer:
         render.dither_intensity = 0.0
         scene.view_settings.view_transform = "Raw"
         scene.display_settings.display_device = "sRGB"
-        cycles.device = "CPU" if self.spec.device == "CPU" else "GPU"
+        cycles.device = _choose_device(self.spec.device)
         cycles.use_adaptive_sampling = False
         cycles.use_auto_tile = False
         cycles.use_light_tree = False
@@ -240,6 +240,25 @@ class PassRenderer:
             "visible_share": visible / share if share > 0 else 0.0,
             "luminance": float(images["input"].astype(np.float32).mean()),
         }
+
+
+def _choose_device(kind: str) -> str:
+    """Switch Cycles to the device of the spec. Raises MachineError, rather than falling back, where there is none."""
+    if kind == "CPU":
+        return "CPU"
+    preferences = bpy.context.preferences.addons["cycles"].preferences
+    try:
+        preferences.compute_device_type = kind
+        found = preferences.get_devices_for_type(kind)
+    except (TypeError, ValueError):
+        found = []
+    if not found:
+        raise MachineError(
+            f"render.device is {kind}, but Blender finds no {kind} device here: use CPU, or another node"
+        )
+    for device in preferences.devices:
+        device.use = device.type == kind
+    return "GPU"
 
 
 def wanted_order(images: dict[str, Image], wanted: tuple[str, ...]) -> list[str]:

@@ -432,6 +432,7 @@ def test_collage_stats_card_and_gather_are_made(rendered: archive.Dataset, tmp_p
         (["--count", "4", "--shard-size", "0"], "--shard-size is 0"),
         (["--count", "4", "--out", "/proc/nowhere"], "cannot write to"),
         (["--spec", "nothing-like-it", "--count", "4"], "no spec"),
+        (["--spec", "smoke", "--count", "4", "--set", "render.device=HIP"], "finds no HIP device"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_two(words: list[str], expected: str, tmp_path: Path) -> None:
