@@ -12,6 +12,7 @@ import io
 import json
 import os
 import tarfile
+import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -280,6 +281,9 @@ def read_manifest(path: Path) -> Manifest:
         raise FormatError(f"{path} is not a shard manifest: {error}; delete it to render the shard again") from error
 
 
+_OPENING = threading.Lock()
+
+
 class ShardReader:
     """Random access to the members of one shard. Opens lazily; safe to pickle before use and to share in threads.
 
@@ -298,15 +302,19 @@ class ShardReader:
         if extension not in entry.members:
             raise FormatError(f"{self.tar}: sample {entry.key} has no {extension!r}; it has {sorted(entry.members)}")
         member = entry.members[extension]
-        if self._fd is None:
-            try:
-                self._fd = os.open(self.tar, os.O_RDONLY)
-            except OSError as error:
-                raise DatasetError(f"cannot open shard {self.tar}: {error.strerror}") from error
-        data = os.pread(self._fd, member.size, member.offset)
+        data = os.pread(self._open(), member.size, member.offset)
         if len(data) != member.size or (verify and hashlib.sha256(data).hexdigest() != member.sha256):
             raise FormatError(f"{self.tar}: {entry.key}.{extension} is cut short or damaged; run `gen verify`")
         return data
+
+    def _open(self) -> int:
+        with _OPENING:  # two threads must not open it twice
+            if self._fd is None:
+                try:
+                    self._fd = os.open(self.tar, os.O_RDONLY)
+                except OSError as error:
+                    raise DatasetError(f"cannot open shard {self.tar}: {error.strerror}") from error
+            return self._fd
 
     def image(self, entry: SampleEntry, name: str) -> exr.Image:
         """One decoded image, (H, W, C)."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from renderer import archive, run
+from renderer.commit import commit
 from renderer.pool import Done, PoolOptions, WorkerPool, granted_cores, packing
 from renderer.spec import load_spec
 
@@ -28,7 +29,7 @@ REFERENCE_SPP = 4096
 
 def run_bench(count: int, what: str, emit: Emit) -> None:
     """Print JSON lines {"name", "value", "unit", ...}."""
-    about = {"machine": f"{platform.machine()}, {granted_cores()} cores", "commit": run.commit()}
+    about = {"machine": f"{platform.machine()}, {granted_cores()} cores", "commit": commit()}
 
     def line(name: str, value: float, unit: str, **more: Any) -> None:
         emit({"name": name, "value": round(value, 5), "unit": unit, **more, **about})

@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from renderer import archive, collage
-from renderer.run import commit
+from renderer.commit import commit
 from renderer.sample_format import CHANNELS
 
 _TILES = 48

@@ -25,6 +25,7 @@ import numpy as np
 
 from renderer import archive
 from renderer.assets import Catalog, build_catalog
+from renderer.commit import commit
 from renderer.errors import DatasetError, FormatError, MachineError, SpecError
 from renderer.head_model import HeadModel, load_head
 from renderer.plan import Plan, missing_ranges
@@ -337,18 +338,6 @@ def versions(worker: dict[str, str]) -> dict[str, str]:
     except metadata.PackageNotFoundError:  # a snapshot on PYTHONPATH
         own = "not installed"
     return {"headforge": own, "commit": commit(), **worker, "machine": platform.machine()}
-
-
-def commit() -> str:
-    """Git commit of the code that runs, with a mark if it has been changed; "unknown" outside a checkout."""
-    root = Path(__file__).resolve().parent.parent
-    recorded = root / ".commit"  # a snapshot made for a cluster job carries its commit in a file
-    if recorded.exists():
-        return recorded.read_text().strip()
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
-    with contextlib.suppress(OSError, subprocess.CalledProcessError):
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    return "unknown"
 
 
 class Stopper:

@@ -237,7 +237,7 @@ def load_spec(source: str | Path) -> Spec:
     if not path.is_file():
         raise SpecError(f"no spec {str(source)!r}: give a YAML file or one of {', '.join(spec_names())}")
     try:
-        raw = yaml.load(path.read_text(), Loader=_UniqueKeyLoader)
+        raw = yaml.load(path.read_text(), Loader=UniqueKeyLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
@@ -260,7 +260,7 @@ def spec_names() -> list[str]:
 
 def parse_spec(raw: Mapping[str, Any], source: str) -> Spec:
     """A mapping, as YAML gives it, to a Spec; `source` names it in errors."""
-    spec: Spec = _parse(Spec, raw, source, "")
+    spec: Spec = parse_section(Spec, raw, source, "")
     if spec.render.mask_grid % 2 == 0:
         raise SpecError(f"{source}: render.mask_grid is {spec.render.mask_grid}; it must be odd")
     if spec.heads.empty_share + spec.heads.several_share > 1:
@@ -288,7 +288,7 @@ def to_plain(spec: Spec) -> dict[str, Any]:
     return result
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
+class UniqueKeyLoader(yaml.SafeLoader):
     """SafeLoader keeps the last of two equal keys in silence; a spec must not."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -299,7 +299,8 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _parse(kind: Any, raw: Any, source: str, prefix: str) -> Any:
+def parse_section(kind: Any, raw: Any, source: str, prefix: str) -> Any:
+    """A mapping to a frozen dataclass, strictly: SpecError on what that does not know. `prefix`: the keys' path."""
     if raw is None:
         raw = {}
     if not isinstance(raw, Mapping):
@@ -316,7 +317,7 @@ def _parse(kind: Any, raw: Any, source: str, prefix: str) -> Any:
 
 def _value(kind: Any, raw: Any, meta: Mapping[str, Any], source: str, name: str) -> Any:
     if is_dataclass(kind) and kind not in (Uniform, Gauss):
-        return _parse(kind, raw, source, f"{name}.")
+        return parse_section(kind, raw, source, f"{name}.")
     if kind is Uniform:
         ends = raw if isinstance(raw, list) else [raw, raw]
         if len(ends) != 2:

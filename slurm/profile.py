@@ -10,7 +10,7 @@ from typing import Any, Final
 import yaml
 
 from renderer.errors import SpecError
-from renderer.spec import JOBSPECS, _parse, _UniqueKeyLoader, knob
+from renderer.spec import JOBSPECS, UniqueKeyLoader, knob, parse_section
 
 PREFIX: Final = "cluster_"
 
@@ -64,10 +64,10 @@ def load_profile(source: str | Path) -> tuple[Profile, Path]:
     if not path.is_file():
         raise SpecError(f"no cluster profile {str(source)!r}: give a YAML file or one of {', '.join(profile_names())}")
     try:
-        raw = yaml.load(path.read_text("utf-8"), Loader=_UniqueKeyLoader)
+        raw = yaml.load(path.read_text("utf-8"), Loader=UniqueKeyLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SpecError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
-    profile: Profile = _parse(Profile, raw, str(path), "")
+    profile: Profile = parse_section(Profile, raw, str(path), "")
     if profile.warn_s >= 60 * profile.time_min - 20:
         raise SpecError(
             f"{path}: warn_s is {profile.warn_s}, the time limit {profile.time_min} min: a job would be told to stop"

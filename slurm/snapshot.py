@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Final
 from uuid import uuid4
 
+from renderer.commit import COMMIT_FILE
 from renderer.errors import MachineError
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PARTS: Final = ("renderer", "slurm", "trainer", "blend_assets", "jobspecs", "pyproject.toml")
-COMMIT_FILES: Final = (".commit", "COMMIT")  # read by renderer.run.commit and trainer.run_dir.git_commit
 
 
 def snapshot(folder: Path, allow_dirty: bool = False, root: Path = ROOT) -> tuple[Path, str]:
@@ -25,8 +25,8 @@ def snapshot(folder: Path, allow_dirty: bool = False, root: Path = ROOT) -> tupl
     Raises MachineError if files differ from the commit, unless `allow_dirty`: then the files as they are get copied and
     the commit ends in -dirty and a hash of them. A snapshot of a snapshot keeps its commit.
     """
-    if (root / COMMIT_FILES[0]).exists():
-        commit = (root / COMMIT_FILES[0]).read_text().strip()
+    if (root / COMMIT_FILE).exists():
+        commit = (root / COMMIT_FILE).read_text().strip()
         return _copy(_files(root, root.rglob("*")), folder, commit), commit
     if not (root / ".git").exists():
         raise MachineError(f"{root} is no git checkout, so jobs could not say what code they ran: submit from a clone")
@@ -62,7 +62,7 @@ def _files(root: Path, paths: object) -> dict[str, bytes]:
     """Content of the files among `paths`, by name relative to `root`. A file that vanishes meanwhile is left out."""
     found = {}
     for path in paths:  # type: ignore[attr-defined]
-        if "__pycache__" in path.parts or path.name in COMMIT_FILES:
+        if "__pycache__" in path.parts or path.name == COMMIT_FILE:
             continue
         try:
             found[str(path.relative_to(root))] = path.read_bytes()
@@ -78,7 +78,7 @@ def _copy(files: dict[str, bytes], folder: Path, commit: str) -> Path:
         return final
     partial = folder / f".{commit}.{uuid4().hex}"
     try:
-        for name, data in {**files, **dict.fromkeys(COMMIT_FILES, f"{commit}\n".encode())}.items():
+        for name, data in {**files, COMMIT_FILE: f"{commit}\n".encode()}.items():
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             (partial / name).write_bytes(data)
         try:

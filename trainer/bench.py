@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from renderer import exr
+from renderer.commit import commit
 from trainer import augment as aug
 from trainer import task as uv
 from trainer.collage import only_stage
@@ -28,7 +29,6 @@ from trainer.dataset import SampleReader, prepare
 from trainer.draws import Draws
 from trainer.loader import BadSamples, Loader, Positions, Streaming, open_source
 from trainer.network import make_network, parameter_count
-from trainer.run_dir import git_commit
 
 IMAGES = ("input", "uv", "mask")
 BATCH = 40
@@ -38,7 +38,7 @@ def line(name: str, value: float, unit: str, **more: Any) -> str:
     """One figure, with the machine and commit that it belongs to."""
     machine = f"{platform.machine()}, {os.cpu_count()} CPUs, load {os.getloadavg()[0]:.1f}"
     return json.dumps(
-        {"name": name, "value": round(value, 2), "unit": unit, **more, "machine": machine, "commit": git_commit()[:12]}
+        {"name": name, "value": round(value, 2), "unit": unit, **more, "machine": machine, "commit": commit()}
     )
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import torch
 
+from renderer.commit import commit
 from trainer import visualise
-from trainer.run_dir import git_commit
 
 SIZE = 256
 
@@ -45,7 +45,7 @@ def main() -> None:
     }
     with torch.no_grad():
         for name, work in works.items():
-            about = {"machine": platform.processor() or platform.machine(), "commit": git_commit()[:12]}
+            about = {"machine": platform.processor() or platform.machine(), "commit": commit()}
             print(
                 json.dumps({"name": name, "value": round(measure(work), 1), "unit": "frames/s", "size": SIZE, **about})
             )

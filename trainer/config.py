@@ -21,6 +21,7 @@ import yaml
 
 from renderer.errors import SpecError
 from renderer.sample_format import CHANNELS
+from renderer.spec import UniqueKeyLoader
 
 T = TypeVar("T")
 MAX_SWEEP: Final = 20
@@ -358,7 +359,7 @@ def _plain(value: Any) -> Any:
 
 def _load_yaml(path: Path) -> dict[str, Any]:
     try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
+        raw = yaml.load(path.read_text("utf-8"), Loader=UniqueKeyLoader)
     except OSError as error:
         raise SpecError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

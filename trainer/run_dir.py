@@ -31,7 +31,6 @@ from __future__ import annotations
 
 import json
 import platform
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -39,6 +38,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from renderer.archive import write_atomic
+from renderer.commit import commit
 from renderer.errors import DatasetError, SpecError
 from trainer.config import TrainConfig, parse_config, to_yaml
 
@@ -157,31 +157,13 @@ def create_run(config: TrainConfig, tag: str, data: Mapping[str, Any], parameter
         "version": META_VERSION,
         "run_id": run.run_id,
         "created": now.isoformat(timespec="seconds"),
-        "commit": git_commit(),
+        "commit": commit(),
         "versions": versions(),
         "parameters": parameters,
         "data": dict(data),
     }
     run.write_json(run.meta, meta)
     return run
-
-
-def git_commit() -> str:
-    """Commit of the code that runs, with "+" if it was changed since; "unknown" outside a checkout."""
-    here = Path(__file__).resolve().parent
-    frozen = here.parent / "COMMIT"  # a code snapshot made for a cluster job has no .git
-    if frozen.is_file():
-        return frozen.read_text("utf-8").strip()
-    try:
-        changed = _git(here, "status", "--porcelain", "--untracked-files=no", ".")
-        return _git(here, "rev-parse", "HEAD") + ("+" if changed else "")
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout.strip()
 
 
 def versions() -> dict[str, str]:
