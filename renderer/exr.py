@@ -48,7 +48,8 @@ def decode(name: str, data: bytes) -> Image:
         raise FormatError(f"image {name!r} is not a readable EXR file: {error}") from error
     if set(channels) != set(CHANNELS[name]):
         raise FormatError(f"image {name!r} has channels {sorted(channels)}; expected {sorted(CHANNELS[name])}")
-    return np.stack([channels[c].pixels for c in CHANNELS[name]], axis=-1)
+    # Planes lie one after another, as in the file and as networks want them: interleaving would double the time.
+    return np.stack([channels[c].pixels for c in CHANNELS[name]]).transpose(1, 2, 0)
 
 
 def read_channels(path: Path) -> dict[str, Image]:
