@@ -237,7 +237,7 @@ class ScheduleConfig:
     second_phase_at: float = ranged(1.0, 0, 1, "share of training at which the second phase starts at the latest")
     max_samples: int = ranged(8_000_000, 1, 10**12, "training stops after this many samples")
     max_minutes: float = ranged(0.0, 0, 10**7, "or after this time, all sessions of the run together; 0 = no limit")
-    ema: float = ranged(0.0, 0, 1, "decay of the moving average of the weights per step; 0 = none")
+    ema: float = ranged(0.0, 0, 0.999999, "decay of the moving average of the weights per step; 0 = none")
     grad_clip: float = ranged(0.0, 0, 1e9, "largest gradient norm; 0 = none")
 
 

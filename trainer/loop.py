@@ -319,7 +319,7 @@ def session(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outco
                     fabric_optimiser.step()
                     fabric_optimiser.zero_grad()
                     if ema is not None:
-                        update_ema(ema, plain_network, schedule.ema)
+                        update_ema(ema, plain_network, schedule.ema, progress.step)
 
                     unseen.append((minibatch, torch.stack([*terms.values(), total.expand(len(minibatch))]).detach()))
                     if len(unseen) >= check_steps:
@@ -445,11 +445,18 @@ def share_plateau(progress: Progress, fabric: Fabric) -> None:
 
 
 @torch.no_grad()
-def update_ema(ema: nn.Module, network: nn.Module, decay: float) -> None:
-    """Move the average a little towards the weights; buffers are copied."""
-    torch._foreach_lerp_(list(ema.parameters()), [p.detach() for p in network.parameters()], 1 - decay)
-    for mine, theirs in zip(ema.buffers(), network.buffers(), strict=True):
-        mine.copy_(theirs)
+def update_ema(ema: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Move the average a little towards the weights and running statistics; early steps, when all is new, move it more.
+
+    step: how many went before. Counters are copied.
+    """
+    decay = min(decay, (1 + step) / (10 + step))
+    pairs = list(zip(ema.state_dict().values(), network.state_dict().values(), strict=True))
+    floating = [(mine, theirs) for mine, theirs in pairs if mine.is_floating_point()]
+    torch._foreach_lerp_([mine for mine, _ in floating], [theirs for _, theirs in floating], 1 - decay)
+    for mine, theirs in pairs:
+        if not mine.is_floating_point():
+            mine.copy_(theirs)
 
 
 def due(config: TrainConfig, step: int, saved_at: float) -> bool:
