@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import platform
 import subprocess
@@ -45,7 +46,12 @@ def run_bench(count: int, what: str, emit: Emit) -> None:
 
 
 def _throughput(setup: run.Setup, count: int, folder: Path, line: Callable[..., None], turns: int = 1) -> None:
-    """Ours and the plain loop in turns, so that a drifting machine drifts for both."""
+    """Ours, the plain loop and BlenderProc in turns, so that a drifting machine drifts for all."""
+    loops = {"plain loop, 64 samples per pixel": "plain_loop"}
+    if importlib.util.find_spec("blenderproc"):
+        loops["BlenderProc, 64 samples per pixel"] = "blenderproc_loop"
+    else:
+        print("BlenderProc is not measured beside them: pip install '.[bench]' first", file=sys.stderr)
     rates: dict[str, list[float]] = defaultdict(list)
     for turn in range(turns):
         out, start = folder / f"ours-{turn}", time.monotonic()
@@ -53,12 +59,13 @@ def _throughput(setup: run.Setup, count: int, folder: Path, line: Callable[..., 
         run.render_shards(setup, [(0, count)], out, out / run.STAGING, PoolOptions(*packing(None, None)))
         rates["headforge"].append(count / (time.monotonic() - start))
         indices = list(range(0, count, PLAIN_SHARE))[: max(4, count // PLAIN_SHARE)]
-        seconds = _plain(setup, folder, indices, 64, "")
-        rates["plain loop, 64 samples per pixel"].append(len(indices) / seconds)
+        for name, module in loops.items():
+            rates[name].append(len(indices) / _plain(setup, folder, indices, 64, "", module))
     for name, values in rates.items():
         line(f"throughput: {name}", float(np.median(values)), "samples/s", runs=[round(v, 3) for v in values])
-    ours, plain = rates.values()
-    line("throughput: ratio", float(np.median(np.divide(ours, plain))), "x")
+    for name in loops:
+        ratio = float(np.median(np.divide(rates["headforge"], rates[name])))
+        line(f"throughput: headforge over {name}", ratio, "x")
     parts: dict[str, list[float]] = defaultdict(list)
     sizes: dict[str, list[int]] = defaultdict(list)
     for _, entry in archive.open_dataset(folder / "ours-0").entries():
@@ -96,13 +103,15 @@ def _drift(setup: run.Setup, count: int, folder: Path, line: Callable[..., None]
     line("drift: descriptors, last minus first", descriptors[-1] - descriptors[0], "", last=descriptors[-1])
 
 
-def _plain(setup: run.Setup, folder: Path, indices: list[int], samples: int, save: str) -> float:
-    """Run the plain loop in a process of its own; returns its wall time, start-up included."""
+def _plain(
+    setup: run.Setup, folder: Path, indices: list[int], samples: int, save: str, loop: str = "plain_loop"
+) -> float:
+    """Run the plain loop, or one made from it, in a process of its own; its wall time in s, start-up included."""
     job = {**vars(setup.job()), "indices": indices, "threads": granted_cores(), "samples": samples, "save": save}
     file = folder / "plain.json"
     file.write_text(json.dumps(job))
     start = time.monotonic()
-    command = [sys.executable, "-m", "renderer.blender.plain_loop", str(file), str(folder / "plain-out.json")]
+    command = [sys.executable, "-m", f"renderer.blender.{loop}", str(file), str(folder / "plain-out.json")]
     subprocess.run(command, check=True, capture_output=True)
     return time.monotonic() - start
 

@@ -49,7 +49,8 @@ def decode(name: str, data: bytes) -> Image:
     if set(channels) != set(CHANNELS[name]):
         raise FormatError(f"image {name!r} has channels {sorted(channels)}; expected {sorted(CHANNELS[name])}")
     # Planes lie one after another, as in the file and as networks want them: interleaving would double the time.
-    return np.stack([channels[c].pixels for c in CHANNELS[name]]).transpose(1, 2, 0)
+    planes: Image = np.stack([channels[c].pixels for c in CHANNELS[name]])
+    return planes.transpose(1, 2, 0)
 
 
 def read_channels(path: Path) -> dict[str, Image]:

@@ -110,11 +110,11 @@ class PlainLoop:
         return images
 
 
-def main() -> None:
+def main(kind: type[PlainLoop] = PlainLoop) -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     out, folder = Path(sys.argv[2]), Path(sys.argv[1]).parent
     start = time.perf_counter()
-    loop = PlainLoop(job, job["threads"], job["samples"])
+    loop = kind(job, job["threads"], job["samples"])
     if job["save"]:  # for image errors: keep the pixels
         for index in job["indices"]:
             np.savez(folder / f"{job['save']}-{index}.npz", **loop.sample(index, folder))
