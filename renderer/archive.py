@@ -349,6 +349,11 @@ class Dataset:
     def __len__(self) -> int:
         return sum(len(shard.manifest.samples) for shard in self.shards)
 
+    @property
+    def clip_frames(self) -> int:
+        """Frames of a clip, where samples are frames of clips (docs/design/0004); else 0."""
+        return clip_frames(self.info)
+
     def entries(self) -> Iterator[tuple[ShardReader, SampleEntry]]:
         """Every sample with its shard, by index."""
         for shard in self.shards:
@@ -371,6 +376,11 @@ def read_info(path: Path) -> dict[str, Any]:
     if version != FORMAT_VERSION:
         raise DatasetError(f"{file} has format version {version!r}; this headforge reads {FORMAT_VERSION}")
     return info
+
+
+def clip_frames(info: Mapping[str, Any]) -> int:
+    """Of `dataset.json`: frames of a clip, 0 where samples are images of their own."""
+    return int(info["spec"].get("sequence", {}).get("frames", 0))
 
 
 def finished_manifests(path: Path) -> list[Path]:

@@ -35,6 +35,11 @@ def _credits(info: dict[str, Any]) -> str:
     return file.read_text() if file.exists() else "(the head pack is not on this machine)"
 
 
+def _clips(dataset: archive.Dataset) -> str:
+    frames = dataset.clip_frames
+    return f"of {frames} frames: sample N is frame N % {frames} of clip N // {frames}" if frames else "none"
+
+
 def card_text(dataset: archive.Dataset, credit: str) -> str:
     """The card as Markdown."""
     info, manifests = dataset.info, [shard.manifest for shard in dataset.shards]
@@ -54,6 +59,7 @@ def card_text(dataset: archive.Dataset, credit: str) -> str:
 | | |
 |---|---|
 | samples | {len(dataset)} ({len(dataset) * len(images)} images) |
+| clips | {_clips(dataset)} |
 | resolution | {info["resolution"]} x {info["resolution"]} |
 | seed, tag | {info["seed"]}, `{info["tag"]}` |
 | shards, bytes | {len(manifests)}, {size / 1e6:.1f} MB |

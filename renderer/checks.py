@@ -273,21 +273,23 @@ def _statistics(info: dict[str, Any], verdict: Verdict) -> list[str]:
     from renderer.sampling import Z_999
 
     problems, pose = [], info["spec"]["pose"]
+    frames = archive.clip_frames(info) or 1  # frames of a clip resemble each other: only clips count as draws
     low, high = pose["yaw_uniform_deg"]
     for name, values in (("yaw", verdict.yaw), ("pitch", verdict.pitch), ("roll", verdict.roll)):
         x = np.degrees(np.asarray(values))
-        if len(x) < 30:
+        draws = len(x) // frames
+        if draws < 30:
             continue
         variance, mean = (pose[f"{name}_deg"] / Z_999) ** 2, 0.0
         if name == "yaw":
             variance += (high - low) ** 2 / 12
             mean = pose["yaw_fixed_deg"] + (low + high) / 2
         sigma = math.sqrt(variance)
-        if abs(x.mean() - mean) > 4 * sigma / math.sqrt(len(x)) + 1e-9:
+        if abs(x.mean() - mean) > 4 * sigma / math.sqrt(draws) + 1e-9:
             problems.append(f"mean {name} is {x.mean():.2f} degrees, the spec's is {mean:.2f}")
-        if abs(x.std() - sigma) > 4 * sigma / math.sqrt(2 * len(x)) + 1e-9:
+        if abs(x.std() - sigma) > 4 * sigma / math.sqrt(2 * draws) + 1e-9:
             problems.append(f"spread of {name} is {x.std():.2f} degrees, the spec's is {sigma:.2f}")
-    share, n = info["spec"]["expression"]["open_share"], len(verdict.mouth_open)
+    share, n = info["spec"]["expression"]["open_share"], len(verdict.mouth_open) // frames
     if n >= 30:
         got = float(np.mean(verdict.mouth_open))
         if abs(got - share) > 4 * math.sqrt(max(share * (1 - share), 0.01) / n):

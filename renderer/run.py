@@ -31,7 +31,7 @@ from renderer.head_model import HeadModel, load_head
 from renderer.plan import Plan, missing_ranges
 from renderer.pool import Done, Failed, PoolOptions, RenderJob, WorkerPool
 from renderer.sample_format import FORMAT_VERSION, UV_FRAME, dataset_tag, image_names, shard_stem
-from renderer.spec import Spec, to_plain
+from renderer.spec import Spec, spec_identity, to_plain
 
 BPY_VERSION: Final = "4.5"  # the LTS series whose pixels the tests and figures are about
 STAGING: Final = ".staging"
@@ -54,7 +54,7 @@ class Setup:
     def identity(self) -> dict[str, Any]:
         """What pixels depend on; two data sets with one identity are the same data set."""
         return {
-            "spec": to_plain(self.spec),
+            "spec": spec_identity(self.spec),
             "seed": self.seed,
             "assets": self.catalog.identity(),
             "format_version": FORMAT_VERSION,
@@ -174,13 +174,14 @@ def _difference(there: dict[str, Any], setup: Setup) -> str:
     here = setup.info()
     if there["seed"] != here["seed"]:
         return f"its seed is {there['seed']}, this run's {here['seed']}"
-    if there["spec"] != here["spec"]:
+    spec = to_plain(Spec()) | there["spec"]  # an older data set does not state sections that came later
+    if spec != here["spec"]:
         changed = sorted(
             f"{section}.{key}" if isinstance(value, dict) else section
             for section, value in here["spec"].items()
             for key in (value if isinstance(value, dict) else [section])
-            if (there["spec"].get(section, {}).get(key) != value[key] if isinstance(value, dict) else False)
-            or (not isinstance(value, dict) and there["spec"].get(section) != value)
+            if (spec[section].get(key) != value[key] if isinstance(value, dict) else False)
+            or (not isinstance(value, dict) and spec[section] != value)
         )
         return f"its spec is {there['name']!r} and differs in {', '.join(dict.fromkeys(changed)) or 'its keys'}"
     return "it was rendered with other assets or another version of Blender or of the sample format"

@@ -1,7 +1,8 @@
 """(spec, seed, index) -> parameters of one sample. Pure numpy; Blender is not needed.
 
 Every knob draws from a stream of its own, named by sample and knob: a new knob never shifts the draws of the others,
-and sample N is the same whoever draws it.
+and sample N is the same whoever draws it. Frames of a clip draw from the streams of the clip, and knobs that move
+(`Streams.moving_*`) follow a smooth path there (docs/design/0004).
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from statistics import NormalDist
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
 from renderer import occluders
 from renderer.assets import Catalog
-from renderer.head_model import HeadModel
+from renderer.head_model import Floats, HeadModel
 from renderer.params import (
     RGB,
     Camera,
@@ -37,7 +38,7 @@ from renderer.params import (
     Wear,
 )
 from renderer.sample_format import sample_key
-from renderer.spec import Gauss, Spec, Uniform
+from renderer.spec import Gauss, SequenceSpec, Spec, Uniform
 
 Z_999: Final = NormalDist().inv_cdf(0.9995)  # 99.9 % read as two-sided, docs/design/0002
 SENSOR_MM: Final = 36.0
@@ -46,6 +47,7 @@ FULL_GAZE_RAD: Final = math.radians(30)  # what an eyeLook unit at 1 turns the e
 
 OPEN_LIPS_M: Final = 0.0045  # lips further apart than this are an open mouth; closed ones are 2.6 mm apart here
 
+_WAVES: Final = 3  # of a moving knob's path
 _OFF_THE_HEAD: Final = ("asym/asymm-breast", "asym/asymm-trunk")
 _MOUTH_UNITS: Final = ("jaw", "mouth", "tongue")
 _DRAWN_APART: Final = ("eyeBlink", "eyeLook", "jawOpen", "mouthClose", "tongueOut")
@@ -53,6 +55,8 @@ _DRAWN_APART: Final = ("eyeBlink", "eyeLook", "jawOpen", "mouthClose", "tongueOu
 
 class Streams:
     """Named random streams of one sample."""
+
+    moves: ClassVar[bool] = False  # is the sample a frame of a clip?
 
     def __init__(self, seed: int, index: int) -> None:
         self._seed, self._index = seed, index
@@ -84,10 +88,63 @@ class Streams:
     def angles(self, topic: str) -> Vec3:
         return self.vec3(topic, -math.pi, math.pi)
 
+    # Knobs that move from frame to frame of a clip; here, in a single image, they are like any other
+
+    def moving_gauss(self, topic: str, limits: Gauss) -> float:
+        return self.gauss(topic, limits)
+
+    def moving_units(self, topic: str, count: int) -> tuple[float, ...]:
+        """Uniform numbers in [0, 1)."""
+        return tuple(float(v) for v in self(topic).random(count))
+
+    def moving_uniform(self, topic: str, limits: Uniform) -> float:
+        (unit,) = self.moving_units(topic, 1)
+        return limits.low + (limits.high - limits.low) * unit
+
+
+class ClipStreams(Streams):
+    """Named random streams of one frame of a clip: all of the clip's, moving knobs on their path at this frame.
+
+    At any frame, a moving knob has the very distribution that it has in single images.
+    """
+
+    moves = True
+
+    def __init__(self, seed: int, clip: int, frame: int, swing_frames: float) -> None:
+        super().__init__(seed, clip)
+        self._frame, self._swing_frames = frame, swing_frames
+
+    def __call__(self, topic: str) -> np.random.Generator:
+        return super().__call__(f"clip.{topic}")  # clip 5 of a seed must not show the head of its single image 5
+
+    def moving_gauss(self, topic: str, limits: Gauss) -> float:
+        return limits.limit / Z_999 * path(self(topic), self._frame, self._swing_frames)
+
+    def moving_units(self, topic: str, count: int) -> tuple[float, ...]:
+        rng = self(topic)
+        return tuple(NormalDist().cdf(path(rng, self._frame, self._swing_frames)) for _ in range(count))
+
+
+def path(rng: np.random.Generator, frame: int, swing_frames: float) -> float:
+    """A smooth random path at one of its frames: a few waves, none quicker than `swing_frames` there and back.
+
+    With Gaussian amplitudes the value is standard normal at every frame.
+    """
+    turn = 2 * math.pi * frame / swing_frames * rng.random(_WAVES)
+    along, across = rng.standard_normal((2, _WAVES)) / math.sqrt(_WAVES)
+    return float((along * np.cos(turn) + across * np.sin(turn)).sum())
+
+
+def streams(sequence: SequenceSpec, seed: int, index: int) -> Streams:
+    """Streams of sample `index`: its own, or those of its frame in its clip."""
+    if not sequence.frames:
+        return Streams(seed, index)
+    return ClipStreams(seed, *divmod(index, sequence.frames), sequence.swing_frames)
+
 
 def draw(spec: Spec, seed: int, index: int, catalog: Catalog, head: HeadModel, tag: str) -> SampleParams:
     """Parameters of sample `index` of the data set (spec, seed)."""
-    s = Streams(seed, index)
+    s = streams(spec.sequence, seed, index)
     count = _head_count(spec, s)
     camera = _camera(spec, s, count)
     return SampleParams(
@@ -100,10 +157,16 @@ def draw(spec: Spec, seed: int, index: int, catalog: Catalog, head: HeadModel, t
         environment=_environment(spec, s, catalog),
         heads=tuple(_head(spec, s, f"head{i}.", i, catalog, head) for i in range(count)),
         props=_props(spec, s, catalog),
-        cycles_seed=int(s("cycles.seed").integers(2**31 - 1)),
+        cycles_seed=int(Streams(seed, index)("cycles.seed").integers(2**31 - 1)),  # frames differ in noise
         second_camera_yaw_rad=float(s("camera.second").uniform(math.radians(15), math.radians(45)))
         * (1 if s.share("camera.second.side", 0.5) else -1),
+        extra=_place(spec.sequence, index),
     )
+
+
+def _place(sequence: SequenceSpec, index: int) -> dict[str, int]:
+    """Clip and frame of a sample, for its record."""
+    return dict(zip(("clip", "frame"), divmod(index, sequence.frames), strict=True)) if sequence.frames else {}
 
 
 def _head_count(spec: Spec, s: Streams) -> int:
@@ -124,15 +187,14 @@ def _camera(spec: Spec, s: Streams, count: int) -> Camera:
         focal_mm=focal,
         sensor_mm=SENSOR_MM,
         distance_m=focal / SENSOR_MM * HEAD_HEIGHT_M / fill,
-        shift_x=s.gauss("camera.shift_x", limit),
-        shift_y=s.gauss("camera.shift_y", limit),
+        shift_x=s.moving_gauss("camera.shift_x", limit),
+        shift_y=s.moving_gauss("camera.shift_y", limit),
     )
 
 
 def _light(spec: Spec, s: Streams) -> Light:
-    rng = s("light.direction")
-    z, turn = float(rng.uniform(0.0, 1.0)), float(rng.uniform(-math.pi, math.pi))  # uniform on the half sphere
-    flat = math.sqrt(1.0 - z * z)
+    z, around = s.moving_units("light.direction", 2)  # uniform on the half sphere
+    flat, turn = math.sqrt(1.0 - z * z), -math.pi + 2 * math.pi * around
     return Light(
         on=s.share("light.on", spec.light.sun_share),
         direction=(flat * math.cos(turn), flat * math.sin(turn), z),
@@ -207,18 +269,32 @@ def _identity(spec: Spec, s: Streams, p: str, model: HeadModel) -> Identity:
 def _expression(spec: Spec, s: Streams, p: str, identity: Identity, model: HeadModel) -> Expression:
     e = spec.expression
     want_open = s.share(p + "expression.open", e.open_share)
-    gaze_yaw = math.radians(s.gauss(p + "expression.gaze_yaw", e.gaze_deg))
-    gaze_pitch = math.radians(s.gauss(p + "expression.gaze_pitch", e.gaze_deg)) / 2
+    gaze_yaw = math.radians(s.moving_gauss(p + "expression.gaze_yaw", e.gaze_deg))
+    gaze_pitch = math.radians(s.moving_gauss(p + "expression.gaze_pitch", e.gaze_deg)) / 2
     blink = s.share(p + "expression.blink", e.blink_share)
     eyes = _gaze_units(gaze_yaw, gaze_pitch)
     if blink:
         closed = float(s(p + "expression.blink_depth").uniform(0.7, 1.0))
         eyes |= {"eyeBlinkLeft": closed, "eyeBlinkRight": closed}
-    names = [u for u in model.units if not u.startswith(_DRAWN_APART)]
     at_rest = model.identity_vertices(identity.macros, identity.sliders)
+    units = _units(spec, s, p + "expression.units", want_open, at_rest, model)
+    if s.moves:
+        goal = _units(spec, s, p + "expression.units.goal", want_open, at_rest, model)
+        is_open = [_is_open(_between(units, goal, way), at_rest, model) for way in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        if len(set(is_open)) == 1:  # else the expression rests: the mouth of a clip is either open or closed
+            units = _between(units, goal, s.moving_units(p + "expression.way", 1)[0])
+    is_open_now = _is_open(units, at_rest, model)
+    return Expression(dict(sorted((units | eyes).items())), is_open_now, blink, gaze_yaw, gaze_pitch)
+
+
+def _units(spec: Spec, s: Streams, topic: str, want_open: bool, at_rest: Floats, model: HeadModel) -> dict[str, float]:
+    """Face units, those of the eyes left out, that open or close the mouth as wanted if a few tries can."""
+    e = spec.expression
+    names = [u for u in model.units if not u.startswith(_DRAWN_APART)]
     tries = 4
+    units: dict[str, float] = {}
     for attempt in range(tries + 1):
-        rng = s(f"{p}expression.units.{attempt}")
+        rng = s(f"{topic}.{attempt}")
         count = min(len(names), round(rng.uniform(e.units.low, e.units.high)))
         chosen = [names[int(i)] for i in rng.permutation(len(names))[:count]]
         units = {u: float(rng.uniform(e.strength.low, e.strength.high)) for u in chosen}
@@ -232,11 +308,19 @@ def _expression(spec: Spec, s: Streams, p: str, identity: Identity, model: HeadM
         if attempt == tries:  # the last try leaves out what moves the lips the other way
             units = {u: v for u, v in units.items() if not u.startswith(_MOUTH_UNITS)}
             units |= {"jawOpen": 0.8} if want_open else {}
-        units = dict(sorted((units | eyes).items()))
-        is_open = model.lip_gap(model.expressed(at_rest, units)) > OPEN_LIPS_M
-        if is_open == want_open:
+        if _is_open(units, at_rest, model) == want_open:
             break
-    return Expression(units, is_open, blink, gaze_yaw, gaze_pitch)
+    return units
+
+
+def _is_open(units: Mapping[str, float], at_rest: Floats, model: HeadModel) -> bool:
+    """Is the mouth open, by lip distance? The eyes' units do not move the lips."""
+    return model.lip_gap(model.expressed(at_rest, units)) > OPEN_LIPS_M
+
+
+def _between(start: Mapping[str, float], goal: Mapping[str, float], way: float) -> dict[str, float]:
+    """Face units on the way from one expression (0) to another (1)."""
+    return {u: (1 - way) * start.get(u, 0.0) + way * goal.get(u, 0.0) for u in {**start, **goal}}
 
 
 def _gaze_units(yaw_rad: float, pitch_rad: float) -> dict[str, float]:
@@ -249,7 +333,8 @@ def _gaze_units(yaw_rad: float, pitch_rad: float) -> dict[str, float]:
 
 def _pose(spec: Spec, s: Streams, p: str, number: int) -> Pose:
     q = spec.pose
-    yaw = s.gauss(p + "pose.yaw", q.yaw_deg) + s.uniform(p + "pose.yaw_uniform", q.yaw_uniform_deg) + q.yaw_fixed_deg
+    yaw = s.moving_gauss(p + "pose.yaw", q.yaw_deg) + s.moving_uniform(p + "pose.yaw_uniform", q.yaw_uniform_deg)
+    yaw += q.yaw_fixed_deg
     position = (0.0, 0.0, 0.0)
     if number:  # further heads stand beside and behind the first one
         rng = s(p + "pose.position")
@@ -257,8 +342,8 @@ def _pose(spec: Spec, s: Streams, p: str, number: int) -> Pose:
         position = (float(side * rng.uniform(0.8, 1.3)), float(rng.normal(0, 0.05)), float(rng.uniform(-0.5, 0.0)))
     return Pose(
         yaw_rad=math.radians(yaw),
-        pitch_rad=math.radians(s.gauss(p + "pose.pitch", q.pitch_deg)),
-        roll_rad=math.radians(s.gauss(p + "pose.roll", q.roll_deg)),
+        pitch_rad=math.radians(s.moving_gauss(p + "pose.pitch", q.pitch_deg)),
+        roll_rad=math.radians(s.moving_gauss(p + "pose.roll", q.roll_deg)),
         position_m=position,
     )
 

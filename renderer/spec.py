@@ -206,6 +206,14 @@ class AssetsSpec:
 
 
 @dataclass(frozen=True)
+class SequenceSpec:
+    """Clips of smooth motion in place of single images: frame N % frames of clip N // frames is sample N."""
+
+    frames: int = knob(0, 0, 100_000, "frames of a clip; 0: every sample is an image of its own")
+    swing_frames: float = knob(60, 2, 1e6, "frames that the quickest motion takes there and back")
+
+
+@dataclass(frozen=True)
 class Spec:
     """Everything a data set is, apart from its seed and count."""
 
@@ -224,6 +232,7 @@ class Spec:
     interior: InteriorSpec = field(default_factory=InteriorSpec)
     occluders: OccluderSpec = field(default_factory=OccluderSpec)
     assets: AssetsSpec = field(default_factory=AssetsSpec)
+    sequence: SequenceSpec = field(default_factory=SequenceSpec)
 
 
 # ---------------------------------------------------------------- reading
@@ -265,6 +274,8 @@ def parse_spec(raw: Mapping[str, Any], source: str) -> Spec:
         raise SpecError(f"{source}: render.mask_grid is {spec.render.mask_grid}; it must be odd")
     if spec.heads.empty_share + spec.heads.several_share > 1:
         raise SpecError(f"{source}: heads.empty_share and heads.several_share add up to more than 1")
+    if spec.sequence.frames == 1:
+        raise SpecError(f"{source}: sequence.frames is 1; a clip has at least 2 frames, and 0 means no clips")
     return spec
 
 
@@ -286,6 +297,17 @@ def to_plain(spec: Spec) -> dict[str, Any]:
 
     result: dict[str, Any] = plain(spec)
     return result
+
+
+def spec_identity(spec: Spec) -> dict[str, Any]:
+    """What of a spec makes its data set another one: `to_plain`, without clips where there are none.
+
+    Sections that came after sample format 1 are left out at rest, so that older data sets keep tag, keys and split.
+    """
+    plain = to_plain(spec)
+    if not spec.sequence.frames:
+        del plain["sequence"]
+    return plain
 
 
 class UniqueKeyLoader(yaml.SafeLoader):
@@ -370,4 +392,4 @@ def _option(raw: Any, meta: Mapping[str, Any], source: str, name: str) -> Any:
     return raw
 
 
-__all__ = ["Gauss", "Spec", "Uniform", "load_spec", "parse_spec", "spec_names", "to_plain"]
+__all__ = ["Gauss", "Spec", "Uniform", "load_spec", "parse_spec", "spec_identity", "spec_names", "to_plain"]

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 from renderer.assets import Catalog, build_catalog
 from renderer.head_model import HeadModel, load_head
 from renderer.params import SampleParams, flat_knobs, to_record
 from renderer.plan import missing_ranges
-from renderer.sampling import OPEN_LIPS_M, draw
-from renderer.spec import HeadsSpec, Spec, load_spec, parse_spec, to_plain
+from renderer.sampling import OPEN_LIPS_M, ClipStreams, Streams, draw
+from renderer.spec import Gauss, HeadsSpec, SequenceSpec, Spec, Uniform, load_spec, parse_spec, to_plain
 
 
 @pytest.fixture(scope="session")
@@ -118,3 +120,96 @@ def test_the_none_scenario_varies_nothing_but_the_head(model: HeadModel, catalog
     assert {round(math.degrees(p.heads[0].pose.yaw_rad), 6) for p in samples} == {45.0}
     assert {p.environment.kind for p in samples} == {"gray"}
     assert len({json.dumps(dict(p.heads[0].identity.sliders)) for p in samples}) == 10
+
+
+# ---------------------------------------------------------------- clips
+
+FRAMES = 8
+MOVING = {
+    "pose.yaw_rad", "pose.pitch_rad", "pose.roll_rad", "camera.shift_x", "camera.shift_y", "light.direction.x",
+    "light.direction.y", "light.direction.z", "expression.gaze_yaw_rad", "expression.gaze_pitch_rad",
+}  # fmt: skip
+
+
+def clips_of(spec: Spec, frames: int = FRAMES) -> Spec:
+    return replace(spec, sequence=SequenceSpec(frames, 60))
+
+
+@pytest.fixture(scope="session")
+def clips(model: HeadModel, catalog: Catalog) -> list[list[SampleParams]]:
+    """36 clips of the smoke spec: empty images, several heads and all occluders are among them."""
+    spec = clips_of(load_spec("smoke"))
+    return [[draw(spec, 1, FRAMES * c + f, catalog, model, "abcdef") for f in range(FRAMES)] for c in range(36)]
+
+
+def test_in_a_clip_only_pose_expression_and_light_direction_move(clips: list[list[SampleParams]]) -> None:
+    moved = set()
+    for clip in clips:
+        for a, b in pairwise(clip):
+            before, after = flat_knobs(a), flat_knobs(b)
+            assert before.keys() == after.keys()
+            moved |= {name for name in before if before[name] != after[name]}
+            assert a.props == b.props and a.environment == b.environment and a.cycles_seed != b.cycles_seed
+            for one, other in zip(a.heads, b.heads, strict=True):
+                assert (one.identity, one.deform, one.surface) == (other.identity, other.deform, other.surface)
+                assert (one.interior, one.wear) == (other.interior, other.wear)
+                assert one.expression.units.keys() - GAZE == other.expression.units.keys() - GAZE
+    assert moved == MOVING
+    assert {len(clip[0].heads) for clip in clips} >= {0, 1, 2}
+    assert [(p.extra["clip"], p.extra["frame"]) for p in clips[3]] == [(3, f) for f in range(FRAMES)]
+
+
+GAZE = {f"eyeLook{way}{side}" for way in ("In", "Out", "Up", "Down") for side in ("Left", "Right")}
+
+
+def test_in_a_clip_the_motion_is_smooth(clips: list[list[SampleParams]]) -> None:
+    heads = [[p.heads[0] for p in clip] for clip in clips if clip[0].heads]
+    yaw = np.degrees([[h.pose.yaw_rad for h in clip] for clip in heads])
+    units = np.array([[sum(v for u, v in h.expression.units.items() if u not in GAZE) for h in clip] for clip in heads])
+    assert 0.5 < np.abs(np.diff(yaw)).mean() < 3  # degrees per frame
+    for path in (yaw, units):
+        assert np.abs(np.diff(path, 2)).mean() < 0.15 * np.abs(np.diff(path)).mean()
+
+
+def test_a_frame_of_a_clip_is_drawn_by_itself(
+    clips: list[list[SampleParams]], model: HeadModel, catalog: Catalog
+) -> None:
+    spec = clips_of(load_spec("smoke"))
+    for index in (37, 5, 100):
+        assert draw(spec, 1, index, catalog, model, "abcdef") == clips[index // FRAMES][index % FRAMES]
+
+
+def test_a_clip_is_not_the_motion_of_a_single_image_of_the_same_seed(model: HeadModel, catalog: Catalog) -> None:
+    still, clip = (draw(spec, 1, 0, catalog, model, "abcdef") for spec in (Spec(), clips_of(Spec())))
+    assert still.camera.focal_mm != clip.camera.focal_mm and still.environment != clip.environment
+
+
+def test_the_mouth_of_a_clip_stays_open_or_closed_by_lip_distance(
+    clips: list[list[SampleParams]], model: HeadModel
+) -> None:
+    classes = []
+    for clip in clips:
+        for heads in zip(*(p.heads for p in clip), strict=True):
+            open_now = {
+                model.lip_gap(model.evaluate(h.identity.macros, h.identity.sliders, h.expression.units)) > OPEN_LIPS_M
+                for h in heads
+            }
+            assert open_now == {heads[0].expression.mouth_open}
+            classes.append(heads[0].expression.mouth_open)
+    assert len(classes) > 30 and 0.2 < np.mean(classes) < 0.8
+
+
+def test_a_moving_knob_has_the_distribution_of_a_still_one_at_every_frame() -> None:
+    for frame in (0, 7, 5000):
+        streams = [ClipStreams(2, clip, frame, 60) for clip in range(3000)]
+        gauss = np.array([s.moving_gauss("a", Gauss(3.2905)) for s in streams])
+        uniform = np.array([s.moving_uniform("b", Uniform(-1, 3)) for s in streams])
+        assert kstest(gauss, "norm").pvalue > 1e-3
+        assert kstest(uniform, "uniform", (-1, 4)).pvalue > 1e-3
+
+
+def test_in_a_single_image_a_moving_knob_is_drawn_as_any_other() -> None:
+    for index in range(200):
+        s = Streams(4, index)
+        assert s.moving_uniform("x", Uniform(-60.3, 17.7)) == s.uniform("x", Uniform(-60.3, 17.7))
+        assert s.moving_gauss("x", Gauss(40)) == s.gauss("x", Gauss(40))

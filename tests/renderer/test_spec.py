@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from renderer.errors import AssetError, SpecError
-from renderer.spec import Spec, Uniform, load_spec, parse_spec, spec_names, to_plain
+from renderer.spec import Spec, Uniform, load_spec, parse_spec, spec_identity, spec_names, to_plain
 
 
 def test_mixed_spells_out_the_defaults() -> None:
@@ -19,9 +19,19 @@ def test_mixed_spells_out_the_defaults() -> None:
 
 def test_every_spec_that_comes_with_headforge_is_readable_and_named_after_its_file() -> None:
     names = spec_names()
-    assert {"mixed", "gray", "noise", "nonrealistic", "none", "angle", "angle_bg", "all", "realistic", "smoke"} <= set(
-        names
-    )
+    assert {
+        "mixed",
+        "gray",
+        "noise",
+        "nonrealistic",
+        "none",
+        "angle",
+        "angle_bg",
+        "all",
+        "realistic",
+        "smoke",
+        "clip",
+    } <= set(names)
     for name in names:
         assert load_spec(name).name == name
 
@@ -49,6 +59,11 @@ def test_plain_values_and_spec_are_each_others_inverse() -> None:
         ({"surface": {"kinds": {"mixed": 0}}}, ["surface.kinds", "add up to nothing"]),
         ({"surface": {"kinds": {"mixed": -1}}}, ["surface.kinds", "-1"]),
         ({"heads": {"empty_share": 0.7, "several_share": 0.7}}, ["empty_share", "more than 1"]),
+        ({"sequence": {"frames": -3}}, ["sequence.frames", "-3"]),
+        ({"sequence": {"frames": 1}}, ["sequence.frames", "at least 2"]),
+        ({"sequence": {"frames": 2.5}}, ["sequence.frames", "whole number"]),
+        ({"sequence": {"swing_frames": 0}}, ["sequence.swing_frames", "within 2"]),
+        ({"sequence": 24}, ["'sequence' must be a mapping"]),
         ({"pose": [1]}, ["'pose' must be a mapping"]),
     ],
 )
@@ -94,3 +109,11 @@ def test_own_folders_are_relative_to_the_spec_and_must_exist(tmp_path: Path, hea
     good = next((head_pack / "hdris").iterdir()).read_bytes()
     (tmp_path / "sky" / "broken.exr").write_bytes(good)
     assert "own/broken" in build_catalog(head_pack, spec).hdris
+
+
+def test_clips_are_part_of_a_data_set_and_their_absence_changes_no_older_one() -> None:
+    still = parse_spec({}, "x")
+    assert "sequence" not in spec_identity(still) and to_plain(still)["sequence"]["frames"] == 0
+    clips = parse_spec({"sequence": {"frames": 24}}, "x")
+    assert spec_identity(clips)["sequence"]["frames"] == 24
+    assert parse_spec(spec_identity(still), "x") == still and parse_spec(spec_identity(clips), "x") == clips
