@@ -51,7 +51,10 @@ def _options(workers: int | None, threads: int | None) -> Any:
 @click.option("--spec", "source", default="mixed", show_default=True, help=SPEC_HELP)
 @click.option("--count", type=int, help="Samples (triplets) that the data set shall have.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the data set.")
-@click.option("--out", type=FOLDER, help="Folder of the data set.  [default: out/NAME]")
+@click.option(
+    "--sequence", type=int, metavar="FRAMES", help="Clips of so many frames of smooth motion instead of single images."
+)
+@click.option("--out", type=FOLDER, help="Folder of the data set.  [default: out/NAME, out/NAME-sequence]")
 @click.option("--workers", type=int, help="Render processes.  [default: as many as cores granted]")
 @click.option("--threads", type=int, help="Threads of each.  [default: 2]")
 @click.option("--shard-size", type=int, default=500, show_default=True, help="Samples per tar.")
@@ -68,6 +71,7 @@ def render(
     source: str,
     count: int | None,
     seed: int,
+    sequence: int | None,
     out: Path | None,
     workers: int | None,
     threads: int | None,
@@ -89,6 +93,7 @@ def render(
     gen render --spec realistic --count 10000 --seed 7    another spec
     gen render --count 100000 --dry-run                   what would be done
     gen render --count 300000 --slurm cluster_generic     on a cluster
+    gen render --count 480 --sequence 48                  ten clips into out/mixed-sequence
     gen render --only 42 --set render.resolution=512      sample 42 alone, larger
     """
     from tqdm import tqdm
@@ -96,8 +101,12 @@ def render(
     from renderer import archive, run
     from renderer.card import write_card
 
+    if sequence is not None:
+        if sequence < 2:
+            raise SpecError(f"--sequence is {sequence}; a clip has at least 2 frames")
+        settings = (*settings, f"sequence.frames={sequence}")
     spec = _spec(source, settings)
-    out = out or Path("out") / spec.name
+    out = out or Path("out") / (spec.name if sequence is None else f"{spec.name}-sequence")
     options = _options(workers, threads)
     setup = run.prepare(spec, seed, log=lambda text: click.echo(text, err=True))
     if only is not None:
@@ -217,9 +226,13 @@ def verify(dataset: Path, workers: int | None, count: int | None) -> None:
 @click.option(
     "--augment", is_flag=True, help="With --dataset: the trainer's augmentations, each alone and all together."
 )
+@click.option("--clip", type=int, help="Video of this clip of a sequence instead of a sheet.")
+@click.option("--fps", type=click.FloatRange(1, 240), default=30, show_default=True, help="Rate of the video.")
 @click.option("--captions", is_flag=True, help="Some parameters under each tile.")
 @click.option("--columns", type=int, help="Tiles in a row.")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Picture.  [default: NAME-collage.png]")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Picture or .mp4.  [default: NAME-collage.png]"
+)
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change the spec.")
 def collage(
     dataset: Path | None,
@@ -228,16 +241,19 @@ def collage(
     seed: int,
     triplets: bool,
     augment: bool,
+    clip: int | None,
+    fps: float,
     captions: bool,
     columns: int | None,
     out: Path | None,
     settings: tuple[str, ...],
 ) -> None:
-    """Picture sheet of a spec (rendered on the fly) or of a data set.
+    """Picture sheet of a spec (rendered on the fly) or of a data set; or a clip of a sequence as video.
 
     \b
     gen collage --spec realistic --count 48 --captions
     gen collage --dataset out/mixed --triplets
+    gen collage --dataset out/clip --clip 0 --out clip.mp4
     """
     import numpy as np
     from PIL import Image
@@ -258,9 +274,13 @@ def collage(
     with tempfile.TemporaryDirectory() as folder:
         if dataset is None:
             spec = _spec(source, settings)
-            dataset, name = _preview(spec, seed, count, Path(folder)), spec.name
+            samples = (0, count) if clip is None else _clip_samples(clip, spec.sequence.frames, spec.name)
+            dataset, name = _preview(spec, seed, samples, Path(folder)), spec.name
         else:
             name = dataset.resolve().name
+        if clip is not None:
+            click.echo(_write_clip(dataset, clip, triplets, fps, out or Path(f"{name}-clip{clip}.mp4")))
+            return
         data = archive.open_dataset(dataset)
         chosen = [pair for pair, _ in zip(data.entries(), range(count), strict=False)]
         tiles, texts = [], []
@@ -275,8 +295,39 @@ def collage(
     click.echo(out)
 
 
-def _preview(spec: Any, seed: int, count: int, folder: Path) -> Path:
-    """A throw-away data set."""
+def _clip_samples(clip: int, frames: int, name: str) -> tuple[int, int]:
+    """First sample of a clip, and the one after its last."""
+    if not frames:
+        raise DatasetError(f"{name} holds no clips: `gen render --sequence FRAMES` renders some")
+    if clip < 0:
+        raise SpecError(f"--clip is {clip}; it must not be negative")
+    return clip * frames, (clip + 1) * frames
+
+
+def _write_clip(dataset: Path, clip: int, triplets: bool, fps: float, out: Path) -> Path:
+    """The frames of one clip of a data set as MP4."""
+    from renderer import archive, collage, video
+
+    if out.suffix != ".mp4":
+        raise SpecError(f"--out is {str(out)!r}; the video of a clip is an .mp4 file")
+    data = archive.open_dataset(dataset)
+    start, stop = _clip_samples(clip, data.clip_frames, str(dataset))
+    frames = [(shard, entry) for shard, entry in data.entries() if start <= entry.index < stop]
+    if not frames:
+        raise DatasetError(f"{dataset} holds no sample of clip {clip}; those are samples {start} .. {stop - 1}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    movie = video.Movie(out, fps)
+    for shard, entry in frames:
+        if triplets:
+            movie.add(collage.triplet_picture({n: shard.image(entry, n) for n in ("input", "uv", "mask")}))
+        else:
+            movie.add(collage.tone_map(shard.image(entry, "input")))
+    movie.close()
+    return out
+
+
+def _preview(spec: Any, seed: int, samples: tuple[int, int], folder: Path) -> Path:
+    """A throw-away data set of the samples (start, stop)."""
     from tqdm import tqdm
 
     from renderer import run
@@ -284,9 +335,9 @@ def _preview(spec: Any, seed: int, count: int, folder: Path) -> Path:
     setup = run.prepare(spec, seed, log=lambda text: click.echo(text, err=True))
     out = folder / "preview"
     run.claim(out, setup)
-    with tqdm(total=count, unit="sample", disable=None) as bar:
+    with tqdm(total=samples[1] - samples[0], unit="sample", disable=None) as bar:
         run.render_shards(
-            setup, [(0, count)], out, out / run.STAGING, _options(None, None),
+            setup, [samples], out, out / run.STAGING, _options(None, None),
             progress=lambda step, _: (bar.update(step), None)[1],
         )  # fmt: skip
     return out

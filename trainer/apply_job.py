@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from renderer.archive import write_atomic
 from renderer.errors import AssetError, FormatError, SpecError
+from renderer.video import Movie
 from trainer import apply, head_fit, visualise
 
 Say = Callable[[str], object]
@@ -112,7 +113,7 @@ def moving(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[
     """One video or webcam. Returns what was wrong with it, if anything."""
     frames = apply.Frames(source, job.max_side, job.frames)
     tracker = apply.Tracker(network)
-    movies: dict[str, apply.Movie] = {}
+    movies: dict[str, Movie] = {}
     records: list[dict[str, Any]] = []
     texture: visualise.TextureAccumulator | None = None
     picture: Tensor | None = None
@@ -127,7 +128,7 @@ def moving(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[
                 faces = tracker.step(picture)
                 network_s += time.perf_counter() - before
                 for view in job.views:
-                    movie = movies.setdefault(view, apply.Movie(job.out / f"{name}.{view}.mp4", frames.rate))
+                    movie = movies.setdefault(view, Movie(job.out / f"{name}.{view}.mp4", frames.rate))
                     movie.add(apply.to_bytes(apply.draw(view, picture, faces, extra)))
                 if "inverse" in job.views and faces and number % 5 == 0:
                     face = faces[0]

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from renderer import collage
-from renderer.archive import DATASET_FILE, Dataset, SampleEntry, ShardReader, open_dataset
+from renderer.archive import DATASET_FILE, Dataset, SampleEntry, ShardReader, clip_frames, open_dataset
 from renderer.errors import DatasetError, FormatError
 
 STATIC: Final = Path(__file__).resolve().parent / "viewer"
@@ -503,7 +503,8 @@ def _dataset_facts(dataset: Dataset) -> list[list[str]]:
 def _render_command(info: Mapping[str, Any]) -> str:
     """How to render one sample again, four times as large; {index} is filled in by the page."""
     spec = info.get("name", "mixed")
-    return f"gen render --spec {spec} --seed {info.get('seed', 0)} --only {{index}} --set render.resolution=512"
+    clip = f" --sequence {frames}" if (frames := clip_frames(info)) else ""
+    return f"gen render --spec {spec}{clip} --seed {info.get('seed', 0)} --only {{index}} --set render.resolution=512"
 
 
 def _views(dataset: Dataset) -> list[tuple[str, str, Callable[[dict[str, Any]], Bytes]]]:

@@ -24,7 +24,7 @@ from renderer.parts import PartBuilder, triangles
 from renderer.pool import Done, PoolOptions, WorkerPool
 from renderer.run import Setup
 from renderer.sample_format import HALF_STEP, PURE
-from renderer.spec import load_spec
+from renderer.spec import HeadsSpec, SequenceSpec, load_spec
 
 pytestmark = pytest.mark.blender
 
@@ -234,6 +234,61 @@ def test_top_up_keeps_what_is_there(smoke: Setup, tmp_path: Path) -> None:
     assert [e.index for _, e in more.entries()] == list(range(9))
 
 
+# ---------------------------------------------------------------- clips
+
+
+@pytest.fixture(scope="session")
+def clips(smoke: Setup, tmp_path_factory: pytest.TempPathFactory) -> tuple[Setup, archive.Dataset]:
+    """Two clips of three frames, one head each."""
+    setup = replace(smoke, spec=replace(smoke.spec, sequence=SequenceSpec(3, 60), heads=HeadsSpec(0, 0, 1)))
+    return setup, render_to(tmp_path_factory.mktemp("clips") / "clips", setup, 6)
+
+
+def test_neighbouring_frames_differ_a_little_and_what_is_constant_is_equal(
+    clips: tuple[Setup, archive.Dataset],
+) -> None:
+    _, data = clips
+    assert checks.verify(data.path, 1).problems == []
+    frames = [(shard.params(entry), shard.image(entry, "input").astype(np.float32)) for shard, entry in data.entries()]
+    for i in (1, 2, 4, 5):  # 0 and 3 begin a clip
+        (a, before), (b, now) = frames[i - 1], frames[i]
+        assert a["environment"] == b["environment"] and a["props"] == b["props"]
+        for part in ("identity", "deform", "surface", "interior", "wear"):
+            assert a["heads"][0][part] == b["heads"][0][part]
+        assert a["extra"]["clip"] == b["extra"]["clip"] and a["extra"]["frame"] + 1 == b["extra"]["frame"]
+        moved = np.linalg.norm(np.subtract(a["landmarks_px"][0], b["landmarks_px"][0]), axis=1)
+        assert 0 < moved.mean() < 4  # pixels
+        other_clip = np.abs(frames[(i + 3) % 6][1] - now).mean()
+        assert 0 < np.abs(now - before).mean() < 0.5 * other_clip
+
+
+def test_a_frame_of_a_clip_is_the_same_alone(clips: tuple[Setup, archive.Dataset], tmp_path: Path) -> None:
+    setup, data = clips
+    outcome = next(iter(WorkerPool(setup.job(), tmp_path, PoolOptions(1, 1)).render([4])))
+    assert isinstance(outcome, Done)
+    assert archive.load_staged(tmp_path / "0000000004.tar").pixels == pixels(data)[4]
+
+
+def test_a_clip_becomes_a_video(
+    clips: tuple[Setup, archive.Dataset], rendered: archive.Dataset, tmp_path: Path
+) -> None:
+    av = pytest.importorskip("av")
+    words = ["collage", "--dataset", str(clips[1].path), "--clip", "1", "--fps", "24"]
+    result = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "clip.mp4")])
+    assert result.exit_code == 0, result.output
+    with av.open(str(tmp_path / "clip.mp4")) as video:
+        assert video.streams.video[0].average_rate == 24
+        assert [f.to_ndarray(format="rgb24").shape for f in video.decode(video=0)] == [(64, 64, 3)] * 3
+    for bad, expected in (
+        (["--clip", "2"], "no sample of clip 2"),
+        (["--clip", "-1"], "--clip is -1"),
+        (["--out", "clip.gif"], ".mp4 file"),
+        (["--dataset", str(rendered.path)], "holds no clips"),
+    ):
+        refused = CliRunner().invoke(main, [*words, *bad])
+        assert refused.exit_code == 2 and expected in refused.stderr
+
+
 # ---------------------------------------------------------------- trouble
 
 
@@ -424,6 +479,9 @@ def test_collage_stats_card_and_gather_are_made(rendered: archive.Dataset, tmp_p
     [
         (["--count", "-3"], "--count is -3"),
         (["--count", "0"], "--count is 0"),
+        (["--count", "8", "--sequence", "-4"], "--sequence is -4"),
+        (["--count", "8", "--sequence", "1"], "at least 2 frames"),
+        (["--count", "8", "--set", "sequence.frame=4"], "did you mean 'frames'"),
         ([], "--count is missing"),
         (["--count", "4", "--seed", "-1"], "seed is -1"),
         (["--count", "4", "--set", "pose.yaw_deg=.nan"], "pose.yaw_deg"),

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from renderer.errors import AssetError, FormatError, SpecError
 from renderer.sample_format import UV_FRAME
+from renderer.video import Movie
 from trainer import apply, apply_job, head_fit
 from trainer.checkpoint import save_weights
 from trainer.config import NetworkConfig
@@ -179,7 +180,7 @@ def test_a_photo_gives_its_views_maps_and_numbers(oracle: Oracle, tmp_path: Path
 
 
 def test_a_video_gives_a_video_and_a_record_per_frame(oracle: Oracle, tmp_path: Path) -> None:
-    movie = apply.Movie(tmp_path / "clip.mp4", 25)
+    movie = Movie(tmp_path / "clip.mp4", 25)
     for frame in range(8):
         movie.add(apply.to_bytes(picture_with([(80 + 5 * frame, 64, 30)], (128, 192))))
     movie.close()
@@ -197,7 +198,7 @@ def test_a_video_gives_a_video_and_a_record_per_frame(oracle: Oracle, tmp_path: 
 
 
 def test_a_video_cut_short_gives_what_it_holds_and_says_so(oracle: Oracle, tmp_path: Path) -> None:
-    movie = apply.Movie(tmp_path / "clip.mkv.mp4", 25)
+    movie = Movie(tmp_path / "clip.mkv.mp4", 25)
     generator = torch.Generator().manual_seed(0)
     for _ in range(40):
         movie.add(apply.to_bytes(torch.rand(1, 3, 128, 192, generator=generator)))
