@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from renderer.archive import Dataset, open_dataset
 from renderer.errors import DatasetError, FormatError
-from renderer.sample_format import FLOAT_IMAGES, PURE, UV_FRAME
+from renderer.sample_format import FLOAT_IMAGES, PURE, UV_FRAME, key_index, sample_key
 
 LANDMARKS: Final = "landmarks"
 LANDMARK_COUNT: Final = 68
@@ -107,9 +107,17 @@ class SampleReader:
         return hashlib.sha256(json.dumps([self.info["tag"], shards]).encode()).hexdigest()
 
     def split(self, test_share: float) -> tuple[Array, Array]:
-        """Positions of the training and of the held-out samples. A key never changes sides as the data set grows."""
-        held_out = np.array([is_held_out(key, test_share) for key in self.keys], dtype=bool)
+        """Positions of the training and of the held-out samples. A key never changes sides as the data set grows.
+
+        Frames of a clip stay together.
+        """
+        held_out = np.array([is_held_out(self._first_key(key), test_share) for key in self.keys], dtype=bool)
         return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+    def _first_key(self, key: str) -> str:
+        """The key of the first frame of a sample's clip; its own where there are no clips."""
+        frames = self.dataset.clip_frames
+        return sample_key(self.info["tag"], key_index(key) // frames * frames) if frames else key
 
     def landmark_uv(self) -> npt.NDArray[np.float32] | None:
         """Canonical (U, V) of the 68 landmarks, (68, 2), or None where the data set does not state them."""

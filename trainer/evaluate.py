@@ -1,8 +1,9 @@
 """`gen evaluate`: the metrics of training over a whole data set, or landmarks over a folder of annotated photos.
 
 On a data set: every metric of `trainer.metrics` per sample, their means, splits by yaw, occlusion and knob, the error
-curves, the worst samples with the command that renders each again. On photos: the 68 landmarks found through the UV map
-of the face that lies nearest to the annotation.
+curves, the worst samples with the command that renders each again; on a data set of clips (`gen render --sequence`),
+temporal stability, too (`trainer.temporal`). On photos: the 68 landmarks found through the UV map of the face that lies
+nearest to the annotation.
 
 Annotations of photos, beside each picture NAME.jpg: NAME.pts (300-W; its pixels count from 1), NAME.mat (AFLW2000-3D,
 `pt3d_68`), or one `landmarks.json` for the folder: {"NAME.jpg": [[x, y] x 68], ...} in pixels, (0, 0) at the top left
@@ -25,12 +26,14 @@ from torch import nn
 
 from renderer.archive import write_atomic
 from renderer.errors import DatasetError, FormatError
-from trainer import apply, visualise
+from renderer.sample_format import key_index
+from trainer import apply, temporal, visualise
 from trainer.dataset import SampleReader
 from trainer.metrics import sample_metrics, split_metrics, summary
 
 VERSION: Final = 1
 WORST: Final = 20
+NO_CLIPS: Final = "the samples are no clips; `gen render --sequence FRAMES` renders some"
 Floats = npt.NDArray[np.float64]
 
 
@@ -43,6 +46,7 @@ class Evaluation:
     values: dict[str, Floats]
     records: tuple[dict[str, Any], ...]
     note: str = ""
+    tracks: temporal.Tracks | None = None  # of a data set of clips
 
     def worst(self, metric: str = "uv_error", count: int = WORST) -> list[int]:
         """Positions of the largest values, largest first."""
@@ -86,11 +90,15 @@ def evaluate_dataset(
     uv68 = None if landmark_uv is None else torch.from_numpy(landmark_uv)
     parts: dict[str, list[Floats]] = {}
     records: list[dict[str, Any]] = []
+    clip_frames, located = reader.dataset.clip_frames, []
     for start in range(0, len(positions), batch_size):
         chosen = [int(p) for p in positions[start : start + batch_size]]
         params = [reader.params(p) for p in chosen]
         samples = read_samples(reader, chosen, params)
-        for name, value in sample_metrics(network(samples.input), samples, uv68).items():
+        prediction = network(samples.input)
+        if clip_frames:
+            located.append(temporal.locate(prediction, samples, uv68))
+        for name, value in sample_metrics(prediction, samples, uv68).items():
             parts.setdefault(name, []).append(value.double().numpy())
         records += [{k: p.get(k, {}) for k in ("key", "index", "knobs", "measured")} for p in params]
         progress(len(chosen))
@@ -98,7 +106,10 @@ def evaluate_dataset(
         raise DatasetError(f"{reader.path} holds no sample to evaluate")
     keys = tuple(reader.keys[int(p)] for p in positions)
     values = {name: np.concatenate(part) for name, part in parts.items()}
-    return Evaluation(reader.path.resolve().name, keys, values, tuple(records), note)
+    tracks = temporal.join(located, [key_index(key) for key in keys], clip_frames) if clip_frames else None
+    if tracks is not None:
+        values["jitter_px"] = temporal.frame_values(tracks)["jitter_px"]
+    return Evaluation(reader.path.resolve().name, keys, values, tuple(records), note, tracks)
 
 
 def read_samples(reader: SampleReader, positions: Sequence[int], params: Sequence[Mapping[str, Any]]) -> Any:
@@ -152,6 +163,11 @@ def write_dataset_report(result: Evaluation, network: nn.Module, reader: SampleR
     if tiles:
         write_sheet(np.stack(tiles), out / "worst.png")
         report["worst"] = {"file": "worst.png", "columns": list(task.COLUMNS), "rows": rows}
+    if result.tracks is not None:
+        report["jitter"] = temporal.report(result.tracks, reader.dataset.clip_frames)
+        plot_jitter(result.tracks, out / "jitter.svg")
+    else:
+        report["jitter"] = {"left_out": NO_CLIPS}
     plot_curves(result, out / "curves.svg")
     plot_knobs(result, out / "knobs.svg")
     write_atomic(out / "evaluation.json", json.dumps(_plain(report), allow_nan=False).encode())
@@ -183,6 +199,8 @@ def table(report: Mapping[str, Any], knobs: Sequence[str] = ("|yaw|", "occlusion
         for row in rows:
             cells = "".join(f"{row[n]:>16.4g}" if row.get(n) is not None else f"{'-':>16}" for n in names)
             lines.append(f"  {row['label']:<16}{row['count']:>8}{cells}")
+    if jitter := report.get("jitter"):
+        lines += [f"no jitter: {jitter['left_out']}"] if "left_out" in jitter else temporal.lines(jitter)
     return "\n".join(lines)
 
 
@@ -237,6 +255,15 @@ def _scatter(axis: Any, x: npt.NDArray[Any], y: npt.NDArray[Any], label: str) ->
         axis.plot([x[ok][g].mean() for g in groups], [y[ok][g].mean() for g in groups], "o-", ms=3)
     axis.set(xlabel=label, ylabel="UV error", ylim=(0, None))
     axis.grid(alpha=0.3)
+
+
+def plot_jitter(tracks: temporal.Tracks, path: Path, most: int = 12) -> None:
+    """Displacement of points over time, per clip; of at most so many clips, spread evenly."""
+    count = min(most, len(np.unique(tracks.clip)))
+    columns = min(3, count)
+    figure, axes = _figure(columns, math.ceil(count / columns))
+    temporal.plot([axis for row in axes for axis in row], tracks)
+    _save(figure, path)
 
 
 def plot_knobs(result: Evaluation, path: Path, most: int = 24) -> None:
@@ -419,7 +446,11 @@ def evaluate(
     reader = SampleReader(target, ("input", "uv", "mask"))
     positions, note = chosen_positions(reader, run_or_weights, everything)
     if limit and len(positions) > limit:
-        positions = positions[np.unique(np.linspace(0, len(positions) - 1, limit).astype(int))]
+        if frames := reader.dataset.clip_frames:
+            clip = np.array([key_index(reader.keys[int(p)]) // frames for p in positions])
+            positions = temporal.thinned(positions, clip, limit)
+        else:
+            positions = positions[np.unique(np.linspace(0, len(positions) - 1, limit).astype(int))]
         note = f"{len(positions)} of {note}"
     result = evaluate_dataset(network, reader, positions, note, batch_size, progress)
     return write_dataset_report(result, network, reader, out), out

@@ -93,7 +93,7 @@ def apply_(
 @click.argument("target", metavar="DATASET_OR_PHOTOS", type=FOLDER)
 @click.option("--out", type=FOLDER, help="Folder of the report.  [default: evaluation-NAME in the run]")
 @click.option("--all", "everything", is_flag=True, help="Samples that the run was trained on, too.")
-@click.option("--limit", type=click.IntRange(0), default=0, help="At most so many samples, spread evenly; 0 = all.")
+@click.option("--limit", type=click.IntRange(0), default=0, help="About so many samples, spread evenly; 0 = all.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the means as JSON.")
 def evaluate(
@@ -102,8 +102,9 @@ def evaluate(
     """Measure a network on a data set, or its landmarks on a folder of annotated photos.
 
     Prints a table and writes evaluation.json (means, splits by knob, every sample), curves.svg, knobs.svg and the worst
-    samples as a sheet; `gen view RUN` shows those. Photos need NAME.pts (300-W), NAME.mat (AFLW2000-3D) or one
-    landmarks.json, {"NAME.jpg": [[x, y] x 68]}.
+    samples as a sheet; `gen view RUN` shows those. On clips (`gen render --sequence`) it measures jitter and draws
+    jitter.svg, too. Photos need NAME.pts (300-W), NAME.mat (AFLW2000-3D) or one landmarks.json,
+    {"NAME.jpg": [[x, y] x 68]}.
 
     \b
     gen evaluate runs/uvnet-... out/mixed

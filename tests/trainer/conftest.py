@@ -25,12 +25,16 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def face(index: int, size: int = 32, empty: bool = False) -> tuple[dict[str, np.ndarray], dict[str, object]]:
-    """One sample: an ellipse with affine UV, the texture coding the UV, on a noisy background."""
-    rng = np.random.default_rng([7, index])
+def face(
+    index: int, size: int = 32, empty: bool = False, clip_frames: int = 0
+) -> tuple[dict[str, np.ndarray], dict[str, object]]:
+    """One sample: an ellipse with affine UV, the texture coding the UV, on a noisy background; it slides in a clip."""
+    clip, frame = divmod(index, clip_frames) if clip_frames else (index, 0)
+    rng = np.random.default_rng([7, clip])
     y, x = np.mgrid[0:size, 0:size] + 0.5
     yaw = rng.uniform(-1.2, 1.2)
     centre, radii = rng.uniform(0.4, 0.6, 2) * size, np.array([0.3 * np.cos(yaw / 2), 0.38]) * size
+    centre = centre + frame * np.array([0.5, 0.25])
     u = (x - centre[0]) / (2 * radii[0]) + 0.5
     v = 0.5 - (y - centre[1]) / (2 * radii[1])
     distance = np.hypot((u - 0.5) * 2, (v - 0.5) * 2)
@@ -65,12 +69,14 @@ def face(index: int, size: int = 32, empty: bool = False) -> tuple[dict[str, np.
     return images, params
 
 
-def encoded(index: int, size: int = 32, empty: bool = False) -> EncodedSample:
-    images, params = face(index, size, empty)
+def encoded(index: int, size: int = 32, empty: bool = False, clip_frames: int = 0) -> EncodedSample:
+    images, params = face(index, size, empty, clip_frames)
     return encode_sample(index, sample_key(TAG, index), images, params)
 
 
-def write_dataset(path: Path, count: int, per_shard: int = 20, size: int = 32, empty_every: int = 0) -> Path:
+def write_dataset(
+    path: Path, count: int, per_shard: int = 20, size: int = 32, empty_every: int = 0, clip_frames: int = 0
+) -> Path:
     """A whole data set folder."""
     path.mkdir(parents=True, exist_ok=True)
     info = {
@@ -78,7 +84,7 @@ def write_dataset(path: Path, count: int, per_shard: int = 20, size: int = 32, e
         "name": "synthetic",
         "tag": TAG,
         "seed": 7,
-        "spec": {},
+        "spec": {"sequence": {"frames": clip_frames}} if clip_frames else {},
         "uv_frame": UV_FRAME,
         "labels": [],
         "uv_precision": "half",
@@ -88,7 +94,9 @@ def write_dataset(path: Path, count: int, per_shard: int = 20, size: int = 32, e
     (path / "dataset.json").write_text(json.dumps(info))
     for start in range(0, count, per_shard):
         stop = min(start + per_shard, count)
-        samples = [encoded(i, size, bool(empty_every) and i % empty_every == 0) for i in range(start, stop)]
+        samples = [
+            encoded(i, size, bool(empty_every) and i % empty_every == 0, clip_frames) for i in range(start, stop)
+        ]
         write_shard(path, start, stop, TAG, samples)
     write_index(path)
     return path

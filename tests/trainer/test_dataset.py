@@ -94,3 +94,9 @@ def test_landmarks_of_another_shape_are_refused(small: Path, monkeypatch: pytest
     monkeypatch.setattr("renderer.archive.ShardReader.params", lambda *_: {"landmarks_px": [[[1, 2]]]})
     with pytest.raises(FormatError, match="not \\(68, 2\\)"):
         reader.read(1)
+
+
+def test_the_split_keeps_the_frames_of_a_clip_together(synthetic, tmp_path: Path):
+    reader = SampleReader(synthetic.write_dataset(tmp_path / "d", 60, clip_frames=6), IMAGES)
+    training, held_out = reader.split(0.4)
+    assert len(training) and len(held_out) and not {p // 6 for p in training} & {p // 6 for p in held_out}
