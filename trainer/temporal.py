@@ -33,6 +33,7 @@ DEFINITIONS: Final = {
     " floats and the search for points contribute",
     "position_error_px": "RMS over the points found in both of the distance between predicted and true position;"
     " equals the jitter where errors of neighbouring frames are independent; mean over frames",
+    "found_share": "of the grid points that the true UV map shows, how many the predicted one shows; mean over frames",
 }
 Floats = npt.NDArray[np.float64]
 
@@ -104,11 +105,13 @@ def _rms(vectors: Floats) -> Floats:
 def frame_values(tracks: Tracks) -> dict[str, Floats]:
     """The values of `DEFINITIONS` at each frame, (N,)."""
     error = tracks.predicted - tracks.true
+    shown, both = (np.isfinite(points).all(2).sum(1) for points in (tracks.true, error))
     return {
         "jitter_px": jitter(error, tracks.clip, tracks.frame),
         "jitter_truth_px": jitter(tracks.true, tracks.clip, tracks.frame),
         "jitter_floor_px": jitter(tracks.floor, tracks.clip, tracks.frame),
         "position_error_px": _rms(error),
+        "found_share": both / np.where(shown, shown, math.nan),
     }
 
 

@@ -105,7 +105,7 @@ def test_jitter_tells_a_trembling_network_from_one_that_is_only_off(clips: Path)
     _, exact = measured(clips, 0, 0)
     _, off = measured(clips, 0.03, 0)
     _, trembling = measured(clips, 0, 0.02)
-    assert exact["jitter_px"] == exact["position_error_px"] == 0
+    assert exact["jitter_px"] == exact["position_error_px"] == 0 and exact["found_share"] == 1
     assert off["position_error_px"] > 1 and off["jitter_px"] < 0.05
     assert 0.5 < trembling["jitter_px"] / trembling["position_error_px"] < 1.5 and trembling["jitter_px"] > 0.5
     for means in (exact, off, trembling):
