@@ -14,6 +14,7 @@ from renderer.errors import SpecError
 from trainer.augment import Samples, erode
 from trainer.config import LossConfig
 
+IN_VIEW_UV = 0.03  # a landmark is seen where the true UV at its pixel is this close to its own: else it lies behind
 REFERENCE_SIZE_PX = 128  # UV changes per pixel shrink as images grow; they are stated per 1/128 of the image's side
 TERMS = ("uv", "mask", "occluded_mask", "uv_dudx", "uv_dudy", "uv_dvdx", "uv_dvdy", "landmarks", "face_present")
 
@@ -46,10 +47,9 @@ def loss_terms(
         terms[f"uv_d{name}dx"] = lambda p=plane, s=scale_x: s * _mean((p.diff(dim=3)).abs() * eroded[..., :-1])  # type: ignore[misc]
         terms[f"uv_d{name}dy"] = lambda p=plane, s=scale_y: s * _mean((p.diff(dim=2)).abs() * eroded[..., :-1, :])  # type: ignore[misc]
     if config.landmarks > 0:
-        points = target.landmarks
-        if points is None or landmark_uv is None:
+        if target.landmarks is None or landmark_uv is None:
             raise SpecError("loss.landmarks needs landmarks in the data: set its weight to 0")
-        terms["landmarks"] = lambda: landmark_term(uv, target.mask, points, landmark_uv)
+        terms["landmarks"] = lambda: landmark_term(uv, target, landmark_uv)
     terms["face_present"] = lambda: (mask.amax((1, 2, 3)) - target.mask.amax((1, 2, 3))).abs()
     return {name: terms[name]() for name in active_terms(config)}
 
@@ -76,15 +76,24 @@ def total_loss(terms: dict[str, Tensor], config: LossConfig) -> Tensor:
     return weighted.sum() if config.combine == "sum" else weighted.mean()
 
 
-def landmark_term(uv: Tensor, mask: Tensor, points: Tensor, landmark_uv: Tensor) -> Tensor:
-    """Mean |UV error| at those landmarks that lie on the face area in view, (N,); 0 where none does.
+def landmark_term(uv: Tensor, target: Samples, landmark_uv: Tensor) -> Tensor:
+    """Mean |UV error| at the landmarks in view, (N,); 0 where none is. uv: (N, 2, H, W). landmark_uv: (68, 2)."""
+    assert target.landmarks is not None
+    seen = landmarks_in_view(target, landmark_uv).to(uv.dtype)
+    error = (sample_at(uv, target.landmarks) - landmark_uv).abs().mean(-1) * seen
+    return error.sum(1) / seen.sum(1).clamp(min=1)
 
-    uv: (N, 2, H, W). mask: (N, 1, H, W). points: (N, 68, 2) pixels, NaN = unknown. landmark_uv: (68, 2).
+
+def landmarks_in_view(target: Samples, landmark_uv: Tensor) -> Tensor:
+    """Which landmarks the image shows, (N, 68) bool: on the target mask, and the true UV there is their own.
+
+    Those that the head itself hides are projected onto other parts of the face, where they would contradict the UV map.
     """
-    found = sample_at(uv, points)
-    known = (torch.isfinite(points).all(-1) & (sample_at(mask, points)[..., 0] > 0.99)).to(uv.dtype)
-    error = (found - landmark_uv).abs().mean(-1) * known
-    return error.sum(1) / known.sum(1).clamp(min=1)
+    assert target.landmarks is not None
+    points = target.landmarks
+    on_face = sample_at(target.mask, points)[..., 0] > 0.99
+    own = (sample_at(target.uv, points) - landmark_uv).abs().amax(-1) < IN_VIEW_UV
+    return torch.isfinite(points).all(-1) & on_face & own
 
 
 def sample_at(image: Tensor, points: Tensor) -> Tensor:

@@ -6,9 +6,9 @@ mask_iou        intersection over union of mask > 0.5, NaN where neither has a f
 occluded_iou    the same for the face area that stays visible.
 landmark_nme    68 landmarks found through the predicted UV map (`find_landmarks`): mean distance in pixels to the
                 projected landmarks of the head model, divided by sqrt(width x height) of the box around those, over
-                the landmarks in view: inside the image, on the target mask, with target UV within `IN_VIEW_UV` of the
-                canonical one (the others lie on a side of the face that no pixel shows). NaN with fewer than 5 in
-                view, or with more than one head.
+                the landmarks in view (`trainer.loss.landmarks_in_view`): inside the image, on the target mask, with
+                target UV within `IN_VIEW_UV` of the canonical one (the others lie on a side of the face that no pixel
+                shows). NaN with fewer than 5 in view, or with more than one head.
 landmarks_used  share of the 68 that the NME counts.
 """
 
@@ -25,10 +25,9 @@ import torch
 from torch import Tensor
 
 from trainer.augment import Samples
-from trainer.loss import sample_at
+from trainer.loss import landmarks_in_view
 
 METRICS: Final = ("uv_error", "mask_iou", "occluded_iou", "landmark_nme", "landmarks_used")
-IN_VIEW_UV: Final = 0.03
 YAW_EDGES_DEG: Final = (0, 15, 30, 45, 60, 75, 90, 180)
 OCCLUSION_EDGES: Final = (0, 0.001, 0.1, 0.25, 0.5, 1)
 Values = npt.NDArray[np.float64]
@@ -67,12 +66,11 @@ def landmark_nme(prediction: Tensor, target: Samples, landmark_uv: Tensor) -> tu
     """NME and share of landmarks used, (N,) each; see the top of this file. prediction: (N, 3, H, W) U, V, mask."""
     assert target.landmarks is not None
     truth = target.landmarks.float()
-    on_face = sample_at(target.mask, truth)[..., 0] > 0.99
-    near = (sample_at(target.uv, truth) - landmark_uv).abs().amax(-1) < IN_VIEW_UV
-    used = torch.isfinite(truth).all(-1) & on_face & near
+    used = landmarks_in_view(target, landmark_uv)
     found = find_landmarks(prediction[:, :2], prediction[:, 2:3], landmark_uv)
-    box = torch.nan_to_num(truth).amax(1) - torch.nan_to_num(truth).amin(1)
-    scale = box.prod(-1).clamp(min=1).sqrt()
+    known = torch.isfinite(truth)
+    box = truth.masked_fill(~known, -math.inf).amax(1) - truth.masked_fill(~known, math.inf).amin(1)
+    scale = box.clamp(min=0).prod(-1).clamp(min=1).sqrt()
     distance = (found - truth).norm(dim=-1) / scale[:, None]
     distance = torch.where(used, distance, torch.zeros_like(distance)).sum(1)
     count = used.sum(1)

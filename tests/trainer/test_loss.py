@@ -10,7 +10,7 @@ import torch
 from renderer.errors import SpecError
 from trainer.augment import Samples
 from trainer.config import LossConfig, Ramp
-from trainer.loss import TERMS, landmark_term, loss_terms, sample_at, total_loss
+from trainer.loss import TERMS, landmark_term, landmarks_in_view, loss_terms, sample_at, total_loss
 
 SEVEN = ("uv", "mask", "occluded_mask", "uv_dudx", "uv_dudy", "uv_dvdx", "uv_dvdy")
 
@@ -90,14 +90,21 @@ def test_terms_are_weighted_summed_or_averaged_and_left_out_at_zero():
 def test_landmarks_and_presence_are_optional_terms():
     target = replace(plane(), landmarks=torch.tensor([[[16.0, 12.0], [2.0, 2.0], [float("nan")] * 2]]))
     canonical = torch.tensor([[0.5, 0.375], [0.0, 0.0], [0.2, 0.2]])
-    assert landmark_term(target.uv, target.mask, target.landmarks, canonical).item() == pytest.approx(0, abs=1e-6)
-    moved = canonical + torch.tensor([0.1, 0.0])
-    assert landmark_term(target.uv, target.mask, target.landmarks, moved).item() == pytest.approx(0.05)
+    assert landmark_term(target.uv, target, canonical).item() == pytest.approx(0, abs=1e-6)
+    wrong = target.uv + torch.tensor([0.1, 0.0])[:, None, None]
+    assert landmark_term(wrong, target, canonical).item() == pytest.approx(0.05)
     config = LossConfig(landmarks=1, face_present=1)
     terms = loss_terms(torch.zeros(1, 4, 32, 32), target, config, canonical)
     assert terms["face_present"].item() == 1 and terms["landmarks"].item() == pytest.approx((0.5 + 0.375) / 2)
     with pytest.raises(SpecError, match="needs landmarks"):
         loss_terms(torch.zeros(1, 4, 32, 32), plane(), config, canonical)
+
+
+def test_a_landmark_that_the_head_itself_hides_is_no_target():
+    target = replace(plane(), landmarks=torch.tensor([[[16.0, 12.0], [16.0, 20.0]]]))
+    canonical = torch.tensor([[0.5, 0.375], [0.9, 0.1]])  # the second lies behind a part of the face with another UV
+    assert landmarks_in_view(target, canonical).tolist() == [[True, False]]
+    assert landmark_term(target.uv, target, canonical).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_landmark_loss_has_a_gradient_and_no_nan():

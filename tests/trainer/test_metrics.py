@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -59,6 +60,21 @@ def test_the_true_uv_map_finds_the_landmarks_to_a_fraction_of_a_pixel(target, sy
     distance = (found - target.landmarks).norm(dim=-1)[:4]
     assert distance.median() < 0.1
     assert found[4].isnan().all()
+
+
+def test_landmarks_that_are_not_known_leave_the_box_alone(target, synthetic):
+    canonical = torch.tensor(synthetic.landmark_uv).float()
+    inner = target.landmarks[:1].clone()
+    middle = inner.mean(1, keepdim=True)
+    inner[(inner - middle).abs().amax(-1) > 15] = math.nan
+    one = replace(target, **{n: getattr(target, n)[:1] for n in ("input", "uv", "mask", "occluded_mask")})
+    truth = torch.cat([one.uv, one.mask, one.occluded_mask], 1)
+    moved = torch.roll(truth, 3, dims=-1)
+    known = inner[0][inner[0].isfinite().all(-1)]
+    assert 5 <= len(known) < 68
+    found = sample_metrics(moved, replace(one, landmarks=inner), canonical)["landmark_nme"]
+    box = known.amax(0) - known.amin(0)
+    assert float(found[0]) == pytest.approx(3 / math.sqrt(float(box.prod())), rel=0.05)
 
 
 def test_nme_is_the_shift_over_the_box(target, synthetic):
