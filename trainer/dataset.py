@@ -49,6 +49,8 @@ class SampleReader:
                 "the two must never be mixed, render the data set again"
             )
         self._entries = list(self.dataset.entries())
+        if not self._entries:
+            raise DatasetError(f"every sample of {path} was skipped while it was rendered; look at its manifests")
         self.keys = [entry.key for _, entry in self._entries]
         stored = {name.removesuffix(".exr") for name in self._entries[0][1].members}
         if lacking := sorted(set(self.images) - stored - {LANDMARKS}):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shlex
 import shutil
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -27,10 +28,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from renderer import collage
-from renderer.archive import DATASET_FILE, Dataset, SampleEntry, ShardReader, clip_frames, open_dataset
+from renderer.archive import DATASET_FILE, Dataset, SampleEntry, ShardReader, open_dataset
 from renderer.errors import DatasetError, FormatError
+from renderer.spec import load_spec, spec_names, to_plain
 
 STATIC: Final = Path(__file__).resolve().parent / "viewer"
+HEADER: Final = "window.HEADFORGE = "  # how data.js begins; by it a page of ours is known
 MAX_SHEETS: Final = 900  # per page, so that a folder stays below 1,000 files
 MAX_POINTS: Final = 1500  # of one curve
 SHEET_SIDE: Final = 10  # tiles along the side of a sheet of the data set page
@@ -107,7 +110,7 @@ def build_page(
 
 def to_script(data: Mapping[str, Any]) -> str:
     """Data as a script. ASCII only, so that no encoding and no line separator inside a string can break it."""
-    return "window.HEADFORGE = " + json.dumps(_plain(data), separators=(",", ":"), allow_nan=False) + ";\n"
+    return HEADER + json.dumps(_plain(data), separators=(",", ":"), allow_nan=False) + ";\n"
 
 
 def _plain(value: Any) -> Any:
@@ -150,7 +153,14 @@ class _folder:
 
 
 def _is_page(path: Path) -> bool:
-    return path.is_dir() and ((path / "data.js").is_file() or not any(path.iterdir()))
+    """Is this an empty folder, or a page that was made here? Only these are ever replaced."""
+    if not path.is_dir():
+        return False
+    script = path / "data.js"
+    if not script.is_file():
+        return not any(path.iterdir())
+    with script.open("rb") as file:
+        return file.read(len(HEADER)) == HEADER.encode()
 
 
 def _version() -> str:
@@ -430,7 +440,9 @@ def dataset_data(
     dataset = open_dataset(path)
     every = list(dataset.entries())
     picked = [every[i] for i in sorted({round(i) for i in np.linspace(0, len(every) - 1, min(limit, len(every)))})]
-    views = _views(dataset)
+    if not every:
+        raise DatasetError(f"every sample of {path} was skipped while it was rendered; look at its manifests")
+    views = _views(every[0][1])
     writer = SheetWriter(folder, [name for name, _, _ in views])
     keys, indices, records, bad = [], [], [], 0
     for shard, entry in picked:
@@ -502,13 +514,31 @@ def _dataset_facts(dataset: Dataset) -> list[list[str]]:
 
 def _render_command(info: Mapping[str, Any]) -> str:
     """How to render one sample again, four times as large; {index} is filled in by the page."""
-    spec = info.get("name", "mixed")
-    clip = f" --sequence {frames}" if (frames := clip_frames(info)) else ""
-    return f"gen render --spec {spec}{clip} --seed {info.get('seed', 0)} --only {{index}} --set render.resolution=512"
+    spec, changes = _spec_of(info)
+    frames = changes.pop("sequence.frames", 0)
+    changes["render.resolution"] = min(1024, 4 * int(info.get("resolution") or 128))
+    settings = "".join(f" --set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in changes.items())
+    clip = f" --sequence {frames}" if frames else ""
+    return f"gen render --spec {shlex.quote(spec)}{clip} --seed {info.get('seed', 0)} --only {{index}}{settings}"
 
 
-def _views(dataset: Dataset) -> list[tuple[str, str, Callable[[dict[str, Any]], Bytes]]]:
-    """(image, label, function from the decoded images to a picture) of each view."""
+def _spec_of(info: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The spec of a data set as one that comes with headforge, and section.key -> value where it differs from that."""
+    name = str(info.get("name", ""))
+    base = name if name in spec_names() else "mixed"
+    shipped, stored = to_plain(load_spec(base)), info.get("spec") or {}
+    changes = {
+        f"{section}.{key}": value
+        for section, values in stored.items()
+        if isinstance(values, Mapping)
+        for key, value in values.items()
+        if value != shipped.get(section, {}).get(key)
+    }
+    return base, changes
+
+
+def _views(sample: SampleEntry) -> list[tuple[str, str, Callable[[dict[str, Any]], Bytes]]]:
+    """(image, label, function from the decoded images to a picture) of each view that samples like this one have."""
     views: list[tuple[str, str, Callable[[dict[str, Any]], Bytes]]] = [
         ("input", "input", lambda i: collage.tone_map(i["input"])),
         ("uv", "UV", lambda i: collage.uv_picture(i["uv"])),
@@ -520,7 +550,7 @@ def _views(dataset: Dataset) -> list[tuple[str, str, Callable[[dict[str, Any]], 
         views.append(("grid", "UV grid", lambda i: view_extras.grid_picture(i)))
     except ImportError:  # no torch on this machine
         pass
-    stored = {name.removesuffix(".exr") for name in dataset.shards[0].manifest.samples[0].members}
+    stored = {name.removesuffix(".exr") for name in sample.members}
     if "neutral" in stored:
         views.append(("neutral", "neutral", lambda i: collage.tone_map(i["neutral"])))
     if "view2" in stored:

@@ -6,10 +6,12 @@ import functools
 import http.server
 import json
 import os
+import shlex
 import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,10 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from renderer.archive import Skipped, write_shard
+from renderer.commands import _spec
 from renderer.errors import DatasetError
+from renderer.spec import Uniform, load_spec, to_plain
 from trainer import view
 from trainer.run_dir import RunDir
 from trainer.sheets import sheet_name, write_sheet
@@ -149,6 +154,31 @@ def test_a_damaged_sample_is_left_out_and_counted(make_dataset: Any, tmp_path: P
     assert 3 not in read_data(page)["indices"] and len(read_data(page)["indices"]) == 19
 
 
+def test_shards_without_a_sample_are_passed_over(make_dataset: Any, tmp_path: Path) -> None:
+    folder = make_dataset(40)
+    first = folder / "shards" / "0000000000-0000000020"
+    left_out = [Skipped(i, "no light") for i in range(20)]
+    for file in (first.with_suffix(".tar"), first.with_suffix(".json")):
+        file.unlink()
+    write_shard(folder, 0, 20, "abc123", [], skipped=left_out)
+    page = view.build_page([folder], tmp_path / "page")
+    assert read_data(page)["indices"] == list(range(20, 40))
+
+
+def test_the_command_renders_a_sample_again_as_it_was() -> None:
+    changed = replace(load_spec("gray"), render=replace(load_spec("gray").render, resolution=64, denoise=False))
+    info = {"name": "gray", "seed": 3, "resolution": 64, "spec": to_plain(changed)}
+    command = shlex.split(view._render_command(info).replace("{index}", "5"))
+    assert command[:8] == ["gen", "render", "--spec", "gray", "--seed", "3", "--only", "5"]
+    again = _spec(command[3], tuple(command[9::2]))
+    assert again == replace(changed, render=replace(changed.render, resolution=256))  # four times as large
+
+    nasty = replace(changed, name="my spec; rm -rf ~", camera=replace(changed.camera, focal_mm=Uniform(50, 80)))
+    command = shlex.split(view._render_command({**info, "name": nasty.name, "spec": to_plain(nasty)}))
+    assert "rm" not in command
+    assert _spec(command[3], tuple(command[9::2])).camera == nasty.camera
+
+
 @pytest.mark.parametrize("targets", [["nothing"], ["a", "small"], ["a", "b", "c"]])
 def test_what_cannot_be_shown_is_refused(targets: list[str], small: Path, tmp_path: Path) -> None:
     for name in "abc":
@@ -162,6 +192,10 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", 1)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
+    with pytest.raises(DatasetError, match="--out"):
+        view.build_page([run], tmp_path / "mine", projections=False)
+    assert (tmp_path / "mine" / "thesis.txt").is_file()
+    (tmp_path / "mine" / "data.js").write_text("export const results = [];\n")  # many a page has a file of that name
     with pytest.raises(DatasetError, match="--out"):
         view.build_page([run], tmp_path / "mine", projections=False)
     assert (tmp_path / "mine" / "thesis.txt").is_file()
