@@ -88,7 +88,10 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], NetworkConfig, dict[str
         raise FormatError(f"{path} is not a safetensors file: {error}") from error
     if header.get("weights_version") != str(WEIGHTS_VERSION):
         raise FormatError(f"{path} holds no headforge weights of version {WEIGHTS_VERSION}")
-    config = parse_config({"network": json.loads(header["network"])}, str(path)).network
+    try:
+        config = parse_config({"network": json.loads(header["network"])}, str(path)).network
+    except (KeyError, ValueError) as error:
+        raise FormatError(f"{path} does not say which network it is for: no `network` in its header") from error
     return tensors, config, header
 
 

@@ -25,7 +25,10 @@ def configs_of(spec: Path, data: Path | None, runs: Path | None, values: tuple[s
         key, equals, value = text.partition("=")
         if not equals:
             raise SpecError(f"--set {text!r}: write KEY=VALUE, for example --set data.batch_size=16")
-        changes[key] = yaml.safe_load(value)
+        try:
+            changes[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise SpecError(f"--set {text!r} has a value that is not YAML") from error
     if data is not None:
         changes["data.path"] = str(data)
     if runs is not None:

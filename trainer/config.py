@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
+import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
@@ -25,6 +26,7 @@ from renderer.spec import UniqueKeyLoader
 
 T = TypeVar("T")
 MAX_SWEEP: Final = 20
+BELOW_ONE: Final = 0.999999  # for decays: at 1 nothing would ever change
 
 
 def ranged(default: Any, low: float, high: float, about: str) -> Any:
@@ -65,7 +67,7 @@ class DataConfig:
     cache: Literal["none", "memory", "device"] = noted("none", "stream from the tars, or hold all decoded samples")
     batch_size: int = ranged(40, 1, 65536, "samples per step over all processes")
     window: int = ranged(2000, 1, 10**9, "shuffle window in samples, after the shards are shuffled")
-    workers: int = ranged(2, 0, 256, "decoding processes; 0 decodes in the training process")
+    workers: int = ranged(2, 0, 256, "decoding threads; 0 decodes in the training thread")
     max_bad: int = ranged(10, 0, 10**9, "bad samples skipped and reported before the run stops")
 
 
@@ -201,7 +203,7 @@ class NetworkConfig:
     up_factor: float = ranged(1.25, 0.1, 4, "features on the way up per feature on the way down")
     filter_sizes: tuple[int, ...] = ranged((5, 5, 5, 5, 5, 3, 1), 1, 15, "per level; the last is the output layer's")
     down: Literal["pool", "stride"] = noted("pool", "max-pooling, or the second convolution with stride 2")
-    batch_norm: bool = noted(False, "batch normalisation after each convolution but the last")
+    batch_norm: bool = noted(False, "batch normalisation after each convolution but the transpose ones and the last")
     dilation: int = ranged(1, 1, 8, "dilation of the second convolution of each level")
 
 
@@ -227,17 +229,25 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Adam, and how long. The second phase starts when the held-out loss levels off (thesis 3.7)."""
+    """Adam, and how long. The second phase starts when the held-out error levels off (thesis 3.7).
+
+    The error is UV error + 1 - mask IoU: the loss itself may mean something else from epoch to epoch (`loss.balance`).
+    """
 
     lr: tuple[float, float] = ranged((1e-4, 1e-5), 0, 10, "learning rate of the two phases")
-    beta1: tuple[float, float] = ranged((0.9, 0.99), 0, 1, "Adam's beta1 of the two phases")
-    beta2: float = ranged(0.999, 0, 1, "Adam's beta2")
+    beta1: tuple[float, float] = ranged((0.9, 0.99), 0, BELOW_ONE, "Adam's beta1 of the two phases")
+    beta2: float = ranged(0.999, 0, BELOW_ONE, "Adam's beta2")
     plateau_epochs: int = ranged(5, 1, 10**6, "epochs without `plateau_gain` before the second phase")
-    plateau_gain: float = ranged(0.01, 0, 1, "improvement of the loss that counts, relative")
+    plateau_gain: float = ranged(0.01, 0, 1, "improvement of UV error + 1 - mask IoU that counts, relative")
     second_phase_at: float = ranged(1.0, 0, 1, "share of training at which the second phase starts at the latest")
     max_samples: int = ranged(8_000_000, 1, 10**12, "training stops after this many samples")
-    max_minutes: float = ranged(0.0, 0, 10**7, "or after this time, all sessions of the run together; 0 = no limit")
-    ema: float = ranged(0.0, 0, 0.999999, "decay of the moving average of the weights per step; 0 = none")
+    max_minutes: float = ranged(
+        0.0,
+        0,
+        10**7,
+        "or after this time, all sessions together; ramps then depend on the machine's load; 0 = no limit",
+    )
+    ema: float = ranged(0.0, 0, BELOW_ONE, "decay of the moving average of the weights per step; 0 = none")
     grad_clip: float = ranged(0.0, 0, 1e9, "largest gradient norm; 0 = none")
 
 
@@ -456,6 +466,8 @@ def _check_range(metadata: Mapping[str, Any], value: Any, name: str, source: str
 def _check(config: TrainConfig, source: str) -> None:
     """What fields must satisfy together."""
     network, data = config.network, config.data
+    if not re.fullmatch(r"[\w.-]+", config.name):  # it becomes part of a path
+        raise SpecError(f"{source}: name is {config.name!r}; it may hold letters, digits, '_', '.' and '-'")
     if len(network.filter_sizes) != network.levels + 1:
         raise SpecError(
             f"{source}: network.filter_sizes has {len(network.filter_sizes)} entries; {network.levels} levels need "

@@ -42,7 +42,7 @@ def export(run_or_weights: Path, out: Path, formats: tuple[str, ...] = FORMATS) 
     source = run_or_weights / "weights.safetensors" if run_or_weights.is_dir() else run_or_weights
     network, header = load_network(source)
     _, config, _ = read_weights(source)
-    name = header.get("run_id", source.stem)
+    name = Path(header.get("run_id", "")).name or source.stem  # a foreign run-ID must not become a path
     out.mkdir(parents=True, exist_ok=True)
     size = 2**config.levels * 2
     about = {**{k: v for k, v in header.items() if k != "network"}, "network": to_plain(config)}
@@ -55,7 +55,8 @@ def export(run_or_weights: Path, out: Path, formats: tuple[str, ...] = FORMATS) 
     for kind in formats:
         path = out / f"{name}.{kind}"
         if kind == "safetensors":
-            shutil.copyfile(source, path)
+            if path.resolve() != source.resolve():
+                shutil.copyfile(source, path)
             results.append(Exported(path, 0.0))
         elif kind == "onnx":
             results.append(Exported(path, _to_onnx(network, path, size)))

@@ -5,14 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 import yaml
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from renderer.errors import HeadforgeError, SpecError
+from renderer.errors import FormatError, HeadforgeError, SpecError
 from trainer import export as exporting
-from trainer.checkpoint import load_network, save_weights
+from trainer.checkpoint import load_network, read_weights, save_weights
 from trainer.cli import collage, export, train
 from trainer.config import NetworkConfig, parse_config
 from trainer.network import make_network
@@ -74,6 +75,7 @@ def test_a_sweep_is_checked_whole_before_its_first_run(spec: Path, small: Path, 
         (("--resume", "x", "--set", "a=b"), "own config"),
         (("{spec}", "--set", "loss.uv"), "KEY=VALUE"),
         (("{spec}", "--set", "loss.masks=1"), "did you mean 'mask'"),
+        (("{spec}", "--set", "data.path=["), "not YAML"),
         (("{spec}",), "--data"),
         (("none.yaml",), "cannot read"),
         (("--resume", "nowhere"), "not a run directory"),
@@ -114,6 +116,27 @@ def test_exports_compute_what_torch_computes(weights: Path, tmp_path: Path):
     assert torch.allclose(torch.export.load(out / "r-1.pt2").module()(even), network(even), atol=1e-5)
     with pytest.raises(SpecError, match="unknown formats tflite"):
         exporting.export(weights, out, ("tflite",))
+
+
+def test_an_export_stays_in_its_folder_and_can_be_repeated_there(weights: Path, tmp_path: Path):
+    tensors, config, header = read_weights(weights)
+    about = {k: v for k, v in header.items() if k not in ("network", "weights_version")}
+    save_weights(weights, tensors, config, {**about, "run_id": "../../escaped"})
+    out = tmp_path / "a" / "out"
+    (again,) = exporting.export(weights, out, ("safetensors",))
+    assert again.path == out / "escaped.safetensors" and sorted(p.name for p in tmp_path.iterdir()) == [
+        "a",
+        weights.name,
+    ]
+    assert exporting.export(again.path, out, ("safetensors",)) == [again]
+    load_network(again.path)
+
+
+def test_weights_that_do_not_name_their_network_are_refused(weights: Path):
+    tensors, _, header = read_weights(weights)
+    safetensors.torch.save_file(tensors, weights, {k: v for k, v in header.items() if k != "network"})
+    with pytest.raises(FormatError, match="does not say which network"):
+        load_network(weights)
 
 
 def test_an_export_that_differs_is_not_written(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

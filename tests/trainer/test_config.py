@@ -39,6 +39,10 @@ def test_a_config_survives_its_own_yaml():
         ({"device": {"devices": 3}}, "does not divide among 3"),
         ({"loss": dict.fromkeys(TERMS, 0)}, "every weight"),
         ({"data": []}, "must be a mapping"),
+        ({"name": "../escaped"}, "may hold letters"),
+        ({"name": ""}, "may hold letters"),
+        ({"schedule": {"beta1": [1.0, 0.99]}}, "schedule.beta1 is 1.0"),
+        ({"schedule": {"beta2": 1.0}}, "schedule.beta2 is 1.0"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_key_and_source(raw, words):
