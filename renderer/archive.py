@@ -322,7 +322,12 @@ class ShardReader:
 
     def params(self, entry: SampleEntry) -> dict[str, Any]:
         """The sample's JSON record."""
-        record: dict[str, Any] = json.loads(self.read(entry, "json"))
+        try:
+            record = json.loads(self.read(entry, "json"))
+        except ValueError as error:  # not JSON, or not even text
+            raise FormatError(f"{self.tar}: {entry.key}.json is damaged: {error}; run `gen verify`") from error
+        if not isinstance(record, dict):
+            raise FormatError(f"{self.tar}: {entry.key}.json holds no record; run `gen verify`")
         return record
 
     def close(self) -> None:

@@ -28,6 +28,7 @@ from trainer.config import (
     QuarterTurns,
 )
 from trainer.config import Occlusion as OcclusionConfig
+from trainer.device import constant
 from trainer.draws import Draws
 from trainer.occlusion import EnvironmentBank
 
@@ -139,7 +140,7 @@ def crop_scale(samples: Samples, config: CropScale, draws: Draws, progress: floa
     picture = F.grid_sample(samples.input, grid, mode="bilinear", padding_mode="border", align_corners=False)
     landmarks = samples.landmarks
     if landmarks is not None:
-        size = torch.tensor([samples.size[1], samples.size[0]], device=landmarks.device)
+        size = constant((samples.size[1], samples.size[0]), torch.int64, landmarks.device)
         moved = ((landmarks / size * 2 - 1 - shift[:, None]) * scale[:, None, None] + 1) / 2 * size
         landmarks = _choose(chosen, moved, landmarks)
     return Samples(
@@ -190,7 +191,7 @@ _ORDERS: Final = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 
 
 def channel_shuffle(samples: Samples, config: ChannelShuffle, draws: Draws, progress: float) -> Samples:
     """R, G and B in a random order."""
-    order = torch.tensor(_ORDERS, device=samples.input.device)[draws.integers("order", len(_ORDERS))]
+    order = constant(_ORDERS, torch.int64, samples.input.device)[draws.integers("order", len(_ORDERS))]
     shuffled = samples.input.gather(1, order[:, :, None, None].expand_as(samples.input))
     return replace(samples, input=_choose(draws.happens("share", config.share.at(progress)), shuffled, samples.input))
 

@@ -64,7 +64,7 @@ def input_lines(dataset: Path, samples: int, workers: int, environments: Path | 
         yield line("cache_none_streaming", rate, "samples/s", **{**about, "workers": count})
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for cache in ("memory", *(("device",) if device.type == "cuda" else ())):
-        source = open_source(reader, positions, cache, workers, 0, device)
+        source = open_source(reader, positions, cache, workers, BadSamples(0), device)
         rate = _rate(len(positions), lambda s=source: _consume(s, positions, device))  # type: ignore[misc]
         yield line(f"cache_{cache}", rate, "samples/s", **about)
     yield from augment_lines(reader, device, environments)
@@ -89,7 +89,7 @@ def _consume(source: Any, positions: Positions, device: torch.device) -> int:
 
 def _epoch(reader: SampleReader, positions: Positions, cache: Any, workers: int) -> int:
     cpu = torch.device("cpu")
-    return _consume(open_source(reader, positions, cache, workers, 0, cpu), positions, cpu)
+    return _consume(open_source(reader, positions, cache, workers, BadSamples(0), cpu), positions, cpu)
 
 
 def _unpack(reader: SampleReader, positions: Positions, folder: Path) -> None:
@@ -150,7 +150,7 @@ def augment_lines(reader: SampleReader, device: torch.device, environments: Path
     config = TrainConfig(data=DataConfig(path=str(reader.path)), augment=base)
     bank = uv.open_bank(config)
     task = uv.UVTask(config, bank.to(device) if bank else None, None)
-    streaming = Streaming(reader, 0, BadSamples(0, {}), device)
+    streaming = Streaming(reader, 0, BadSamples(0), device)
     positions = np.arange(min(BATCH, len(reader)))
     minibatch = next(streaming.batches([positions], epoch=0))
     samples = task.samples(minibatch)

@@ -35,7 +35,7 @@ def augment_collage(dataset: Path, out: Path, config: TrainConfig, columns: int 
         raise SpecError(f"columns is {columns}; {dataset} has {len(reader)} samples")
     task = uv.UVTask(config, uv.open_bank(_all_on(config)), None)
     positions = np.linspace(0, len(reader) - 1, columns).astype(np.int64)
-    streaming = Streaming(reader, 0, BadSamples(columns, {}), torch.device("cpu"))
+    streaming = Streaming(reader, 0, BadSamples(columns), torch.device("cpu"))
     minibatch = next(streaming.batches([positions], epoch=0))
     if not len(minibatch):
         raise DatasetError(f"none of the samples chosen from {dataset} can be read; run `gen verify`")

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.device import send
+
 _MASK = 0xFFFFFFFF
 
 
@@ -46,7 +48,7 @@ class Draws:
         head = np.random.SeedSequence([seed, epoch]).generate_state(1)[0]
         low, high = positions & _MASK, positions >> 32
         mixed = _mix(low.to(torch.int32) ^ _signed(int(head)))
-        return cls(_mix(mixed + high.to(torch.int32)).to(device))
+        return cls(send(_mix(mixed + high.to(torch.int32)), device))
 
     def __len__(self) -> int:
         return len(self.seeds)

@@ -13,15 +13,18 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from renderer.errors import DatasetError
+from renderer.errors import DatasetError, FormatError, HeadforgeError
 from trainer import task as uv
+from trainer.apply import read_picture
 from trainer.config import OutputConfig
 from trainer.dataset import SampleReader
-from trainer.loader import Cached, Minibatch, Positions, Streaming
+from trainer.loader import BadSamples, Cached, Minibatch, Positions, Streaming
 from trainer.metrics import split_metrics, summary
 
 CHOSEN: Final = 6
 PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+PHOTO_PX: Final = 4096  # larger photos are scaled down while they are read
+UNREADABLE: Final = (HeadforgeError, OSError, ValueError, KeyError)  # what damaged samples raise
 
 
 @dataclass(frozen=True)
@@ -52,19 +55,23 @@ def evaluate(
     totals: list[float] = []
     groups = [positions[i : i + batch_size] for i in range(0, len(positions), batch_size)]
     term_names: list[str] = []
+    hidden: list[npt.NDArray[np.float64]] = []
     for minibatch in source.batches(groups, epoch=0):
-        if not len(minibatch):
+        minibatch, chosen = with_records(minibatch, source, params)
+        if not chosen:
             continue
         samples = task.test_samples(minibatch, occluded)
         prediction = network(samples.input)
-        chosen = [_record(source.reader, params, int(p)) for p in minibatch.positions]
         terms = task.loss_terms(prediction, samples)
         term_names = list(terms)
         totals += [float(task.total_loss(terms))] * len(minibatch)
         for name, tensor in {**terms, **task.metrics(prediction, samples, chosen)}.items():
             values.setdefault(name, []).append(tensor.double().cpu().numpy())
+        hidden.append(task.hidden_share(samples).double().cpu().numpy())
         records += chosen
     network.train()
+    if not records:
+        raise DatasetError(f"none of the held-out samples of {source.reader.path} can be read; run `gen verify`")
     joined = {name: np.concatenate(parts) for name, parts in values.items()}
     measured = {name: v for name, v in joined.items() if name not in term_names}
     return Evaluation(
@@ -72,8 +79,22 @@ def evaluate(
         loss=float(np.mean(totals)),
         terms=summary({name: joined[name] for name in term_names}),
         metrics=summary(measured),
-        splits=split_metrics(measured, records),
+        splits=split_metrics(measured, records, hidden=np.concatenate(hidden)),
     )
+
+
+def with_records(
+    minibatch: Minibatch, source: Streaming | Cached, params: dict[int, dict[str, Any]]
+) -> tuple[Minibatch, list[dict[str, Any]]]:
+    """The samples whose records can be read, and these records; the others count as bad samples."""
+    good, records = [], []
+    for slot, position in enumerate(minibatch.positions.tolist()):
+        try:
+            records.append(_record(source.reader, params, position))
+            good.append(slot)
+        except UNREADABLE as error:
+            source.bad.add(minibatch.keys[slot], str(error))
+    return minibatch.only(good), records
 
 
 def _record(reader: SampleReader, params: dict[int, dict[str, Any]], position: int) -> dict[str, Any]:
@@ -112,12 +133,11 @@ def photo_paths(output: OutputConfig) -> tuple[list[Path], list[Path]]:
 
 
 def load_photo(path: Path, size: tuple[int, int]) -> Tensor:
-    """A photo as picture values, its middle square scaled to (3, H, W)."""
-    with Image.open(path) as image:
-        rgb = image.convert("RGB")
-        side = min(rgb.size)
-        left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
-        square = rgb.resize((size[1], size[0]), Image.Resampling.BOX, box=(left, top, left + side, top + side))
+    """A photo as picture values, its middle square scaled to (3, H, W). Raises FormatError for what is no picture."""
+    rgb = Image.fromarray(read_picture(path, PHOTO_PX))
+    side = min(rgb.size)
+    left, top = (rgb.width - side) // 2, (rgb.height - side) // 2
+    square = rgb.resize((size[1], size[0]), Image.Resampling.BOX, box=(left, top, left + side, top + side))
     return torch.from_numpy(np.asarray(square, np.float32) / 255).permute(2, 0, 1)
 
 
@@ -131,18 +151,25 @@ def sheet(
     photos: tuple[list[Path], list[Path]],
     epoch: int,
     device: torch.device,
-) -> tuple[npt.NDArray[np.uint8], list[dict[str, Any]]]:
-    """Tiles (rows, columns, H, W, 3) and a description of each row: chosen samples, a random one, photos likewise."""
+    bad: BadSamples,
+) -> tuple[list[npt.NDArray[np.uint8]], list[dict[str, Any]]]:
+    """Rows of tiles (columns, H, W, 3) and their descriptions: chosen samples, a random one, photos likewise.
+
+    What cannot be read is left out and counted in `bad`.
+    """
     network.eval()
     rng = np.random.default_rng([epoch])
     tiles: list[npt.NDArray[np.uint8]] = []
     rows: list[dict[str, Any]] = []
     wanted = [(p, "chosen") for p in chosen] + [(int(rng.choice(held_out)), "random")]
     for number, (position, kind) in enumerate(wanted):
-        minibatch = single(reader, position, device)
+        try:
+            minibatch, record = single(reader, position, device), _record(reader, {}, position)
+        except UNREADABLE as error:
+            bad.add(reader.keys[position], str(error))
+            continue
         target = task.test_samples(minibatch, occluded=kind == "chosen" and number % 2 == 1)
         prediction = network(target.input)
-        record = _record(reader, {}, position)
         measured = task.metrics(prediction, target, [record])
         tiles.append(uv.views(target.input[0], prediction[0], target))
         rows.append({"name": f"{kind} {number + 1}", "kind": kind, "key": reader.keys[position]})
@@ -152,14 +179,21 @@ def sheet(
     if photos[1]:
         pictures.append((photos[1][int(rng.integers(len(photos[1])))], "random photo"))
     for path, kind in pictures:
-        picture = load_photo(path, size).to(device)
+        try:
+            picture = load_photo(path, size).to(device)
+        except FormatError as error:
+            bad.add(path.name, str(error))
+            continue
         tiles.append(uv.views(picture, network(picture[None])[0], None))
         rows.append({"name": path.name, "kind": kind})
     network.train()
-    return np.stack(tiles), rows
+    return tiles, rows
 
 
 def single(reader: SampleReader, position: int, device: torch.device) -> Minibatch:
-    """A minibatch of one sample."""
-    images = {name: torch.from_numpy(array)[None].to(device) for name, array in reader.read(position).items()}
+    """A minibatch of one sample. Raises FormatError if it is of another size than the data set."""
+    arrays = reader.read(position)
+    if odd := [name for name, array in arrays.items() if array.shape != reader.shapes[name]]:
+        raise FormatError(f"sample {reader.keys[position]}: {', '.join(odd)} of another size than the first sample's")
+    images = {name: torch.from_numpy(array)[None].to(device) for name, array in arrays.items()}
     return Minibatch([reader.keys[position]], torch.tensor([position]), images, 0)

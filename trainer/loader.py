@@ -10,7 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -21,6 +21,7 @@ from torch import Tensor
 
 from renderer.errors import DatasetError, HeadforgeError, MachineError, SpecError
 from trainer.dataset import SampleReader
+from trainer.device import send
 
 Cache = Literal["none", "memory", "device"]
 CHUNK: Final = 8  # samples that one thread decodes in a row
@@ -44,13 +45,22 @@ class Minibatch:
     def __len__(self) -> int:
         return len(self.keys)
 
+    def only(self, slots: Sequence[int]) -> Minibatch:
+        """Some of its samples."""
+        if len(slots) == len(self):
+            return self
+        index = torch.tensor(slots, dtype=torch.int64)
+        images = {name: tensor[index.to(tensor.device)] for name, tensor in self.images.items()}
+        return Minibatch([self.keys[i] for i in slots], self.positions[index], images, self.epoch)
+
 
 @dataclass
 class BadSamples:
-    """Counts samples that could not be read, reports each once, and stops the run beyond the limit."""
+    """Counts what could not be read, reports each once, and stops the run beyond the limit."""
 
     limit: int
-    found: dict[str, str]
+    found: dict[str, str] = field(default_factory=dict)
+    logged: int = 0  # how many of them `news` has told
 
     def add(self, key: str, reason: str) -> None:
         if key in self.found:
@@ -62,6 +72,12 @@ class BadSamples:
                 f"{len(self.found)} bad samples ({', '.join(list(self.found)[:5])} ...), more than data.max_bad = "
                 f"{self.limit}: run `gen verify` on the data set, or raise the limit"
             )
+
+    def news(self) -> list[str]:
+        """A line for each that was found since the last call."""
+        fresh = list(self.found.items())[self.logged :]
+        self.logged += len(fresh)
+        return [f"skipped sample {key}: {reason}" for key, reason in fresh]
 
 
 # ---------------------------------------------------------------- order
@@ -162,7 +178,7 @@ class Streaming:
         if not good.all():
             tensors = {name: tensor[torch.from_numpy(good)] for name, tensor in tensors.items()}
             group = group[good]
-        images = {name: tensor.to(self.device, non_blocking=True) for name, tensor in tensors.items()}
+        images = {name: send(tensor, self.device) for name, tensor in tensors.items()}
         keys = [self.reader.keys[int(p)] for p in group]
         return Minibatch(keys, torch.from_numpy(group), images, epoch)
 
@@ -191,11 +207,15 @@ class Cached:
         for group in groups:
             present = group[self.slot[group] >= 0]
             slots = torch.from_numpy(self.slot[present])
-            images = {
-                name: tensor[slots.to(tensor.device)].to(self.device, non_blocking=True)
-                for name, tensor in self.tensors.items()
-            }
+            images = {name: self._pick(tensor, slots) for name, tensor in self.tensors.items()}
             yield Minibatch([self.reader.keys[int(p)] for p in present], torch.from_numpy(present), images, epoch)
+
+    def _pick(self, tensor: Tensor, slots: Tensor) -> Tensor:
+        """Some samples on the device of training; the CPU does not wait for the copy."""
+        if tensor.device.type == "cuda":
+            return tensor[send(slots, tensor.device)]
+        pinned = torch.empty((len(slots), *tensor.shape[1:]), dtype=tensor.dtype, pin_memory=self.device.type == "cuda")
+        return send(torch.index_select(tensor, 0, slots, out=pinned), self.device)
 
 
 def empty_tensors(
@@ -278,10 +298,10 @@ class Loader:
 
 
 def open_source(
-    reader: SampleReader, positions: Positions, cache: Cache, workers: int, max_bad: int, device: torch.device
+    reader: SampleReader, positions: Positions, cache: Cache, workers: int, bad: BadSamples, device: torch.device
 ) -> Streaming | Cached:
     """Where the samples come from. cache "memory" and "device" read everything now."""
-    streaming = Streaming(reader, workers, BadSamples(max_bad, {}), device)
+    streaming = Streaming(reader, workers, bad, device)
     if cache == "none":
         return streaming
     return Cached(streaming, positions, device if cache == "device" else torch.device("cpu"))

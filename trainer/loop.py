@@ -13,14 +13,16 @@ import threading
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins import Precision
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -30,7 +32,7 @@ from trainer import task as uv
 from trainer.checkpoint import checkpoints, load_checkpoint, save_checkpoint, save_weights
 from trainer.config import ScheduleConfig, TrainConfig, parse_config, to_plain
 from trainer.dataset import SampleReader
-from trainer.evaluation import Evaluation, chosen_positions, evaluate, photo_paths, sheet
+from trainer.evaluation import Evaluation, chosen_positions, evaluate, load_photo, photo_paths, sheet
 from trainer.loader import BadSamples, Loader, Minibatch, Positions, Streaming, check_room, open_source
 from trainer.network import UVNet, make_network, parameter_count
 from trainer.run_dir import RunDir, create_run, finite
@@ -51,7 +53,7 @@ class Progress:
     samples_seen: int = 0
     seconds: float = 0.0
     phase: int = 0  # index into schedule.lr
-    best_loss: float = math.inf
+    best_score: float = math.inf
     epochs_since_best: int = 0
     sums: dict[str, float] = field(default_factory=dict)  # of the terms since the last line of the log
     summed: int = 0  # samples in those sums
@@ -91,18 +93,32 @@ class Outcome:
 
 def resolve_accelerator(config: TrainConfig) -> str:
     """ "cpu" or "cuda". Raises MachineError where CUDA is asked for and absent."""
-    if config.device.accelerator == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if config.device.accelerator == "cuda" and not torch.cuda.is_available():
+    if config.device.accelerator == "cpu" or (config.device.accelerator == "auto" and not torch.cuda.is_available()):
+        return "cpu"
+    if not torch.cuda.is_available():
         raise MachineError(
             "device.accelerator is 'cuda', but torch sees no CUDA device: install the driver and a CUDA build of "
             "torch, or set it to 'auto'"
         )
-    if config.device.accelerator == "cuda" and torch.cuda.device_count() < config.device.devices:
+    if torch.cuda.device_count() < config.device.devices:
         raise MachineError(
             f"device.devices is {config.device.devices}, torch sees {torch.cuda.device_count()} CUDA devices"
         )
-    return config.device.accelerator
+    return "cuda"
+
+
+def check_batch_norm(config: TrainConfig, accelerator: str) -> None:
+    """Batch norm over the global minibatch, as one process has it, exists between GPUs only."""
+    if config.network.batch_norm and processes(config) > 1 and accelerator == "cpu":
+        raise SpecError(
+            "network.batch_norm with several processes on CPUs: each would normalise by its own samples and train "
+            "another network than one process does; set network.batch_norm to false, or device.devices and nodes to 1"
+        )
+
+
+def processes(config: TrainConfig) -> int:
+    """How many train together."""
+    return config.device.devices * config.device.nodes
 
 
 def open_reader(config: TrainConfig) -> SampleReader:
@@ -130,11 +146,12 @@ def splits(config: TrainConfig, reader: SampleReader) -> tuple[Positions, Positi
 def check(config: TrainConfig) -> Plan:
     """Everything that can be known to be wrong before training starts, as an error; else what the run would do."""
     accelerator = resolve_accelerator(config)
+    check_batch_norm(config, accelerator)
     reader = open_reader(config)
     uv.check(config, reader)
     training, held_out = splits(config, reader)
     loader = Loader(
-        Streaming(reader, 0, BadSamples(0, {}), torch.device("cpu")),
+        Streaming(reader, 0, BadSamples(0), torch.device("cpu")),
         training,
         config.data.batch_size,
         seed=0,
@@ -142,9 +159,10 @@ def check(config: TrainConfig) -> Plan:
     )
     if config.data.cache != "none":
         place = torch.device("cuda" if config.data.cache == "device" and accelerator == "cuda" else "cpu")
-        check_room(reader, len(training) + len(held_out), place)
+        check_room(reader, cached_samples(config, len(training), len(held_out), place), place)
     bank = uv.open_bank(config)
-    photo_paths(config.output)
+    for photo in photo_paths(config.output)[1]:
+        load_photo(photo, (8, 8))
     chosen_positions(reader, held_out, config.output.chosen)
     return Plan(
         device=f"{config.device.nodes} x {config.device.devices} {accelerator}, {config.device.precision}",
@@ -157,6 +175,12 @@ def check(config: TrainConfig) -> Plan:
         bytes_decoded=reader.bytes_per_sample * (len(training) + len(held_out)),
         environments=bank.count if bank else 0,
     )
+
+
+def cached_samples(config: TrainConfig, training: int, held_out: int, place: torch.device) -> int:
+    """Samples that one place holds: host memory those of every process on this node. Only one process evaluates."""
+    copies = config.device.devices if place.type == "cpu" else 1
+    return copies * training + (0 if config.data.test_on_train else held_out)
 
 
 def meta_parameters(config: TrainConfig) -> int:
@@ -187,7 +211,7 @@ def make_fabric(config: TrainConfig) -> Fabric:
     device = config.device
     accelerator = resolve_accelerator(config)
     strategy = device.strategy
-    if strategy == "auto" and device.devices * device.nodes > 1:
+    if strategy == "auto" and processes(config) > 1:
         strategy = "ddp"
     with warnings.catch_warnings():  # a machine that has SLURM may well train outside it
         warnings.filterwarnings("ignore", message="The `srun` command is available")
@@ -225,17 +249,27 @@ def session(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outco
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
 
-    # data
-    data = config.data
     reader = open_reader(config)
     training, held_out = splits(config, reader)
     if main and run_path is None:
         run_path = new_run(config, reader, len(training), len(held_out)).path
     run = RunDir(Path(fabric.broadcast(str(run_path))))
-    source = open_source(reader, training, data.cache, data.workers, data.max_bad, fabric.device)
-    test_source = source
-    if not data.test_on_train:
-        test_source = open_source(reader, held_out, data.cache, data.workers, data.max_bad, fabric.device)
+    with run.locked() if main else nullcontext():
+        return optimise(fabric, config, run, reader, training, held_out)
+
+
+def optimise(
+    fabric: Fabric, config: TrainConfig, run: RunDir, reader: SampleReader, training: Positions, held_out: Positions
+) -> Outcome:
+    """The training itself, of a run that is ours alone."""
+    main = fabric.global_rank == 0
+
+    # data
+    data = config.data
+    bad = BadSamples(data.max_bad)
+    source = test_source = open_source(reader, training, data.cache, data.workers, bad, fabric.device)
+    if main and not data.test_on_train:  # the others do not evaluate
+        test_source = open_source(reader, held_out, data.cache, data.workers, bad, fabric.device)
     loader = Loader(
         source,
         training,
@@ -255,7 +289,7 @@ def session(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outco
 
     # network and optimiser
     layout = torch.channels_last if config.device.channels_last else torch.contiguous_format
-    plain_network = make_network(config.network, config.seed).to(memory_format=layout)  # type: ignore[call-overload]
+    plain_network = synchronised(make_network(config.network, config.seed), fabric).to(memory_format=layout)  # type: ignore[call-overload]
     schedule = config.schedule
     optimiser = torch.optim.Adam(
         plain_network.parameters(),
@@ -268,13 +302,13 @@ def session(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outco
     ema = copy.deepcopy(plain_network).requires_grad_(False) if schedule.ema else None
 
     # state
-    progress = Progress()
+    progress, precision = Progress(), fabric.strategy.precision
     if found := checkpoints(run.checkpoints):
-        progress = restore(found[-1], config, reader, plain_network, optimiser, ema, loader)
+        progress = restore(found[-1], config, reader, plain_network, optimiser, ema, loader, precision)
         if main:
             run.forget_after(progress.step)
     fabric.barrier()
-    log = Log(run, config, main)
+    log = Log(run, config, progress, main)
     if found:
         log.event(progress, loader, f"resumed from {found[-1].name}")
     writer = SheetWriter(run.evaluation)
@@ -282,14 +316,13 @@ def session(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outco
     records: dict[int, dict[str, Any]] = {}
     unseen: list[tuple[Minibatch, Tensor]] = []  # steps whose loss has not been looked at yet
     check_steps = CHECK_STEPS_GPU if fabric.device.type == "cuda" else 1
-    log.status(progress, loader, "running")
 
     def save() -> None:
         look_at(unseen, progress, task)
         if main:
             weights = ema or plain_network
             save_weights(run.weights, weights.state_dict(), config.network, weights_header(run, reader))
-            state = checkpoint_state(config, reader, plain_network, optimiser, ema, loader, progress)
+            state = checkpoint_state(config, reader, plain_network, optimiser, ema, loader, progress, precision)
             save_checkpoint(run.checkpoints, progress.step, state, config.output.keep_checkpoints)
         fabric.barrier()
 
@@ -298,10 +331,10 @@ def session(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outco
         writer.wait()
         log.event(progress, loader, text)
         log.status(progress, loader, state, text)
-        log.close()
         return Outcome(run.path, state, progress.step)
 
     network.train()
+    log.status(progress, loader, "running")
     saved_at = clock = time.perf_counter()
     try:
         with stop_signals() as stop:
@@ -326,14 +359,19 @@ def session(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outco
                         look_at(unseen, progress, task)
                     progress.step += 1
                     progress.samples_seen += config.data.batch_size
-                    now = time.perf_counter()
-                    progress.seconds, clock = progress.seconds + now - clock, now
+                    # what depends on a clock or a signal, many processes settle together, and not in every step
+                    settling = fabric.world_size == 1 or progress.step % check_steps == 0 or loader.batch == len(loader)
+                    if settling:
+                        now = time.perf_counter()
+                        progress.seconds, clock = progress.seconds + now - clock, now
+                    stopping = settling and stop.is_set()
+                    saving = due(config, progress.step, saved_at if settling else math.inf)
+                    if settling and fabric.world_size > 1:
+                        stopping, saving = agree(fabric, progress, stopping, saving)
                     if progress.step % config.output.log_steps == 0:
                         look_at(unseen, progress, task)
                         log.train_line(progress, loader, optimiser, schedule)
-                    stopping, saving = stop.is_set(), due(config, progress.step, saved_at)
-                    if fabric.world_size > 1:
-                        stopping, saving = agree(fabric, progress, stopping, saving)
+                        log.bad_samples(progress, loader, bad)
                     if stopping:
                         return finish("interrupted", f"stopped by a signal at step {progress.step}")
                     if saving:
@@ -355,25 +393,29 @@ def session(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outco
                                 )
                             log.test_line(progress, loader, kind, result)
                             if not occluded:
-                                note_plateau(progress, result.loss, schedule)
+                                note_plateau(progress, task.score(result.metrics), config)
                         if config.output.images:
                             number = epoch_number(loader)
                             with fabric.autocast():
                                 tiles, rows = sheet(
-                                    tested, task, reader, chosen, held_out, photos, number, fabric.device
+                                    tested, task, reader, chosen, held_out, photos, number, fabric.device, bad
                                 )
-                            log.sheet(rows, number, reader)
-                            writer.write(tiles, number)
+                            if rows:
+                                log.sheet(rows, number, reader)
+                                writer.write(np.stack(tiles), number)
+                        log.bad_samples(progress, loader, bad)
                     share_plateau(progress, fabric)
                     save()
                     saved_at = time.perf_counter()
                 clock = time.perf_counter()
         return finish("finished", f"finished after {progress.samples_seen} samples")
-    except HeadforgeError as error:
-        log.status(progress, loader, "failed", str(error))
+    except BaseException as error:  # Ctrl-C and a lack of memory, too: a run that is over must not look alive
+        log.failed(progress, loader, error)
         raise
     finally:
+        log.bad_samples(progress, loader, bad)
         writer.wait()
+        log.close()
 
 
 # ---------------------------------------------------------------- steps of the loop
@@ -392,6 +434,13 @@ def new_run(config: TrainConfig, reader: SampleReader, training: int, held_out: 
         "test_samples": held_out,
     }
     return create_run(config, reader.info["tag"], data, meta_parameters(config))
+
+
+def synchronised(network: nn.Module, fabric: Fabric) -> nn.Module:
+    """Many GPUs normalise by the global minibatch, as one process would. Names and values of the weights stay."""
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        return nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-any-return, no-untyped-call]
+    return network
 
 
 def look_at(unseen: list[tuple[Minibatch, Tensor]], progress: Progress, task: uv.UVTask) -> None:
@@ -422,25 +471,25 @@ def set_phase(
     late = progress.share(schedule) >= schedule.second_phase_at
     if progress.phase == 0 and (late or progress.epochs_since_best >= schedule.plateau_epochs):
         progress.phase = 1
-        log.event(progress, loader, "second phase: " + ("as scheduled" if late else "the held-out loss levelled off"))
+        log.event(progress, loader, "second phase: " + ("as scheduled" if late else "the held-out error levelled off"))
     for group in optimiser.param_groups:
         group["lr"] = schedule.lr[progress.phase]
         group["betas"] = (schedule.beta1[progress.phase], schedule.beta2)
 
 
-def note_plateau(progress: Progress, loss: float, schedule: ScheduleConfig) -> None:
-    """Count the evaluations since the loss last improved enough."""
-    if loss < progress.best_loss * (1 - schedule.plateau_gain):
-        progress.best_loss, progress.epochs_since_best = loss, 0
+def note_plateau(progress: Progress, score: float, config: TrainConfig) -> None:
+    """Count the epochs since the score (lower is better) last improved enough. Called after each evaluation."""
+    if score < progress.best_score * (1 - config.schedule.plateau_gain):
+        progress.best_score, progress.epochs_since_best = score, 0
     else:
-        progress.epochs_since_best += 1
+        progress.epochs_since_best += config.output.evaluate_epochs
 
 
 def share_plateau(progress: Progress, fabric: Fabric) -> None:
     """Only the first process evaluates; the others learn the outcome."""
     if fabric.world_size > 1:
-        progress.best_loss, progress.epochs_since_best = fabric.broadcast(
-            (progress.best_loss, progress.epochs_since_best)
+        progress.best_score, progress.epochs_since_best = fabric.broadcast(
+            (progress.best_score, progress.epochs_since_best)
         )
 
 
@@ -468,7 +517,7 @@ def due(config: TrainConfig, step: int, saved_at: float) -> bool:
 
 
 def agree(fabric: Fabric, progress: Progress, stopping: bool, saving: bool) -> tuple[bool, bool]:
-    """All processes stop if one must; clocks and checkpoints go by the first process."""
+    """All processes stop if one must; clocks and checkpoints go by the first process. Makes the CPUs wait."""
     first = fabric.global_rank == 0
     mine = [float(stopping), float(saving and first), progress.seconds * first]
     ours: Any = fabric.all_reduce(torch.tensor(mine, device=fabric.device), reduce_op="sum")
@@ -511,6 +560,7 @@ def checkpoint_state(
     ema: nn.Module | None,
     loader: Loader,
     progress: Progress,
+    precision: Precision,
 ) -> dict[str, Any]:
     """Everything needed to go on as if nothing had happened. Augmentation has no state: see `trainer.draws`."""
     return {
@@ -522,6 +572,7 @@ def checkpoint_state(
         "loader": loader.state_dict(),
         "generator": torch.get_rng_state(),
         "progress": asdict(progress),
+        "precision": precision.state_dict(),  # of "16-mixed" the scale of the gradients
     }
 
 
@@ -533,6 +584,7 @@ def restore(
     optimiser: torch.optim.Optimizer,
     ema: nn.Module | None,
     loader: Loader,
+    precision: Precision,
 ) -> Progress:
     """The inverse of `checkpoint_state`. Raises FormatError or DatasetError where it does not belong to this run."""
     state = load_checkpoint(path, config.network)
@@ -546,7 +598,11 @@ def restore(
         ema.load_state_dict(state["ema"])
     loader.load_state_dict(state["loader"])
     torch.set_rng_state(state["generator"])
-    return Progress(**state["progress"])
+    if scaling := state.get("precision"):
+        precision.load_state_dict(scaling)
+    # checkpoints from before the plateau rule had a score hold a best loss instead; the rule then starts anew
+    kept = {name: value for name, value in state["progress"].items() if name in Progress.__dataclass_fields__}
+    return Progress(**kept)
 
 
 def weights_header(run: RunDir, reader: SampleReader) -> dict[str, str]:
@@ -556,17 +612,17 @@ def weights_header(run: RunDir, reader: SampleReader) -> dict[str, str]:
 class Log:
     """Writes log.jsonl, status.json, TensorBoard scalars and the terminal's progress bar; silent in other processes."""
 
-    def __init__(self, run: RunDir, config: TrainConfig, on: bool) -> None:
+    def __init__(self, run: RunDir, config: TrainConfig, progress: Progress, on: bool) -> None:
         self.run, self.on = run, on
-        self.seconds_before = 0.0
-        self.samples_before = 0
+        self.seconds_before, self.samples_before = progress.seconds, progress.samples_seen
         self.board: Any = None
         self.bar: Any = None
         if on:
             if config.output.tensorboard:
                 from torch.utils.tensorboard import SummaryWriter
 
-                self.board = SummaryWriter(str(run.tensorboard))
+                # what a killed session wrote after its last checkpoint is written again
+                self.board = SummaryWriter(str(run.tensorboard), purge_step=progress.samples_seen + 1)
             self.bar = tqdm(total=config.schedule.max_samples, unit="sample", disable=None, smoothing=0.05)
             layout = {"columns": list(uv.COLUMNS), "rows_file": "rows.jsonl"}
             run.write_json(run.evaluation / "layout.json", layout)
@@ -583,6 +639,16 @@ class Log:
 
     def event(self, progress: Progress, loader: Loader, text: str) -> None:
         self.line("event", progress, loader, {"text": text})
+
+    def bad_samples(self, progress: Progress, loader: Loader, bad: BadSamples) -> None:
+        """An event for each bad sample that was found since the last call."""
+        for text in bad.news():
+            self.event(progress, loader, text)
+
+    def failed(self, progress: Progress, loader: Loader, error: BaseException) -> None:
+        """The last status of a run that an exception ends; Ctrl-C is nobody's fault."""
+        text = str(error) if isinstance(error, HeadforgeError) else f"{type(error).__name__}: {error}".rstrip(": ")
+        self.status(progress, loader, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", text)
 
     def train_line(
         self, progress: Progress, loader: Loader, optimiser: torch.optim.Optimizer, schedule: ScheduleConfig

@@ -13,6 +13,7 @@ from torch import Tensor
 from renderer.errors import SpecError
 from trainer.augment import Samples, erode
 from trainer.config import LossConfig
+from trainer.device import constant
 
 IN_VIEW_UV = 0.03  # a landmark is seen where the true UV at its pixel is this close to its own: else it lies behind
 REFERENCE_SIZE_PX = 128  # UV changes per pixel shrink as images grow; they are stated per 1/128 of the image's side
@@ -98,7 +99,7 @@ def landmarks_in_view(target: Samples, landmark_uv: Tensor) -> Tensor:
 
 def sample_at(image: Tensor, points: Tensor) -> Tensor:
     """Bilinear values of (N, C, H, W) at pixels (N, K, 2) given as (x, y); (N, K, C). NaN points read pixel (0, 0)."""
-    size = torch.tensor([image.shape[3], image.shape[2]], device=image.device, dtype=image.dtype)
+    size = constant((image.shape[3], image.shape[2]), image.dtype, image.device)
     grid = torch.nan_to_num(points.to(image.dtype)) / size * 2 - 1
     values = F.grid_sample(image, grid[:, :, None], mode="bilinear", padding_mode="zeros", align_corners=False)
     return values[..., 0].transpose(1, 2)

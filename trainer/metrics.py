@@ -117,17 +117,22 @@ def summary(values: Mapping[str, Values]) -> dict[str, float]:
 
 
 def split_metrics(
-    values: Mapping[str, Values], params: Sequence[Mapping[str, Any]], quantiles: int = 4
+    values: Mapping[str, Values],
+    params: Sequence[Mapping[str, Any]],
+    quantiles: int = 4,
+    hidden: Values | None = None,
 ) -> dict[str, list[dict[str, Any]]]:
     """Metrics by yaw, occlusion share and every stored knob: knob -> rows of {label, count, metrics...}.
 
-    values: (N,) per metric. params: the JSON record of each sample. Numbers are split at their quantiles, words and
-    switches by value; a knob with one value only is left out.
+    values: (N,) per metric. params: the JSON record of each sample. hidden: (N,) share of the face that is occluded,
+    where it is more than was rendered. Numbers are split at their quantiles, words and switches by value; a knob with
+    one value only is left out.
     """
     tables: dict[str, list[dict[str, Any]]] = {}
     yaw = np.array([abs(math.degrees(p["knobs"].get("pose.yaw_rad", math.nan))) for p in params])
     tables["|yaw|"] = _by_edges(values, np.minimum(yaw % 360, 360 - yaw % 360), YAW_EDGES_DEG, "deg")
-    hidden = np.array([1 - p["measured"].get("visible_share", math.nan) for p in params], float)
+    if hidden is None:
+        hidden = np.array([1 - p["measured"].get("visible_share", math.nan) for p in params], float)
     tables["occlusion share"] = _by_edges(values, hidden, OCCLUSION_EDGES, "")
     for knob in sorted({k for p in params for k in p["knobs"]}):
         column = [p["knobs"].get(knob) for p in params]

@@ -6,6 +6,7 @@
                                   name, index_sha256, uv_frame, training and held-out samples
         status.json               state ("running", "finished", "interrupted", "failed"), epoch, step, samples_seen,
                                   seconds of training in all sessions, message; renewed with every log line
+        .lock                     held by the process that trains
         log.jsonl                 one JSON object per line, see below
         weights.safetensors       the weights as of the last evaluation (EMA where configured), with their config
         checkpoints/              step-0000001234.pt: all that is needed to go on exactly
@@ -21,7 +22,7 @@ Lines of log.jsonl. Every one has kind, epoch (1 = the first), step, samples_see
                       means since the line before
     kind "test"       loss, terms, metrics {name: value} on held-out samples without augmentation; samples
     kind "test_occluded"   the same with an occluder over every sample (only where occlusion is configured)
-    kind "event"      text: second phase, bad samples, resumed, stopped
+    kind "event"      text: second phase, bad samples (of the first process), resumed, stopped
 
 Layout: {"tile_px": 128, "columns": ["input", ...], "rows_file": "rows.jsonl"}; tile (row r, column c) of a sheet
 has its top left pixel at (c * tile_px, r * tile_px).
@@ -29,9 +30,11 @@ has its top left pixel at (c * tile_px, r * tile_px).
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -86,6 +89,18 @@ class RunDir:
     @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Only one process at a time may train a run. The lock dies with the process, however it dies."""
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DatasetError(
+                    f"{self.path} is being trained by another process: wait for it or stop it"
+                ) from error
+            yield
 
     def append(self, line: Mapping[str, Any]) -> None:
         """One line to log.jsonl, whole."""

@@ -6,6 +6,7 @@ another module like this one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -127,6 +128,14 @@ class UVTask:
             points = np.stack([_single_head_landmarks(p) for p in params])
             samples = replace(samples, landmarks=torch.from_numpy(points).to(samples.input.device))
         return metrics.sample_metrics(prediction, samples, self.landmark_uv)
+
+    def hidden_share(self, samples: augment.Samples) -> Tensor:
+        """Share of each face that an occluder hides, rendered or put on by augmentation, (N,); NaN without a face."""
+        return 1 - samples.occluded_mask.sum((1, 2, 3)) / samples.mask.sum((1, 2, 3))
+
+    def score(self, means: Mapping[str, float]) -> float:
+        """What the plateau rule watches, lower is better: unlike the loss no weight or ramp of the config moves it."""
+        return means.get("uv_error", 1.0) + 1 - means.get("mask_iou", 0.0)
 
 
 def _single_head_landmarks(params: dict[str, Any]) -> npt.NDArray[np.float32]:

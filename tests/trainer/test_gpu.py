@@ -12,7 +12,7 @@ from trainer import loop
 from trainer.config import parse_config
 from trainer.dataset import SampleReader
 from trainer.draws import Draws
-from trainer.loader import Loader, open_source
+from trainer.loader import BadSamples, Loader, open_source
 from trainer.run_dir import RunDir
 
 pytestmark = [
@@ -26,7 +26,7 @@ def test_samples_from_gpu_memory_equal_those_from_the_tars(small: Path):
     training, _ = reader.split(0.1)
     device = torch.device("cuda")
     loaders = [
-        Loader(open_source(reader, training, cache, 2, 0, device), training, 8, seed=0, window=20)
+        Loader(open_source(reader, training, cache, 2, BadSamples(0), device), training, 8, seed=0, window=20)
         for cache in ("none", "memory", "device")
     ]
     count = 0

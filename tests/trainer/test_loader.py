@@ -10,7 +10,7 @@ import torch
 
 from renderer.errors import DatasetError, MachineError, SpecError
 from trainer.dataset import SampleReader
-from trainer.loader import Loader, Minibatch, check_room, epoch_order, open_source
+from trainer.loader import BadSamples, Loader, Minibatch, check_room, epoch_order, open_source
 
 IMAGES = ("input", "uv", "mask")
 CPU = torch.device("cpu")
@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 def loader(path: Path, *, cache="none", workers=2, batch=8, window=20, rank=0, world=1, max_bad=0) -> Loader:
     reader = SampleReader(path, IMAGES)
     training, _ = reader.split(0.1)
-    source = open_source(reader, training, cache, workers, max_bad, CPU)
+    source = open_source(reader, training, cache, workers, BadSamples(max_bad), CPU)
     return Loader(source, training, batch, seed=3, window=window, rank=rank, world=world)
 
 

@@ -10,17 +10,23 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from lightning_fabric.plugins import MixedPrecision
 from PIL import Image
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 from renderer.errors import AssetError, DatasetError, FormatError, HeadforgeError, MachineError, SpecError
 from trainer import loop
-from trainer.checkpoint import checkpoints, load_checkpoint, load_network, read_weights
+from trainer.checkpoint import checkpoints, load_checkpoint, load_network, read_weights, save_checkpoint
 from trainer.config import TrainConfig, override, parse_config, to_yaml
+from trainer.dataset import SampleReader
 from trainer.evaluation import load_photo
+from trainer.network import make_network
 from trainer.run_dir import RunDir
 from trainer.task import COLUMNS, UVTask
 
@@ -80,6 +86,11 @@ def test_a_run_leaves_everything_that_its_page_and_its_repetition_need(config, e
     assert lines(run.path, "test")[-1]["metrics"] != lines(run.path, "test_occluded")[-1]["metrics"]
     splits = json.loads((run.evaluation / "splits.json").read_text())
     assert {"|yaw|", "camera.focal_mm", "skin"} <= splits["test"].keys()
+    hidden = {
+        kind: [(r["label"], r["count"]) for r in splits[kind]["occlusion share"]] for kind in splits if kind != "epoch"
+    }
+    assert hidden["test"][0][0] == "0..0.001"  # some faces have nothing before them as they are rendered,
+    assert hidden["test"] != hidden["test_occluded"]  # but an occluder in the other evaluation
 
     layout = json.loads((run.evaluation / "layout.json").read_text())
     rows = [json.loads(line) for line in (run.evaluation / "rows.jsonl").read_text().splitlines()]
@@ -186,13 +197,76 @@ def test_two_processes_train_as_one_with_the_same_global_minibatch(config):
     assert apart < 2e-5 and moved > 100 * apart  # sums in another order, 21 Adam steps long
 
 
+def test_many_gpus_normalise_by_the_global_minibatch(config):
+    network = make_network(replace(config.network, batch_norm=True), 0)
+    names = list(network.state_dict())
+    assert not any(isinstance(m, nn.SyncBatchNorm) for m in loop.synchronised(network, fabric(1, "cuda")).modules())
+    synchronised = loop.synchronised(network, fabric(2, "cuda"))
+    assert any(isinstance(m, nn.SyncBatchNorm) for m in synchronised.modules())
+    assert list(synchronised.state_dict()) == names
+
+
+def fabric(world_size: int, device: str) -> SimpleNamespace:
+    return SimpleNamespace(world_size=world_size, device=torch.device(device))
+
+
+def test_the_scale_of_half_precision_gradients_is_part_of_a_checkpoint(config):
+    reader, network = loop.open_reader(config), make_network(config.network, 0)
+    loader = SimpleNamespace(state_dict=dict, load_state_dict=lambda state: None)
+    optimiser = torch.optim.Adam(network.parameters())
+    before, after = (MixedPrecision("16-mixed", "cpu") for _ in range(2))
+    before.scaler.load_state_dict({**before.scaler.state_dict(), "scale": 128.0})
+    folder = Path(config.output.runs)
+    folder.mkdir()
+    state = loop.checkpoint_state(config, reader, network, optimiser, None, loader, loop.Progress(), before)
+    path = save_checkpoint(folder, 1, state, 1)
+    loop.restore(path, config, reader, network, optimiser, None, loader, after)
+    assert after.scaler.state_dict()["scale"] == 128.0
+
+
+def test_only_one_process_trains_a_run(config):
+    run = RunDir(loop.train(override(config, {"schedule.max_samples": 8}, "test")).run)
+    with run.locked(), pytest.raises(DatasetError, match="another process"):
+        loop.resume(run.path)
+    assert loop.resume(run.path).state == "finished"
+
+
+def test_a_resumed_run_logs_its_own_speed_and_no_step_twice_in_tensorboard(config, tmp_path):
+    config = override(config, {"output.tensorboard": True}, "test")
+    run = RunDir(tmp_path / "run")
+    run.evaluation.mkdir(parents=True)
+    loader, group = SimpleNamespace(epoch=0, batch=1), {"lr": 0.1, "betas": (0.9, 0.999)}
+    optimiser = SimpleNamespace(param_groups=[group])
+    for first in (0, 40):  # killed after 80 samples, resumed from a checkpoint at 40
+        progress = loop.Progress(step=first, samples_seen=first, seconds=first * 100)
+        log = loop.Log(run, config, progress, True)
+        for _ in range(4):
+            progress.samples_seen, progress.seconds = progress.samples_seen + 20, progress.seconds + 5
+            log.train_line(progress, loader, optimiser, config.schedule)
+        log.close()
+    assert all(line["samples_per_s"] == 4 for line in run.lines()) and len(run.lines()) == 8
+    events = EventAccumulator(str(run.tensorboard)).Reload()
+    assert [e.step for e in events.Scalars("train/samples_per_s")] == [20, 40, 60, 80, 100, 120]
+
+
 # ---------------------------------------------------------------- schedule
+
+
+def test_the_plateau_is_that_of_the_error_in_epochs(config, small):
+    config = override(config, {"output.evaluate_epochs": 3, "schedule.plateau_gain": 0.01}, "test")
+    progress = loop.Progress()
+    for score in (0.5, 0.4, 0.399, 0.398):
+        loop.note_plateau(progress, score, config)
+    assert (progress.best_score, progress.epochs_since_best) == (0.4, 6)
+    task = UVTask(config, None, None)
+    assert task.score({"uv_error": 0.1, "mask_iou": 0.8, "occluded_iou": 0.1}) == pytest.approx(0.3)
+    assert task.score({}) == 2
 
 
 def test_the_second_phase_starts_when_the_loss_levels_off(config):
     run = loop.train(override(config, {"schedule.plateau_gain": 0.99, "schedule.plateau_epochs": 1}, "test")).run
     events = [line["text"] for line in lines(run, "event")]
-    assert any("second phase: the held-out loss levelled off" in text for text in events)
+    assert any("second phase: the held-out error levelled off" in text for text in events)
     train = lines(run, "train")
     assert (train[0]["lr"], train[0]["beta1"]) == (2e-3, 0.9) and (train[-1]["lr"], train[-1]["beta1"]) == (2e-4, 0.99)
     assert train[0]["phase"] == 1 and train[-1]["phase"] == 2
@@ -225,7 +299,71 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(config, m
     assert [c.name for c in checkpoints(run / "checkpoints")] == ["step-0000000007.pt"]
 
 
+@pytest.mark.parametrize(
+    ("error", "state"), [(KeyboardInterrupt(), "interrupted"), (RuntimeError("no memory"), "failed")]
+)
+def test_whatever_ends_a_run_its_status_says_so(config, monkeypatch, error, state):
+    def stop(*_):
+        raise error
+
+    monkeypatch.setattr(UVTask, "total_loss", stop)
+    with pytest.raises(type(error)):
+        loop.train(config)
+    (run,) = Path(config.output.runs).iterdir()
+    status = json.loads((run / "status.json").read_text())
+    assert status["state"] == state and type(error).__name__ in status["message"]
+
+
 # ---------------------------------------------------------------- bad input
+
+
+def overwrite(path: Path, position: int, extension: str) -> str:
+    """Zero one member of a sample in place. Returns the key."""
+    reader = SampleReader(path, ("input", "uv", "mask"))
+    shard, entry = reader._entries[position]
+    member = entry.members[extension]
+    with shard.tar.open("r+b") as file:
+        file.seek(member.offset)
+        file.write(bytes(member.size))
+    return entry.key
+
+
+def test_damage_met_in_evaluation_is_counted_and_passed_over(config, make_dataset):
+    path = make_dataset(70)
+    held_out = SampleReader(path, ("input", "uv", "mask")).split(config.data.test_share)[1]
+    assert len(held_out) >= 4
+    keys = [overwrite(path, int(held_out[0]), "json"), overwrite(path, int(held_out[1]), "uv.exr")]
+    changes = {"data.path": str(path), "output.images": True, "schedule.max_samples": 8, "output.chosen": keys}
+    run = loop.train(override(config, changes, "test")).run
+    assert {line["samples"] for line in lines(run, "test")} == {len(held_out) - 2}
+    rows = json.loads((run / "eval" / "rows.jsonl").read_text().splitlines()[-1])["rows"]
+    assert len(rows) <= 1 and not any(row.get("key") in keys for row in rows)
+    events = [line["text"] for line in lines(run, "event")]
+    assert all(sum(text.startswith(f"skipped sample {key}: ") for text in events) == 1 for key in keys)
+
+
+def test_a_photo_that_is_none_is_refused_before_training(config, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "broken.jpg").write_bytes(b"no picture")
+    with pytest.raises(FormatError, match=r"broken\.jpg"):
+        loop.train(override(config, {"output.photos": str(tmp_path / "photos")}, "test"))
+    assert not Path(config.output.runs).exists()
+
+
+def test_too_many_devices_are_refused_however_they_are_asked_for(config, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    for accelerator in ("auto", "cuda"):
+        changes = {"device.accelerator": accelerator, "device.devices": 2}
+        with pytest.raises(MachineError, match="torch sees 1 CUDA"):
+            loop.resolve_accelerator(override(config, changes, "test"))
+
+
+def test_room_is_asked_for_as_many_copies_as_there_are_processes(config):
+    two = override(config, {"device.devices": 2}, "test")
+    assert loop.cached_samples(two, 100, 10, torch.device("cpu")) == 210  # only one process evaluates
+    assert loop.cached_samples(two, 100, 10, torch.device("cuda")) == 110  # each has a device of its own
+    assert loop.cached_samples(override(two, {"data.test_on_train": True}, "test"), 100, 10, torch.device("cpu")) == 200
 
 
 @pytest.mark.parametrize(
@@ -241,6 +379,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(config, m
         ({"output.photos": "/nowhere"}, DatasetError, "no photos"),
         ({"output.chosen": ["zzz"]}, DatasetError, "zzz"),
         ({"network.output_channels": 3}, SpecError, "4 output channels"),
+        ({"network.batch_norm": True, "device.devices": 2}, SpecError, "batch_norm with several processes"),
         pytest.param(
             {"device.accelerator": "cuda"}, MachineError, "no CUDA device",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device"),
