@@ -77,16 +77,34 @@ class Options:
 # ---------------------------------------------------------------- the network
 
 
-def load(run_or_weights: Path, device: str = "cpu") -> nn.Module:
-    """A trained network. Raises FormatError for weights of another UV frame or format version."""
-    from trainer.checkpoint import load_network
+class OnDevice(nn.Module):
+    """A network that computes on a device, while the pictures it takes and gives stay on the CPU."""
 
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        super().__init__()
+        self.network, self.device = network.to(device), device
+
+    def forward(self, picture: Tensor) -> Tensor:
+        result: Tensor = self.network(picture.to(self.device)).cpu()
+        return result
+
+
+def load(run_or_weights: Path, device: str = "cpu") -> nn.Module:
+    """A trained network that takes pictures on the CPU, wherever it computes itself.
+
+    Raises MachineError for a device that this machine lacks, FormatError for weights of another UV frame or format
+    version.
+    """
+    from trainer.checkpoint import load_network
+    from trainer.device import device_named
+
+    place = device_named(device)
     network, header = load_network(run_or_weights)
     if header.get("uv_frame") != UV_FRAME:
         raise FormatError(
             f"{run_or_weights} was trained on UV frame {header.get('uv_frame')!r}; this headforge draws {UV_FRAME!r}"
         )
-    return network.to(device)
+    return OnDevice(network, place)
 
 
 def run_tiled(network: Network, picture: Tensor, tile: int = TILE_PX, overlap: int = OVERLAP_PX) -> Tensor:
@@ -408,13 +426,20 @@ def read_picture(path: Path, max_side: int) -> Bytes:
                 raise FormatError(f"{path} has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")
             image.draft("RGB", (max_side, max_side))  # JPEG is decoded smaller at once
             image.thumbnail((max_side, max_side), Image.Resampling.BOX, reducing_gap=2.0)
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+            return np.asarray(_eight_bit(ImageOps.exif_transpose(image)).convert("RGB"))
     except FormatError:
         raise
     except Exception as error:  # Pillow raises many kinds on damaged files
         raise FormatError(f"{path} cannot be read as a picture: {error}") from error
     finally:
         Image.MAX_IMAGE_PIXELS = before
+
+
+def _eight_bit(image: Image.Image) -> Image.Image:
+    """Grey values of 16 bits as 8 bits; Pillow's own conversion to RGB clips them, so that all turns white."""
+    if not image.mode.startswith("I"):
+        return image
+    return Image.fromarray((np.asarray(image, np.float32) / 257).round().clip(0, 255).astype(np.uint8))
 
 
 def expand(inputs: Sequence[str]) -> list[str]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from renderer.archive import write_atomic
-from renderer.errors import AssetError, FormatError, SpecError
+from renderer.errors import AssetError, DatasetError, FormatError, SpecError
 from renderer.video import Movie
 from trainer import apply, head_fit, visualise
 
@@ -57,7 +57,7 @@ def run_all(job: Job, weights: Path, inputs: Sequence[str], device: str, say: Sa
             if problem := work(job, network, source, name, extra, say):
                 say(problem)
                 failed += 1
-        except FormatError as error:
+        except (FormatError, DatasetError) as error:  # a webcam that is not there stops no other input, either
             say(f"skipped: {error}")
             failed += 1
     return failed

@@ -426,6 +426,7 @@ def evaluate(
     everything: bool = False,
     limit: int = 0,
     batch_size: int = 32,
+    device: str = "cpu",
     progress: Callable[[int], object] = lambda done: None,
 ) -> tuple[dict[str, Any], Path]:
     """Evaluate on a data set or on a folder of annotated photos; returns the report and its folder.
@@ -434,7 +435,7 @@ def evaluate(
     """
     from trainer.view import is_dataset
 
-    network = apply.load(run_or_weights)
+    network = apply.load(run_or_weights, device)
     home = run_or_weights if run_or_weights.is_dir() else run_or_weights.parent
     out = out or home / f"evaluation-{target.resolve().name}"
     if not target.is_dir():

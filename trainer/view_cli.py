@@ -95,9 +95,17 @@ def apply_(
 @click.option("--all", "everything", is_flag=True, help="Samples that the run was trained on, too.")
 @click.option("--limit", type=click.IntRange(0), default=0, help="About so many samples, spread evenly; 0 = all.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--device", default="cpu", show_default=True, help="torch device: cpu, cuda.")
 @click.option("--json", "as_json", is_flag=True, help="Print the means as JSON.")
 def evaluate(
-    weights: Path, target: Path, out: Path | None, everything: bool, limit: int, batch_size: int, as_json: bool
+    weights: Path,
+    target: Path,
+    out: Path | None,
+    everything: bool,
+    limit: int,
+    batch_size: int,
+    device: str,
+    as_json: bool,
 ) -> None:
     """Measure a network on a data set, or its landmarks on a folder of annotated photos.
 
@@ -119,7 +127,14 @@ def evaluate(
 
     with tqdm(unit="sample", disable=None, leave=False, dynamic_ncols=True) as bar:
         report, folder = run(
-            weights, target, out, everything=everything, limit=limit, batch_size=batch_size, progress=bar.update
+            weights,
+            target,
+            out,
+            everything=everything,
+            limit=limit,
+            batch_size=batch_size,
+            device=device,
+            progress=bar.update,
         )
     click.echo(json.dumps(report["metrics"]) if as_json else table(report))
     click.echo(folder, err=True)

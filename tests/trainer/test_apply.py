@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from PIL import Image
 from torch import Tensor
 
-from renderer.errors import AssetError, FormatError, SpecError
+from renderer.errors import AssetError, DatasetError, FormatError, MachineError, SpecError
 from renderer.sample_format import UV_FRAME
 from renderer.video import Movie
 from trainer import apply, apply_job, head_fit
@@ -236,6 +236,29 @@ def test_one_bad_file_does_not_stop_the_others(oracle: Oracle, tmp_path: Path) -
     assert sum("a.jpg" in line for line in said) == 1 and not any("notes" in line for line in said)
 
 
+def test_a_webcam_that_is_not_there_does_not_stop_the_others(
+    oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_camera(_: apply.Frames) -> Any:
+        raise DatasetError("webcam 7 cannot be opened")
+
+    monkeypatch.setattr(apply.Frames, "_webcam", no_camera)
+    monkeypatch.chdir(tmp_path)
+    save(picture_with([(200, 150, 60)]), tmp_path / "photo.png")
+    said: list[str] = []
+    failed = apply_job.run_all(apply_job.Job(tmp_path / "out"), tmp_path, ["7", "photo.png"], "cpu", said.append)
+    assert failed == 1 and (tmp_path / "out" / "photo.json").is_file() and "webcam 7" in " ".join(said)
+
+
+@pytest.mark.parametrize("max_side", [2048, 30])
+def test_a_photo_of_16_bits_keeps_its_greys(max_side: int, tmp_path: Path) -> None:
+    grey = np.linspace(0, 65535, 64, dtype=np.uint16)[None].repeat(40, 0)
+    Image.fromarray(grey).save(tmp_path / "deep.png")
+    found = apply.read_picture(tmp_path / "deep.png", max_side)
+    assert found.max() >= 247 and found.min() <= 8
+    assert abs(float(found.mean()) - 127.5) < 1
+
+
 def test_a_photo_larger_than_allowed_is_scaled_down_while_it_is_read(tmp_path: Path) -> None:
     path = save(torch.zeros(1, 3, 1500, 3000), tmp_path / "large.jpg")
     assert apply.read_picture(path, 600).shape == (300, 600, 3)
@@ -272,6 +295,26 @@ def test_a_photo_without_a_face_says_so_and_ends_well(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "black.json").read_text())["frames"] == [{"frame": 0, "faces": []}]
     with np.load(tmp_path / "out" / "black.npz") as maps:
         assert not maps["mask"].any()
+
+
+@pytest.mark.parametrize(
+    "device",
+    ["nonsense", pytest.param("cuda", marks=pytest.mark.skipif(torch.cuda.is_available(), reason="has CUDA"))],
+)
+def test_a_device_that_is_not_there_is_refused(device: str, tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match=device):
+        apply.load(weights(tmp_path / "w.safetensors"), device)
+
+
+def test_pictures_reach_the_device_of_the_network() -> None:
+    class Probe(torch.nn.Module):
+        def forward(self, picture: Tensor) -> Tensor:
+            places.append(picture.device.type)
+            return torch.zeros(1)
+
+    places: list[str] = []
+    result = apply.OnDevice(Probe(), torch.device("meta"))(torch.zeros(1, 3, 8, 8))
+    assert places == ["meta"] and result.device.type == "cpu"
 
 
 def test_weights_of_another_uv_frame_are_refused(tmp_path: Path) -> None:
