@@ -1,27 +1,33 @@
 """Timings of the trainer, one JSON object per line: {"name", "value", "unit", ...}. Tests assert none of them.
 
 `input_lines` compares, in one run over the same samples: loose EXR files read in random order, `webdataset` streaming
-the same tars, and our three caches; then each augmentation stage. `network_lines` times training steps of a config.
+the same tars, and our three caches; then each augmentation stage. `network_lines` times training steps of a config
+against what the device can do.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import os
 import platform
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
-from torch import Tensor
+from lightning_fabric import Fabric
 
 from renderer import exr
 from renderer.commit import commit
 from trainer import augment as aug
+from trainer import loop
 from trainer import task as uv
 from trainer.collage import only_stage
 from trainer.config import STAGES, AugmentConfig, DataConfig, NetworkConfig, TrainConfig
@@ -32,6 +38,7 @@ from trainer.network import make_network, parameter_count
 
 IMAGES = ("input", "uv", "mask")
 BATCH = 40
+DTYPES: Final = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16, "bf16-true": torch.bfloat16}
 
 
 def line(name: str, value: float, unit: str, **more: Any) -> str:
@@ -162,47 +169,117 @@ def augment_lines(reader: SampleReader, device: torch.device, environments: Path
 
 
 def seconds_per_call(work: Callable[[], Any], device: torch.device, least_s: float = 1.0) -> float:
-    """Mean time of a call after one to warm up, over at least three calls and `least_s` seconds."""
-    work()
-    calls, started = 0, time.perf_counter()
-    while calls < 3 or time.perf_counter() - started < least_s:
-        work()
-        calls += 1
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-    return (time.perf_counter() - started) / calls
+    """Mean time of a call in a row of calls that takes at least `least_s` seconds, after some to warm up.
 
-
-def network_lines(
-    network: NetworkConfig, batch: int, size_px: int, precision: str = "32-true", compile_network: bool = False
-) -> Iterator[str]:
-    """Training steps of a network on data that lie on the device: samples/s, TFLOP/s, and the share of the ceiling.
-
-    The ceiling is the rate of a large matrix product in the same precision on the same device, measured beside it.
+    A GPU is waited for before the clock starts and at the end of the row only: waiting for each call would time the
+    CPU's detour to it, too.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = torch.bfloat16 if precision.startswith("bf16") else torch.float32
-    model = make_network(network, 0).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    forward = torch.compile(model) if compile_network else model
-    optimiser = torch.optim.Adam(model.parameters(), 1e-4, fused=device.type == "cuda")
-    image = torch.rand(batch, 3, size_px, size_px, device=device).contiguous(memory_format=torch.channels_last)
+    for _ in range(3 if device.type == "cuda" else 1):
+        work()
+    calls = 3
+    while True:
+        _wait_for(device)
+        started = time.perf_counter()
+        for _ in range(calls):
+            work()
+        _wait_for(device)
+        seconds = time.perf_counter() - started
+        if seconds >= least_s:
+            return seconds / calls
+        calls *= 2
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def network_lines(config: TrainConfig, size_px: int = 128) -> Iterator[str]:
+    """Training steps as `gen train` takes them: samples/s, TFLOP/s, share of the device's ceiling, GPU busy share.
+
+    First of the network alone, on random pictures that lie on the device; then, where config.data.path is set, whole
+    steps on that data set in device memory: loader, augmentation, network, loss and optimiser. The ceiling is the rate
+    of a large matrix product in the same arithmetic on the same device, measured beside it. On one device.
+    """
+    config = replace(config, device=replace(config.device, devices=1, nodes=1))
+    fabric = loop.make_fabric(config)
+    fabric.launch()
+    device, batch = fabric.device, config.data.batch_size
+    loop.tune(config, device)
+    model = loop.make_model(fabric, config)
+    precision = str(fabric.strategy.precision.precision)  # what is used: CPUs have no "16-mixed"
+    image = torch.rand(batch, 3, size_px, size_px, device=device).contiguous(memory_format=model.layout)
 
     def step() -> None:
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            result: Tensor = forward(image)
-        result.float().abs().mean().backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        optimiser.zero_grad()
+        fabric.backward(model.network(image).float().abs().mean())
+        model.fabric_optimiser.step()
+        model.fabric_optimiser.zero_grad()
 
-    seconds = seconds_per_call(step, device)
-    flop = 3 * forward_flop(network, size_px) * batch  # the backward pass takes twice the forward one
-    ceiling = matrix_flop_per_s(device, dtype)
-    about = {"batch": batch, "size_px": size_px, "precision": precision, "parameters": parameter_count(model)}
-    about |= {"device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu", "compile": compile_network}
-    yield line("train_step", batch / seconds, "samples/s", **about)
-    yield line("train_step_flops", flop / seconds / 1e12, "TFLOP/s", **about)
-    yield line("matrix_product_ceiling", ceiling / 1e12, "TFLOP/s", precision=precision)
-    yield line("train_step_share_of_ceiling", 100 * flop / seconds / ceiling, "%", **about)
+    about = {"batch": batch, "size_px": size_px, "precision": precision, "parameters": parameter_count(model.plain)}
+    about |= {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
+    about |= {"compile": config.device.compile, "channels_last": config.device.channels_last}
+    ceiling = matrix_flop_per_s(device, DTYPES.get(precision, torch.float32))
+    yield line("matrix_product_ceiling", ceiling / 1e12, "TFLOP/s", precision=precision, device=about["device"])
+    steps: list[tuple[str, Callable[[], object], int]] = [("network_step", step, size_px)]
+    if config.data.path:
+        whole, side = training_step(fabric, model, config)
+        steps.append(("train_step", whole, side))
+    for name, work, side in steps:
+        about |= {"size_px": side}
+        seconds = seconds_per_call(work, device)
+        flop = 3 * forward_flop(config.network, side) * batch  # the backward pass takes twice the forward one
+        yield line(name, batch / seconds, "samples/s", **about)
+        yield line(f"{name}_flops", flop / seconds / 1e12, "TFLOP/s", **about)
+        yield line(f"{name}_share_of_ceiling", 100 * flop / seconds / ceiling, "%", **about)
+        if device.type == "cuda":
+            yield line(f"{name}_gpu_busy_share", 100 * gpu_busy_share(work, device), "%", **about)
+    if device.type != "cuda":
+        print("GPU busy shares are left out: torch uses no CUDA device here", file=sys.stderr)
+
+
+def training_step(fabric: Fabric, model: loop.Model, config: TrainConfig) -> tuple[Callable[[], object], int]:
+    """A function that takes one step of a training, its samples in the device's memory; and their size in pixels."""
+    reader = loop.open_reader(config)
+    uv.check(config, reader)
+    training, _ = loop.splits(config, reader)
+    source = open_source(
+        reader, training, "device", config.data.workers, BadSamples(config.data.max_bad), fabric.device
+    )
+    loader = Loader(source, training, config.data.batch_size, seed=config.seed, window=config.data.window)
+    task = uv.make_task(config, reader, fabric.device)
+    minibatches = (minibatch for _ in itertools.count() for minibatch in loader)
+    return (
+        lambda: loop.train_step(fabric, model, task, config, next(minibatches), 0.0),
+        int(reader.shapes["input"][1]),
+    )
+
+
+def gpu_busy_share(work: Callable[[], object], device: torch.device, calls: int = 30) -> float:
+    """Share of the time in which the GPU computes or copies, over a row of calls, from torch's profiler."""
+    from torch.profiler import ProfilerActivity, profile
+
+    _wait_for(device)
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        started = time.perf_counter()
+        for _ in range(calls):
+            work()
+        _wait_for(device)
+        seconds = time.perf_counter() - started
+    spans = [
+        (event.time_range.start, event.time_range.end)
+        for event in profiler.events() or ()
+        if event.device_type.name == "CUDA" and not getattr(event, "is_user_annotation", False)
+    ]
+    return covered(spans) / 1e6 / seconds
+
+
+def covered(spans: Iterable[tuple[float, float]]) -> float:
+    """Length of the union of intervals: kernels of several streams overlap."""
+    total, reached = 0.0, -math.inf
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
 
 
 def forward_flop(network: NetworkConfig, size_px: int) -> int:

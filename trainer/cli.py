@@ -176,20 +176,29 @@ def bench_input(dataset: Path, samples: int, workers: int, environments: Path | 
 @click.command(
     epilog="""\b
 Examples:
-  gen bench-network jobspecs/train_uvnet.yaml --batch 256 --compile
-  gen bench-network jobspecs/train_uvnet_small.yaml --batch 16
+  gen bench-network jobspecs/train_uvnet.yaml --set data.batch_size=256
+  gen bench-network jobspecs/train_uvnet.yaml --data out/mixed
+  gen bench-network jobspecs/train_uvnet_small.yaml --set device.precision=32-true
 """
 )
 @click.argument("spec", type=click.Path(path_type=Path))
-@click.option("--batch", default=40, show_default=True, type=click.IntRange(1), help="Samples per step.")
-@click.option("--size", default=128, show_default=True, type=click.IntRange(8, 4096), help="Pixels per side.")
-@click.option("--compile", "compiled", is_flag=True, help="Compile the network.")
-def bench_network(spec: Path, batch: int, size: int, compiled: bool) -> None:
-    """Measure training steps of SPEC's network against matrix products on the same device: one JSON line per figure."""
+@click.option("--data", type=click.Path(path_type=Path), help="Measure whole training steps on this data set, too.")
+@click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="Replace a field of SPEC.")
+@click.option(
+    "--size", default=128, show_default=True, type=click.IntRange(8, 4096), help="Pixels per side, no --data."
+)
+def bench_network(spec: Path, data: Path | None, values: tuple[str, ...], size: int) -> None:
+    """Measure training steps of SPEC against matrix products on the same device: one JSON line per figure.
+
+    With --data a second set of figures is of whole steps, samples in device memory, loader and augmentation included;
+    on a GPU both have the share of the time in which it was busy.
+    """
     from trainer import bench
 
-    config = load_sweep(spec)[0]
-    for line in bench.network_lines(config.network, batch, size, config.device.precision, compiled):
+    config = configs_of(spec, data, None, values)[0]
+    if data is None:
+        config = replace(config, data=replace(config.data, path=""))
+    for line in bench.network_lines(config, size):
         click.echo(line)
 
 

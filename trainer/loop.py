@@ -243,12 +243,7 @@ def _launched(fabric: Fabric, plain: dict[str, Any], run_path: str | None) -> tu
 def session(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outcome:
     """One process of one run, from set-up to the end of training."""
     main = fabric.global_rank == 0
-    if config.device.threads:
-        torch.set_num_threads(config.device.threads)
-    if fabric.device.type == "cuda":
-        torch.set_float32_matmul_precision("high")
-        torch.backends.cudnn.benchmark = True
-
+    tune(config, fabric.device)
     reader = open_reader(config)
     training, held_out = splits(config, reader)
     if main and run_path is None:
@@ -279,26 +274,12 @@ def optimise(
         rank=fabric.global_rank,
         world=fabric.world_size,
     )
-    bank = uv.open_bank(config)
-    landmark_uv = reader.landmark_uv()
-    task = uv.UVTask(
-        config,
-        bank.to(fabric.device) if bank else None,
-        torch.from_numpy(landmark_uv).to(fabric.device) if landmark_uv is not None else None,
-    )
+    task = uv.make_task(config, reader, fabric.device)
 
     # network and optimiser
-    layout = torch.channels_last if config.device.channels_last else torch.contiguous_format
-    plain_network = synchronised(make_network(config.network, config.seed), fabric).to(memory_format=layout)  # type: ignore[call-overload]
     schedule = config.schedule
-    optimiser = torch.optim.Adam(
-        plain_network.parameters(),
-        lr=schedule.lr[0],
-        betas=(schedule.beta1[0], schedule.beta2),
-        fused=fabric.device.type == "cuda",
-    )
-    compiled: Any = torch.compile(plain_network) if config.device.compile else plain_network
-    network, fabric_optimiser = fabric.setup(compiled, optimiser)
+    model = make_model(fabric, config)
+    plain_network, network, optimiser = model.plain, model.network, model.optimiser
     ema = copy.deepcopy(plain_network).requires_grad_(False) if schedule.ema else None
 
     # state
@@ -342,19 +323,9 @@ def optimise(
                 for minibatch in loader:
                     set_phase(optimiser, schedule, progress, log, loader)
                     done = progress.share(schedule)
-                    samples = task.training_samples(minibatch, done)
-                    prediction = network(samples.input.contiguous(memory_format=layout))
-                    terms = task.loss_terms(prediction, samples, done)
-                    total = task.total_loss(terms)
-                    fabric.backward(total)
-                    if schedule.grad_clip:
-                        fabric.clip_gradients(network, fabric_optimiser, max_norm=schedule.grad_clip)
-                    fabric_optimiser.step()
-                    fabric_optimiser.zero_grad()
+                    unseen.append((minibatch, train_step(fabric, model, task, config, minibatch, done)))
                     if ema is not None:
                         update_ema(ema, plain_network, schedule.ema, progress.step)
-
-                    unseen.append((minibatch, torch.stack([*terms.values(), total.expand(len(minibatch))]).detach()))
                     if len(unseen) >= check_steps:
                         look_at(unseen, progress, task)
                     progress.step += 1
@@ -434,6 +405,58 @@ def new_run(config: TrainConfig, reader: SampleReader, training: int, held_out: 
         "test_samples": held_out,
     }
     return create_run(config, reader.info["tag"], data, meta_parameters(config))
+
+
+def tune(config: TrainConfig, device: torch.device) -> None:
+    """Settings of this process that change how fast torch computes."""
+    if config.device.threads:
+        torch.set_num_threads(config.device.threads)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network and its optimiser: plain, for their state, and as Fabric wraps them, for use."""
+
+    plain: nn.Module
+    network: Any
+    optimiser: torch.optim.Optimizer
+    fabric_optimiser: Any
+    layout: torch.memory_format
+
+
+def make_model(fabric: Fabric, config: TrainConfig) -> Model:
+    """A new network from the seed, on the device, in the precision and layout of the config."""
+    layout = torch.channels_last if config.device.channels_last else torch.contiguous_format
+    plain = synchronised(make_network(config.network, config.seed), fabric).to(memory_format=layout)  # type: ignore[call-overload]
+    schedule = config.schedule
+    optimiser = torch.optim.Adam(
+        plain.parameters(),
+        lr=schedule.lr[0],
+        betas=(schedule.beta1[0], schedule.beta2),
+        fused=fabric.device.type == "cuda",
+    )
+    compiled: Any = torch.compile(plain) if config.device.compile else plain
+    network, fabric_optimiser = fabric.setup(compiled, optimiser)
+    return Model(plain, network, optimiser, fabric_optimiser, layout)
+
+
+def train_step(
+    fabric: Fabric, model: Model, task: uv.UVTask, config: TrainConfig, minibatch: Minibatch, progress: float
+) -> Tensor:
+    """Augment, predict, step. Returns the terms of each sample with the total as last row, (terms + 1, N)."""
+    samples = task.training_samples(minibatch, progress)
+    prediction = model.network(samples.input.contiguous(memory_format=model.layout))
+    terms = task.loss_terms(prediction, samples, progress)
+    total = task.total_loss(terms)
+    fabric.backward(total)
+    if config.schedule.grad_clip:
+        fabric.clip_gradients(model.network, model.fabric_optimiser, max_norm=config.schedule.grad_clip)
+    model.fabric_optimiser.step()
+    model.fabric_optimiser.zero_grad()
+    return torch.stack([*terms.values(), total.expand(len(minibatch))]).detach()
 
 
 def synchronised(network: nn.Module, fabric: Fabric) -> nn.Module:

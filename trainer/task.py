@@ -76,6 +76,16 @@ def pack_environments() -> Path:
         ) from error
 
 
+def make_task(config: TrainConfig, reader: SampleReader, device: torch.device) -> UVTask:
+    """The task on a data set, what it needs on the training device."""
+    bank, landmark_uv = open_bank(config), reader.landmark_uv()
+    return UVTask(
+        config,
+        bank.to(device) if bank else None,
+        torch.from_numpy(landmark_uv).to(device) if landmark_uv is not None else None,
+    )
+
+
 @dataclass(frozen=True)
 class UVTask:
     """Functions of minibatches, with what they need at hand. bank and landmark_uv lie on the training device."""
