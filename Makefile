@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 GEN := $(BIN)/gen
 DEMO := out/demo
+DATA ?= out/mixed
+BENCH_SPEC ?= jobspecs/train_uvnet$(if $(shell command -v nvidia-smi),,_small).yaml
 # Libraries that the bpy wheel takes from the system (renderer/doctor.py has the same list, and checks them).
 DEBIAN := libx11-6 libxrender1 libxfixes3 libxi6 libxext6 libxxf86vm1 libxkbcommon0 libsm6 libice6 libgl1 libegl1 libgomp1
 
@@ -65,8 +67,10 @@ format: setup ## rewrites
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: setup ## speed and error on this machine, as JSON lines
+bench: setup ## speed and error on this machine, as JSON lines; of the trainer, too, where DATA is a data set
 	$(GEN) bench
+	@if [ -f $(DATA)/dataset.json ]; then $(GEN) bench-input $(DATA) && $(GEN) bench-network $(BENCH_SPEC) --data $(DATA); \
+	else echo "no data set in $(DATA): the trainer's figures are left out; name one with make bench DATA=FOLDER" >&2; fi
 
 clean: ## what was built here; the asset cache stays
 	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache

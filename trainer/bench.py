@@ -34,7 +34,7 @@ from trainer.config import STAGES, AugmentConfig, DataConfig, NetworkConfig, Tra
 from trainer.dataset import SampleReader, prepare
 from trainer.draws import Draws
 from trainer.loader import BadSamples, Loader, Positions, Streaming, open_source
-from trainer.network import make_network, parameter_count
+from trainer.network import UVNet, parameter_count
 
 IMAGES = ("input", "uv", "mask")
 BATCH = 40
@@ -286,8 +286,8 @@ def forward_flop(network: NetworkConfig, size_px: int) -> int:
     """Floating-point operations of one forward pass of one sample, counted by torch."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        make_network(network, 0)(torch.zeros(1, 3, size_px, size_px))
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), torch.device("meta"):
+        UVNet(network)(torch.zeros(1, 3, size_px, size_px))
     return int(counter.get_total_flops())
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from trainer import loop
+from trainer.bench import gpu_busy_share
 from trainer.config import parse_config
 from trainer.dataset import SampleReader
 from trainer.draws import Draws
@@ -42,6 +44,19 @@ def test_draws_are_the_same_on_the_gpu():
     cpu, gpu = (Draws.for_samples(1, 2, positions, torch.device(d)) for d in ("cpu", "cuda"))
     assert torch.equal(cpu.uniform("a", 50), gpu.uniform("a", 50).cpu())
     assert torch.allclose(cpu.normal("a", 50), gpu.normal("a", 50).cpu(), atol=1e-5)
+
+
+def test_the_busy_share_sees_work_and_idleness():
+    device = torch.device("cuda")
+    matrix = torch.rand(4096, 4096, device=device)
+
+    def lazy() -> None:
+        _ = matrix @ matrix
+        torch.cuda.synchronize()
+        time.sleep(0.1)
+
+    busy, idle = gpu_busy_share(lambda: matrix @ matrix, device), gpu_busy_share(lazy, device, calls=5)
+    assert 0 < idle < 0.5 < busy <= 1.01
 
 
 @pytest.mark.parametrize("compile_network", [False, True])

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from renderer.errors import SpecError
+from trainer.bench import forward_flop
 from trainer.config import NetworkConfig
 from trainer.network import UVNet, feature_counts, make_network, parameter_count
 
@@ -35,6 +36,10 @@ def test_the_full_network_has_the_parameters_that_its_layers_add_up_to():
     total += layer(1, 40, 4)
     with torch.device("meta"):
         assert parameter_count(UVNet(NetworkConfig())) == total
+
+
+def test_a_forward_pass_takes_the_operations_that_the_documents_state():
+    assert forward_flop(NetworkConfig(), 128) / 1e9 == pytest.approx(15.63, abs=0.005)
 
 
 def test_the_middle_is_2_by_2_by_525():
