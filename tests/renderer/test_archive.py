@@ -93,6 +93,17 @@ def test_gaps_surplus_and_disorder_are_refused_and_leave_nothing(tmp_path: Path,
     assert list((tmp_path / "shards").iterdir()) == []
 
 
+@pytest.mark.parametrize("content", [b"\0", b" ", b"7", b"\xff"])
+def test_a_damaged_record_is_a_format_error(content: bytes, tmp_path: Path) -> None:
+    shard, entry = next(dataset(tmp_path, (0, 1)).entries())
+    member = entry.members["json"]
+    with shard.tar.open("r+b") as file:
+        file.seek(member.offset)
+        file.write(content + bytes([content[-1]] if content == b"\0" else b" ") * (member.size - 1))
+    with pytest.raises(FormatError, match=f"{entry.key}.json"):
+        shard.params(entry)
+
+
 def test_a_truncated_tar_is_noticed_on_opening_and_a_damaged_member_on_reading(tmp_path: Path) -> None:
     data = dataset(tmp_path, (0, 3))
     shard = data.shards[0]
