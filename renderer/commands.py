@@ -213,8 +213,8 @@ def verify(dataset: Path, workers: int | None, count: int | None) -> None:
     if verdict.problems:
         click.echo(f"{dataset}: {verdict.samples} samples, {len(verdict.problems)} problems", err=True)
         sys.exit(1)
-    uv = f"{np.median(verdict.uv_error):.3f}" if verdict.uv_error else "not checked, head pack absent"
-    click.echo(f"{dataset}: {verdict.samples} samples sound; UV against geometry: median error {uv} pixels")
+    uv = f"median error {np.median(verdict.uv_error):.3f} pixels" if verdict.uv_error else "no face to compare"
+    click.echo(f"{dataset}: {verdict.samples} samples sound; UV against geometry: {verdict.unchecked or uv}")
 
 
 @click.command()

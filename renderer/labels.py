@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -57,11 +57,16 @@ def load_face_area(path: Path) -> Bools:
 def face_rays(rays: Rays, area: Bools) -> Bools:
     """Which rays hit the face area of a head: (h*grid, w*grid)."""
     hit = (rays.head > 0) & (rays.uv >= 0).all(axis=2) & (rays.uv < 1).all(axis=2)
-    u, v = rays.uv[hit].T
-    inside = area[((1.0 - v) * LOOKUP).astype(np.int32).clip(0, LOOKUP - 1), (u * LOOKUP).astype(np.int32)]
     face = np.zeros(rays.head.shape, bool)
-    face[hit] = inside
+    face[hit] = in_face_area(rays.uv[hit], area)
     return face
+
+
+def in_face_area(uv: npt.NDArray[Any], area: Bools) -> Bools:
+    """(N, 2) UV in [0, 1) to (N,): is it face, by the table of `load_face_area`?"""
+    u, v = uv.T
+    inside: Bools = area[((1.0 - v) * LOOKUP).astype(np.int32).clip(0, LOOKUP - 1), (u * LOOKUP).astype(np.int32)]
+    return inside
 
 
 def filter_weights(grid: int) -> tuple[npt.NDArray[np.float64], int]:

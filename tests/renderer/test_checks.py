@@ -1,0 +1,94 @@
+"""A check that cannot fail is none: labels and records that are wrong are found, right ones are not. No Blender."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.interpolate import LinearNDInterpolator
+
+from renderer import checks, geometry
+from renderer.assets import build_catalog
+from renderer.head_model import load_head
+from renderer.params import Camera
+from renderer.record import sample_record
+from renderer.run import Setup
+from renderer.sampling import draw
+from renderer.spec import parse_spec
+
+SIDE = 128
+SPEC = {
+    "heads": {"empty_share": 0, "several_share": 0},
+    "pose": {"yaw_deg": 20, "pitch_deg": 10},
+    "camera": {"fill": 0.8, "shift": 0},
+}
+
+
+@dataclass(frozen=True)
+class Sample:
+    reference: checks.Reference
+    record: dict[str, Any]
+    images: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def sample(head_pack: Path) -> Sample:
+    """A sample with labels made by interpolation between the projected vertices of the front of the face."""
+    spec = parse_spec(SPEC, "the tests")
+    setup = Setup(spec, 5, head_pack, Path("none"), load_head(head_pack), build_catalog(head_pack, spec))
+    reference = checks.Reference(setup.info())
+    params = draw(spec, 5, 0, setup.catalog, setup.model, setup.tag)
+    measured = {"face_share": 0.2}
+    record = json.loads(json.dumps(sample_record(params, spec, reference.builder, measured)))
+    skin = next(p for p in reference.builder.build(params.heads[0], bare=True) if p.kind == "skin").vertices
+    seen = geometry.project(skin[reference.points].astype(np.float64), Camera(**record["camera"]), SIDE)
+    front = reference._faces_camera(skin.astype(np.float64), params.camera)
+    row, column = np.mgrid[:SIDE, :SIDE] + 0.5
+    uv = LinearNDInterpolator(seen[front, :2], reference.uv[front])(column, row)
+    mask = np.isfinite(uv[..., :1]).repeat(2, axis=2).astype(np.float64)
+    return Sample(reference, record, {"uv": np.nan_to_num(uv), "mask": mask})
+
+
+def problems(sample: Sample, **changed: Any) -> str:
+    return "\n".join(sample.reference.uv_problems(sample.record, {**sample.images, **changed}, []))
+
+
+def test_labels_that_fit_the_geometry_pass(sample: Sample) -> None:
+    found = sample.reference.agreement(sample.record, sample.images["uv"], sample.images["mask"][..., 0])
+    assert found is not None and found.expected > 200 and found.near > 0.9 * found.pure > 100
+    assert problems(sample) == ""
+
+
+def test_noise_inside_the_mask_is_found(sample: Sample) -> None:
+    noise = np.random.default_rng(1).random((SIDE, SIDE, 2)) * (sample.images["mask"] > 0)
+    assert "fits the geometry at" in problems(sample, uv=noise)
+
+
+@pytest.mark.parametrize("shift", [1, 4, 10, 30])
+def test_uv_and_mask_shifted_together_are_found(sample: Sample, shift: int) -> None:
+    moved = {name: np.roll(image, shift, axis=1) for name, image in sample.images.items()}
+    assert problems(sample, **moved)
+
+
+def test_a_mask_that_misses_the_face_is_found(sample: Sample) -> None:
+    empty = {name: np.zeros_like(image) for name, image in sample.images.items()}
+    assert "the mask holds 0 of" in problems(sample, **empty)
+
+
+def test_a_record_is_compared_with_a_fresh_draw(sample: Sample) -> None:
+    def found(record: dict[str, Any]) -> str:
+        return "\n".join(sample.reference.record_problems(record))
+
+    forged = json.loads(json.dumps(sample.record))
+    assert found(forged) == ""
+    forged["knobs"]["pose.yaw_rad"] += 0.001
+    assert "knobs.pose.yaw_rad is" in found(forged)
+    other = json.loads(json.dumps(sample.record))
+    other["index"] = 1
+    assert "is not what (spec, seed, index) gives" in found(other)
+    surplus = {**sample.record, "note": "mine"}
+    assert "note is not a parameter" in found(surplus)
