@@ -11,28 +11,32 @@ import yaml
 from PIL import Image
 
 from renderer import archive, collage
+from renderer.assets import pack_folder
 from renderer.commit import commit
+from renderer.errors import AssetError
 from renderer.sample_format import CHANNELS
 
 _TILES = 48
 
 
 def write_card(path: Path) -> None:
-    """Write README.md and collage.png beside the shards of a finished data set."""
+    """Write README.md, spec.yaml and collage.png beside the shards of a finished data set."""
     dataset = archive.open_dataset(path)
     tiles = [
         collage.triplet_picture({name: shard.image(entry, name) for name in ("input", "uv", "mask")})
         for shard, entry in itertools.islice(dataset.entries(), _TILES)
     ]
     Image.fromarray(np.asarray(collage.sheet(tiles))).save(path / "collage.png")
+    spec = yaml.safe_dump(dataset.info["spec"], sort_keys=False)
+    archive.write_atomic(path / "spec.yaml", spec.encode())
     archive.write_atomic(path / "README.md", card_text(dataset, _credits(dataset.info)).encode())
 
 
 def _credits(info: dict[str, Any]) -> str:
-    from blend_assets.fetch import cache_root
-
-    file = cache_root() / info["assets"]["pack"] / "CREDITS.txt"
-    return file.read_text() if file.exists() else "(the head pack is not on this machine)"
+    try:
+        return (pack_folder(info) / "CREDITS.txt").read_text("utf-8")
+    except (AssetError, OSError):
+        return "(the head pack is not on this machine, or names nobody)"
 
 
 def _clips(dataset: archive.Dataset) -> str:

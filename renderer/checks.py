@@ -147,17 +147,6 @@ def sample_problems(
 # ---------------------------------------------------------------- spec and geometry
 
 
-def _pack_folder(info: dict[str, Any]) -> Path:
-    """The head pack that a data set was rendered with. Raises AssetError where this machine has not got it."""
-    from blend_assets.fetch import cache_root
-
-    own = info["spec"]["assets"]["head"]
-    folder = Path(own) if own else cache_root() / info["assets"]["pack"]
-    if not (folder / "files.json").exists():
-        raise AssetError(f"head pack {folder} is not on this machine")
-    return folder
-
-
 @dataclass(frozen=True)
 class Agreement:
     """How a UV map and a mask fit the points of a head that is known to be there."""
@@ -178,12 +167,12 @@ class Reference:
     """
 
     def __init__(self, info: dict[str, Any]) -> None:
-        from renderer.assets import build_catalog
+        from renderer.assets import build_catalog, pack_folder
         from renderer.head_model import load_head
         from renderer.parts import PartBuilder, triangles
         from renderer.spec import parse_spec
 
-        folder = _pack_folder(info)
+        folder = pack_folder(info)
         self.info, self.spec = info, parse_spec(info["spec"], "dataset.json")
         self.model, self.catalog = load_head(folder), build_catalog(folder, self.spec)
         if changed := [k for k, v in self.catalog.identity().items() if info["assets"].get(k, v) != v]:

@@ -20,7 +20,7 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 
 def _spec(source: str, settings: tuple[str, ...]) -> Any:
     """Load a spec and apply `--set section.key=value` on top."""
-    from renderer.spec import load_spec, parse_spec, to_plain
+    from renderer.spec import load_spec, parse_spec, resolved, to_plain
 
     spec = load_spec(source)
     if not settings:
@@ -35,7 +35,7 @@ def _spec(source: str, settings: tuple[str, ...]) -> Any:
             (raw[section] if section else raw)[key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise SpecError(f"--set {setting!r} has a value that is not YAML") from error
-    return parse_spec(raw, f"{source} with --set")
+    return resolved(parse_spec(raw, f"{source} with --set"), Path.cwd())
 
 
 def _options(workers: int | None, threads: int | None) -> Any:

@@ -24,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 
 from renderer import archive
-from renderer.assets import Catalog, build_catalog
+from renderer.assets import Catalog, build_catalog, check_assets, lacks
 from renderer.commit import commit
 from renderer.errors import DatasetError, FormatError, MachineError, SpecError
 from renderer.head_model import HeadModel, load_head
@@ -94,14 +94,16 @@ def prepare(spec: Spec, seed: int, log: Callable[[str], None] = print) -> Setup:
     check_machine()
     if seed < 0:
         raise SpecError(f"seed is {seed}; it must not be negative")
-    if spec.assets.head:
-        pack = Path(spec.assets.head)
-    else:
-        from blend_assets.build import ensure_pack
+    from blend_assets.build import ensure_pack
 
-        pack = ensure_pack(log=log)
+    pack = Path(spec.assets.head) if spec.assets.head else ensure_pack(log=log)
     model = load_head(pack)
+    if lacks(pack):
+        ensure_pack(log=log)  # lends what an own head leaves out
     catalog = build_catalog(pack, spec)
+    check_assets(catalog)
+    for line in model.missing:
+        log(f"head pack {pack.name} lacks {line}")
     _check_labels(spec, model)
     return Setup(spec, seed, pack, ensure_scene(log), model, catalog)
 

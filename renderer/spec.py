@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Final, get_origin, get_type_hints
 
@@ -25,6 +26,7 @@ from renderer.errors import SpecError
 from renderer.sample_format import OPTIONAL_LABELS
 
 JOBSPECS: Final = Path(__file__).resolve().parent.parent / "jobspecs"
+MOST_RAYS: Final = 8192  # label rays along a side of the image: 2 GiB per worker
 
 
 @dataclass(frozen=True)
@@ -251,14 +253,19 @@ def load_spec(source: str | Path) -> Spec:
         raise SpecError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise SpecError(f"{path} must hold a mapping of sections such as 'pose:', it holds {type(raw).__name__}")
-    spec = parse_spec(raw, str(path))
-    own = {
-        name: tuple(str((path.parent / folder).resolve()) for folder in getattr(spec.assets, name))
-        for name in ("hdris", "textures", "faces")
-    }
-    head = str((path.parent / spec.assets.head).resolve()) if spec.assets.head else ""
-    assets = AssetsSpec(**own, only_own=spec.assets.only_own, head=head)
-    return Spec(**{f.name: getattr(spec, f.name) for f in fields(Spec) if f.name != "assets"}, assets=assets)
+    return resolved(parse_spec(raw, str(path)), path.parent)
+
+
+def resolved(spec: Spec, base: Path) -> Spec:
+    """The spec with its asset folders as absolute paths; relative ones start at `base`."""
+
+    def absolute(folders: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str((base / folder).resolve()) for folder in folders)
+
+    a = spec.assets
+    head = str((base / a.head).resolve()) if a.head else ""
+    own = replace(a, hdris=absolute(a.hdris), textures=absolute(a.textures), faces=absolute(a.faces), head=head)
+    return replace(spec, assets=own)
 
 
 def spec_names() -> list[str]:
@@ -272,6 +279,13 @@ def parse_spec(raw: Mapping[str, Any], source: str) -> Spec:
     spec: Spec = parse_section(Spec, raw, source, "")
     if spec.render.mask_grid % 2 == 0:
         raise SpecError(f"{source}: render.mask_grid is {spec.render.mask_grid}; it must be odd")
+    if (rays := spec.render.resolution * spec.render.mask_grid) > MOST_RAYS:
+        raise SpecError(
+            f"{source}: render.resolution times render.mask_grid is {rays}; it may be {MOST_RAYS} at most, or"
+            " label rays do not fit into memory: lower one of them"
+        )
+    if not re.fullmatch(r"\w[\w.-]*", spec.name):
+        raise SpecError(f"{source}: name is {spec.name!r}; it becomes a folder: use letters, digits, '_', '.' and '-'")
     if spec.heads.empty_share + spec.heads.several_share > 1:
         raise SpecError(f"{source}: heads.empty_share and heads.several_share add up to more than 1")
     if spec.sequence.frames == 1:

@@ -117,3 +117,24 @@ def test_clips_are_part_of_a_data_set_and_their_absence_changes_no_older_one() -
     clips = parse_spec({"sequence": {"frames": 24}}, "x")
     assert spec_identity(clips)["sequence"]["frames"] == 24
     assert parse_spec(spec_identity(still), "x") == still and parse_spec(spec_identity(clips), "x") == clips
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "", "..", ".hidden"])
+def test_a_name_cannot_leave_the_output_folder(name: str) -> None:
+    with pytest.raises(SpecError, match="it becomes a folder"):
+        parse_spec({"name": name}, "x.yaml")
+
+
+def test_label_rays_that_do_not_fit_into_memory_are_refused() -> None:
+    with pytest.raises(SpecError, match="lower one of them"):
+        parse_spec({"render": {"resolution": 1024, "mask_grid": 31}}, "x.yaml")
+    parse_spec({"render": {"resolution": 1024, "mask_grid": 7}}, "x.yaml")
+
+
+def test_folders_given_with_set_are_relative_to_where_one_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from renderer.commands import _spec
+
+    monkeypatch.chdir(tmp_path)
+    assert _spec("smoke", ("assets.hdris=[rel]", "assets.head=mine")).assets.hdris == (str(tmp_path / "rel"),)

@@ -1,0 +1,145 @@
+"""What pixels depend on is sound before the first render, and its content is part of the data set's tag."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import OpenEXR
+import pytest
+from PIL import Image
+
+from blend_assets.build import seal_pack
+from renderer import assets, run
+from renderer.assets import build_catalog, check_assets, decode, pack_content
+from renderer.errors import AssetError
+from renderer.head_model import load_head
+from renderer.sampling import draw
+from renderer.spec import Spec, parse_spec
+
+
+@pytest.fixture
+def pack(head_pack: Path, tmp_path: Path) -> Path:
+    """A copy of the standard pack that a test may damage: folders of links, so that it costs nothing."""
+    copy = tmp_path / "pack"
+    shutil.copytree(head_pack, copy, copy_function=lambda a, b: Path(b).symlink_to(a))
+    return copy
+
+
+def replace_link(path: Path, content: bytes) -> None:
+    path.unlink()
+    path.write_bytes(content)
+
+
+def spec(**folders: object) -> Spec:
+    return parse_spec({"assets": folders}, "the tests")
+
+
+def setup(pack: Path, wanted: Spec) -> run.Setup:
+    return run.Setup(wanted, 0, pack, Path("none"), load_head(pack), build_catalog(pack, wanted))
+
+
+def test_a_sound_pack_passes(pack: Path) -> None:
+    check_assets(build_catalog(pack, Spec()))
+
+
+def test_a_deleted_or_shortened_panorama_is_an_error(pack: Path) -> None:
+    first, second = sorted((pack / "hdris").iterdir())[:2]
+    replace_link(first, first.read_bytes()[:-50])
+    second.unlink()
+    with pytest.raises(AssetError, match=rf"{first.name} has been changed; .*{second.name} is missing"):
+        check_assets(build_catalog(pack, Spec()))
+
+
+def test_prepare_checks_the_pack(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "check_machine", lambda: None)
+    sorted((pack / "skins").iterdir())[0].unlink()
+    with pytest.raises(AssetError, match="is missing"):
+        run.prepare(spec(head=str(pack)), 0, log=lambda text: None)
+
+
+def test_other_assets_are_another_data_set(pack: Path) -> None:
+    before = setup(pack, Spec()).tag
+    sorted((pack / "hdris").iterdir())[0].unlink()
+    seal_pack(pack)
+    assert setup(pack, Spec()).tag != before
+
+
+def test_a_run_says_what_a_partial_pack_lacks(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "check_machine", lambda: None)
+    monkeypatch.setattr(run, "ensure_scene", lambda log: Path("none"))
+    info = json.loads((pack / "head.json").read_text())
+    replace_link(pack / "head.json", json.dumps({**info, "missing": ["the moon (light)"]}).encode())
+    seal_pack(pack)
+    said: list[str] = []
+    run.prepare(spec(head=str(pack)), 0, log=said.append)
+    assert said == ["head pack pack lacks the moon (light)"]
+
+
+# ---------------------------------------------------------------- an own head
+
+
+def test_an_own_head_without_panoramas_borrows_them(pack: Path, head_pack: Path) -> None:
+    shutil.rmtree(pack / "hdris")
+    seal_pack(pack)
+    own = setup(pack, spec(head=str(pack)))
+    check_assets(own.catalog)
+    assert own.catalog.lender == head_pack and len(own.catalog.hdris) > 5
+    assert own.info()["assets"]["lender"] == pack_content(head_pack)
+    assert own.catalog.own_files() == []
+    name = draw(own.spec, 0, 3, own.catalog, own.model, own.tag).environment.name
+    assert own.catalog.hdris[name].is_relative_to(head_pack)
+    assert assets.pack_folder(own.info()) == pack
+
+
+def test_an_own_head_that_is_gone_is_named(head_pack: Path, tmp_path: Path) -> None:
+    info = {"spec": {"assets": {"head": str(tmp_path / "gone")}}, "assets": {"pack": "gone"}}
+    with pytest.raises(AssetError, match="gone is not on this machine"):
+        assets.pack_folder(info)
+
+
+# ---------------------------------------------------------------- own pictures
+
+
+def write_pictures(folder: Path) -> dict[str, Path]:
+    folder.mkdir(exist_ok=True)
+    files = {suffix: folder / f"{suffix}-picture.{suffix}" for suffix in ("png", "jpg", "exr", "hdr")}
+    pixels = np.random.default_rng(0).random((32, 64, 3))
+    for suffix in ("png", "jpg"):
+        Image.fromarray((pixels * 255).astype(np.uint8)).save(files[suffix])
+    planes = {c: np.ascontiguousarray(pixels[..., i], np.float32) for i, c in enumerate("RGB")}
+    OpenEXR.File({"compression": OpenEXR.ZIP_COMPRESSION}, planes).write(str(files["exr"]))
+    run_of_12, literal = bytes((128 + 12, 7)), bytes((52, *range(52)))
+    line = bytes((2, 2, 0, 64)) + 4 * (run_of_12 + literal)
+    files["hdr"].write_bytes(b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 32 +X 64\n" + 32 * line)
+    return files
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "exr", "hdr"])
+@pytest.mark.parametrize("kept", [0.5, 0.97])
+def test_a_shortened_picture_is_found_and_a_whole_one_is_not(tmp_path: Path, suffix: str, kept: float) -> None:
+    file = write_pictures(tmp_path)[suffix]
+    decode(file)
+    data = file.read_bytes()
+    file.write_bytes(data[: int(kept * len(data))])
+    with pytest.raises(AssetError, match=f"{file.name} cannot be decoded"):
+        decode(file)
+
+
+def test_own_pictures_are_decoded_before_rendering(head_pack: Path, tmp_path: Path) -> None:
+    file = write_pictures(tmp_path / "own")["jpg"]
+    catalog = build_catalog(head_pack, spec(textures=[str(tmp_path / "own")]))
+    check_assets(catalog)
+    file.write_bytes(file.read_bytes()[:400])
+    with pytest.raises(AssetError, match=file.name):
+        check_assets(catalog)
+
+
+def test_two_own_files_of_one_name_are_refused(head_pack: Path, tmp_path: Path) -> None:
+    folders = [str(tmp_path / name) for name in "ab"]
+    for folder in folders:
+        write_pictures(Path(folder))
+    with pytest.raises(AssetError, match="have one name, 'exr-picture'"):
+        build_catalog(head_pack, spec(hdris=folders))
