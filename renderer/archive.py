@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 import threading
 import uuid
@@ -33,6 +34,7 @@ from renderer.sample_format import (
 SHARDS = "shards"
 DATASET_FILE = "dataset.json"
 INDEX_FILE = "index.json"
+SHARD_STEM = re.compile(r"\d{10,}-\d{10,}")  # what `sample_format.shard_stem` gives
 
 
 # ---------------------------------------------------------------- one sample
@@ -180,7 +182,7 @@ def write_shard(
     shards.mkdir(parents=True, exist_ok=True)
     stem = shard_stem(start, stop)
     final, manifest_path = shards / f"{stem}.tar", shards / f"{stem}.json"
-    if manifest_path.exists():
+    if is_finished(manifest_path):
         return read_manifest(manifest_path)
     unique = uuid.uuid4().hex
     local = (scratch or shards) / f".{stem}.{unique}.tar.partial"
@@ -209,7 +211,7 @@ def write_shard(
             versions=dict(versions or {}),
             work=dict(work or {}),
         )
-        if manifest_path.exists():  # another job finished the same shard meanwhile; its tar belongs to its manifest
+        if is_finished(manifest_path):  # another job finished the same shard meanwhile; its tar belongs to its manifest
             return read_manifest(manifest_path)
         publish(local, final, manifest.tar_sha256)
         write_atomic(manifest_path, json.dumps(asdict(manifest), separators=(",", ":")).encode())
@@ -367,7 +369,8 @@ class Dataset:
 
 
 def read_info(path: Path) -> dict[str, Any]:
-    """`dataset.json` of a folder. Raises DatasetError if there is none, or one of another format version."""
+    """`dataset.json` of a folder. Raises DatasetError if there is none, or one of another format version; FormatError
+    if it has no tag."""
     file = path / DATASET_FILE
     try:
         info: dict[str, Any] = json.loads(file.read_bytes())
@@ -380,6 +383,8 @@ def read_info(path: Path) -> dict[str, Any]:
         raise DatasetError(f"{file} cannot be read: {error}") from error
     if version != FORMAT_VERSION:
         raise DatasetError(f"{file} has format version {version!r}; this headforge reads {FORMAT_VERSION}")
+    if not isinstance(info.get("tag"), str):
+        raise FormatError(f"{file} has no tag: it is damaged, take it from a copy of the data set")
     return info
 
 
@@ -388,17 +393,52 @@ def clip_frames(info: Mapping[str, Any]) -> int:
     return int(info["spec"].get("sequence", {}).get("frames", 0))
 
 
+def manifests(path: Path) -> list[Path]:
+    """Manifests of a data set folder by range; what is not named by a range is none."""
+    return sorted(m for m in (path / SHARDS).glob("*.json") if SHARD_STEM.fullmatch(m.stem))
+
+
+def is_finished(manifest: Path) -> bool:
+    """Whether a shard counts: its manifest and its tar are there."""
+    return manifest.exists() and manifest.with_suffix(".tar").exists()
+
+
 def finished_manifests(path: Path) -> list[Path]:
     """Manifests of a data set folder by range, those without a tar left out."""
-    return sorted(m for m in (path / SHARDS).glob("[0-9]*.json") if m.with_suffix(".tar").exists())
+    return [m for m in manifests(path) if is_finished(m)]
 
 
 def open_dataset(path: Path) -> Dataset:
-    """A data set for reading. Raises DatasetError if it is none, foreign shards are among it, or none is finished."""
+    """A data set for reading.
+
+    Raises DatasetError if it is none, foreign shards are among it, shards overlap, a tar is gone that a manifest or
+    the index names, or none is finished.
+    """
+    dataset = _open(path)
+    try:
+        listed = [shard["tar"] for shard in json.loads((path / INDEX_FILE).read_bytes())["shards"]]
+    except FileNotFoundError:
+        return dataset
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DatasetError(f"{path / INDEX_FILE} cannot be read ({error}): delete it, `gen render` makes it") from error
+    if gone := sorted(set(listed) - {f"{SHARDS}/{shard.tar.name}" for shard in dataset.shards}):
+        raise DatasetError(f"{path} lacks {gone[0]}, which its index names: put it back or run its `gen render` again")
+    return dataset
+
+
+def _open(path: Path) -> Dataset:
+    """`open_dataset` without a look at the index."""
     info = read_info(path)
-    shards = []
-    for file in finished_manifests(path):
+    shards: list[ShardReader] = []
+    for file in manifests(path):
+        if not is_finished(file):
+            raise DatasetError(f"{file} has lost its tar: put it back or run the data set's `gen render` again")
         manifest = read_manifest(file)
+        if shards and manifest.start < shards[-1].manifest.stop:
+            raise DatasetError(
+                f"{file} holds samples that {shards[-1].tar.name} holds, too: delete one of the two, tar and manifest,"
+                " and run the data set's `gen render` again"
+            )
         if manifest.tag != info["tag"]:
             raise DatasetError(f"{file} belongs to data set {manifest.tag!r}, not to {info['tag']!r} of {path}")
         tar = file.with_suffix(".tar")
@@ -412,7 +452,7 @@ def open_dataset(path: Path) -> Dataset:
 
 def write_index(path: Path) -> dict[str, Any]:
     """Write index.json: every finished shard with range, size and hash, and the totals. Returns it."""
-    dataset = open_dataset(path)
+    dataset = _open(path)  # an old index may name shards that were taken back since
     shards = [
         {
             "tar": f"{SHARDS}/{shard.tar.name}",
@@ -433,6 +473,13 @@ def write_index(path: Path) -> dict[str, Any]:
     }
     write_atomic(path / INDEX_FILE, json.dumps(index, indent=1).encode())
     return index
+
+
+def unpack(shard: ShardReader, folder: Path) -> None:
+    """Stage every sample of a shard in `folder` again. Raises FormatError on a damaged one."""
+    for entry in shard.manifest.samples:
+        members = {f"{entry.key}.{name}": shard.read(entry, name, verify=True) for name in entry.members}
+        stage_sample(folder, EncodedSample(entry.index, entry.key, members, entry.pixels, entry.work))
 
 
 def gather(dataset: Dataset, tar: Path, progress: Callable[[int], None] = lambda samples: None) -> None:

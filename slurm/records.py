@@ -170,8 +170,9 @@ def finished_ranges(out: Path) -> set[Range]:
         names = {p.name for p in (out / archive.SHARDS).iterdir()}
     except FileNotFoundError:
         return set()
-    stems = (n.removesuffix(".json") for n in names if n[:1].isdigit() and n.endswith(".json"))
-    return {(int(a), int(b)) for a, _, b in (s.partition("-") for s in stems if f"{s}.tar" in names)}
+    stems = (n.removesuffix(".json") for n in names if n.endswith(".json"))
+    shards = (s for s in stems if archive.SHARD_STEM.fullmatch(s) and f"{s}.tar" in names)
+    return {(int(a), int(b)) for a, _, b in (s.partition("-") for s in shards)}
 
 
 def quarantined(failures: Iterable[Failure], finished: set[Range]) -> dict[Range, Failure]:

@@ -137,6 +137,41 @@ def test_a_folder_that_is_no_data_set_says_so(tmp_path: Path) -> None:
         archive.open_dataset(tmp_path)
 
 
+def test_shards_that_overlap_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="0000000002-0000000005.json holds samples that 0000000000-0000000003.tar"):
+        dataset(tmp_path, (0, 3), (2, 5))
+
+
+def test_a_lost_tar_is_named_and_can_be_rendered_again(tmp_path: Path) -> None:
+    data = dataset(tmp_path, (0, 2), (2, 4))
+    archive.write_index(tmp_path)
+    tar = data.shards[1].tar
+    tar.unlink()
+    with pytest.raises(DatasetError, match="has lost its tar"):
+        archive.open_dataset(tmp_path)
+    tar.with_suffix(".json").unlink()
+    with pytest.raises(DatasetError, match=rf"lacks shards/{tar.name}, which its index names"):
+        archive.open_dataset(tmp_path)
+    archive.write_shard(tmp_path, 2, 4, "abc123", [sample(2), sample(3)])
+    tar.unlink()
+    archive.write_shard(tmp_path, 2, 4, "abc123", [sample(2), sample(3)])  # its manifest alone does not count
+    assert len(archive.open_dataset(tmp_path)) == 4
+
+
+def test_files_that_are_no_shards_are_left_alone(tmp_path: Path) -> None:
+    data = dataset(tmp_path, (0, 2))
+    for suffix in ("tar", "json"):
+        (data.shards[0].tar.parent / f"1x-2.{suffix}").touch()
+    assert len(archive.open_dataset(tmp_path)) == 2
+
+
+def test_a_data_set_without_a_tag_is_damaged(tmp_path: Path) -> None:
+    dataset(tmp_path, (0, 1))
+    (tmp_path / archive.DATASET_FILE).write_text(json.dumps({"format_version": 1}))
+    with pytest.raises(FormatError, match="has no tag"):
+        archive.open_dataset(tmp_path)
+
+
 def test_gathered_tar_holds_every_member_in_order(tmp_path: Path) -> None:
     data = dataset(tmp_path / "d", (0, 2), (2, 4))
     archive.gather(data, tmp_path / "all.tar")
