@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import selectors
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Final
@@ -20,7 +21,13 @@ from typing import IO, Any, Final
 from renderer.errors import MachineError
 
 TRIES: Final = 2  # a sample that fails this often is skipped
+COMMAND: Final = (sys.executable, "-m", "renderer.blender.worker")
+MEMORY: Final = Path("/dev/shm")
 _STARTS: Final = 3  # workers in a row that may fail to start
+_PREFIX: Final = "headforge-worker-"
+_NEWBORN_S: Final = 60.0  # a scratch folder as young as this may not be locked yet
+_RAY_BYTES: Final = 64  # of one label ray in Blender's file: up to 16 floats
+_IDLE: Final = 0.01  # CPU seconds per second below which a process waits rather than works
 
 
 @dataclass(frozen=True)
@@ -43,7 +50,7 @@ class PoolOptions:
     recycle_after: int = 1000  # samples
     recycle_rss: int = 3 << 30  # bytes
     recycle_descriptors: int = 256
-    stall_s: float = 300.0  # silence that counts as stuck
+    stall_s: float = 300.0  # silence of an idle process that counts as stuck; one that computes has `patience_s`
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,8 @@ class _Worker:
     scratch: Path
     log: IO[bytes]
     heard: float
+    cpu_s: float = 0.0  # CPU time when it was last heard
+    tail: str = ""  # last words, once it is buried
     busy: deque[int] = field(default_factory=deque)
     finished: int = 0
     ready: bool = False
@@ -84,6 +93,7 @@ class WorkerPool:
     def __init__(self, job: RenderJob, staging: Path, options: PoolOptions) -> None:
         self.job, self.staging, self.options = job, staging, options
         self.versions: dict[str, str] = {}
+        self.patience_s = options.stall_s + patience_s(job.spec.get("render", {}))
         self.recycled = self.killed = 0
         self._workers: list[_Worker] = []
         self._failed_starts = 0
@@ -98,6 +108,7 @@ class WorkerPool:
 
         Raises MachineError if workers cannot be started.
         """
+        _sweep_scratch()
         waiting = deque(indices)
         failures: dict[int, str] = {}
         selector = selectors.DefaultSelector()
@@ -137,17 +148,11 @@ class WorkerPool:
             self._workers.append(worker)
 
     def _start(self) -> _Worker:
-        memory = Path("/dev/shm")
-        base = memory if memory.is_dir() and os.access(memory, os.W_OK) else None
-        scratch = Path(tempfile.mkdtemp(prefix="headforge-", dir=base))
+        need = self.options.workers * label_bytes(self.job.spec.get("render", {}))
+        scratch = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=scratch_base(need)))
         log = (scratch / "log.txt").open("wb")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "renderer.blender.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
+        fcntl.flock(log, fcntl.LOCK_EX)  # held by the worker, too, which inherits it: free once both are dead
+        process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
         worker = _Worker(process, scratch, log, time.monotonic())
         job = {
             **asdict(self.job),
@@ -169,7 +174,7 @@ class WorkerPool:
             # One sample in hand and one in the pipe, so that no worker waits for us
             while worker.ready and not worker.retiring and waiting and len(worker.busy) < 2:
                 if not worker.busy:
-                    worker.heard = time.monotonic()
+                    self._hear(worker)
                 index = waiting.popleft()
                 worker.busy.append(index)
                 self._send(worker, {"index": index})
@@ -185,7 +190,7 @@ class WorkerPool:
     def _handle(
         self, worker: _Worker, answer: dict[str, Any], waiting: deque[int], failures: dict[int, str]
     ) -> Iterator[Done | Failed]:
-        worker.heard = time.monotonic()
+        self._hear(worker)
         if "ready" in answer:
             worker.ready = True
             self._failed_starts = 0
@@ -194,6 +199,11 @@ class WorkerPool:
             last = answer["broken"].strip().splitlines()[-1]
             if not worker.ready:
                 raise MachineError(f"a render worker could not start: {last}")
+        elif answer.get("fatal"):
+            raise MachineError(
+                f"{answer['fatal']}; make room and run the same command again, finished samples are kept."
+                f" Sample {answer['failed']} says: {answer['error'].strip().splitlines()[-1]}"
+            )
         else:
             index: int = answer["done"] if "done" in answer else answer["failed"]
             worker.busy.remove(index)
@@ -220,11 +230,17 @@ class WorkerPool:
             if self._read_rest(worker):
                 return ""
             return f"the worker ended with code {code}" if code else "the worker ended early"
+        silent = time.monotonic() - worker.heard
         waits = bool(worker.busy) or not worker.ready
-        if waits and time.monotonic() - worker.heard > self.options.stall_s:
-            self.killed += 1
-            return f"the worker was silent for {self.options.stall_s:.0f} s"
+        if waits and silent > self.options.stall_s:
+            works = _cpu_s(worker.process.pid) - worker.cpu_s > _IDLE * silent
+            if silent > self.patience_s or not works:
+                self.killed += 1
+                return f"the worker was silent for {silent:.0f} s" + (" while it computed" if works else "")
         return ""
+
+    def _hear(self, worker: _Worker) -> None:
+        worker.heard, worker.cpu_s = time.monotonic(), _cpu_s(worker.process.pid)
 
     def _read_rest(self, worker: _Worker) -> bool:
         """Whether a dead worker left answers that the selector will still deliver."""
@@ -254,21 +270,21 @@ class WorkerPool:
                     pipe.close()
         worker.process.wait()
         worker.log.close()
+        worker.tail = _tail(worker.scratch / "log.txt")
+        shutil.rmtree(worker.scratch, ignore_errors=True)
 
     def _blame(
         self, worker: _Worker, why: str, waiting: deque[int], failures: dict[int, str]
     ) -> Iterator[Done | Failed]:
         """The sample in hand failed with its worker; the one in the pipe did not."""
-        tail = _tail(worker.scratch / "log.txt")
-        shutil.rmtree(worker.scratch, ignore_errors=True)
         if not worker.ready:
             self._failed_starts += 1
             if self._failed_starts >= _STARTS:
-                raise MachineError(f"render workers do not start: {why}; run `gen doctor`. Last words: {tail}")
+                raise MachineError(f"render workers do not start: {why}; run `gen doctor`. Last words: {worker.tail}")
         elif worker.busy:
             current = worker.busy.popleft()
             waiting.extendleft(reversed(worker.busy))
-            yield from self._fault(current, f"{why}. {tail}", waiting, failures)
+            yield from self._fault(current, f"{why}. {worker.tail}", waiting, failures)
 
     def _fault(self, index: int, why: str, waiting: deque[int], failures: dict[int, str]) -> Iterator[Done | Failed]:
         if index in failures:
@@ -282,6 +298,51 @@ def _tail(path: Path, lines: int = 3) -> str:
     with contextlib.suppress(OSError):
         return " | ".join(path.read_text(errors="replace").strip().splitlines()[-lines:])
     return ""
+
+
+def _cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far; 0 if it is gone."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        after_name = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
+def patience_s(render: Mapping[str, Any]) -> float:
+    """Seconds that a sample of this size and quality may compute without a word: ten times the slowest seen."""
+    return 0.3 * float(render.get("samples_per_pixel", 6)) * (float(render.get("resolution", 128)) / 128) ** 2
+
+
+def label_bytes(render: Mapping[str, Any]) -> int:
+    """Bytes of the largest file that Blender hands to its worker: label rays, before compression."""
+    side = int(render.get("resolution", 128)) * int(render.get("mask_grid", 5))
+    return side * side * _RAY_BYTES
+
+
+def scratch_base(need: int) -> Path | None:
+    """Memory, where it has room for `need` bytes and as much again; else None: the temporary folder."""
+    with contextlib.suppress(OSError):
+        if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 2 * need:
+            return MEMORY
+    return None
+
+
+def _sweep_scratch() -> None:
+    """Remove the scratch folders of runs that were killed: those whose lock nobody holds."""
+    for base in {MEMORY, Path(tempfile.gettempdir())}:
+        for folder in base.glob(f"{_PREFIX}*"):
+            with contextlib.suppress(OSError):
+                if time.time() - folder.stat().st_mtime > _NEWBORN_S and _ownerless(folder):
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _ownerless(folder: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError), (folder / "log.txt").open("rb") as log:
+        try:
+            fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
 
 
 def granted_cores() -> int:

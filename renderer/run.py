@@ -37,6 +37,8 @@ BPY_VERSION: Final = "4.5"  # the LTS series whose pixels the tests and figures 
 STAGING: Final = ".staging"
 LOCK: Final = ".lock"
 FREE_BYTES: Final = 200 << 20  # stop before the disk is full
+SKIPS: Final = (5, 0.2)  # more failed samples of a shard than this many and this share mean that the machine fails
+LEFT_OVERS: Final = (f".{archive.DATASET_FILE}.*.partial", ".probe-*")  # of runs that were killed as they began
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,9 @@ def claim(out: Path, setup: Setup) -> None:
     """Make `out` the folder of this data set, or check that it is. Raises DatasetError for anything else."""
     try:
         out.mkdir(parents=True, exist_ok=True)
+        for pattern in LEFT_OVERS:
+            for left in out.glob(pattern):
+                left.unlink(missing_ok=True)
         probe = out / f".probe-{os.getpid()}"
         probe.write_bytes(b"")
         probe.unlink()
@@ -198,7 +203,10 @@ def locked(out: Path) -> Iterator[None]:
         except OSError as error:
             if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
                 raise DatasetError(f"another `gen render` is at work in {out}; wait for it or stop it") from error
-            raise
+            raise DatasetError(
+                f"files cannot be locked on the disk of {out} ({error.strerror}), so two runs could disturb each other:"
+                " choose an --out on another disk, or have it mounted with locks (Lustre: the option flock)"
+            ) from error
         yield
 
 
@@ -291,6 +299,7 @@ def render_shards(
             report.peak_rss = max(report.peak_rss, outcome.rss)
         else:
             failed[outcome.index] = outcome
+            _check_failures([f for i, f in failed.items() if home[i] == r], r)
         progress(1, report)
         if len(state[r]) + sum(home[i] == r for i in failed) == r[1] - r[0]:
             close(r)
@@ -299,8 +308,36 @@ def render_shards(
     return report
 
 
+def _check_failures(failed: list[Failed], r: tuple[int, int]) -> None:
+    """A few samples may fail, and are listed; many fail for a reason of their own, which is worth stopping for."""
+    if len(failed) > SKIPS[0] and len(failed) > SKIPS[1] * (r[1] - r[0]):
+        raise MachineError(
+            f"{len(failed)} samples of shard {r[0]}-{r[1]} failed twice, so it is not published; run `gen doctor`, then"
+            f" the same command again. Sample {failed[-1].index}: {failed[-1].reason.splitlines()[-1]}"
+        )
+
+
+def reopen_skipped(out: Path, staging: Path | None) -> list[int]:
+    """Take shards with skipped samples back, so that the next run tries those again; returns the samples.
+
+    staging: where the sound samples of those shards wait meanwhile; None: they are rendered again, too.
+    """
+    indices: list[int] = []
+    for file in archive.finished_manifests(out):
+        manifest = archive.read_manifest(file)
+        if not manifest.skipped:
+            continue
+        indices += [s.index for s in manifest.skipped]
+        if staging is not None:
+            staging.mkdir(parents=True, exist_ok=True)
+            archive.unpack(archive.ShardReader(file.with_suffix(".tar"), manifest), staging)
+        for path in (out / archive.INDEX_FILE, file, file.with_suffix(".tar")):  # the manifest is what counts
+            path.unlink(missing_ok=True)
+    return sorted(indices)
+
+
 def _finished(out: Path, start: int, stop: int) -> bool:
-    return (out / archive.SHARDS / f"{shard_stem(start, stop)}.json").exists()
+    return archive.is_finished(out / archive.SHARDS / f"{shard_stem(start, stop)}.json")
 
 
 def _staged(staging: Path, r: tuple[int, int], tag: str) -> set[int]:

@@ -8,16 +8,20 @@ one sample.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
 import sys
 import time
 import traceback
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import psutil
+
+LEAST_BYTES: Final = 16 << 20  # a disk with less is full
 
 
 def main() -> None:
@@ -34,14 +38,26 @@ def main() -> None:
             index = json.loads(line)["index"]
             try:
                 answer = {"done": index, **render(index)}
-            except Exception:
+            except Exception as error:
                 answer = {"failed": index, "error": traceback.format_exc(limit=-4)}
+                answer |= {"fatal": out_of_room(error, Path(job["scratch"]), Path(job["staging"]))}
             answer |= {"rss": process.memory_info().rss, "descriptors": process.num_fds()}
             _answer(answers, answer)
     except Exception:
         _answer(answers, {"broken": traceback.format_exc(limit=-6)})
     answers.flush()
     os._exit(0)  # Blender may crash while the interpreter shuts down; everything is on disk already
+
+
+def out_of_room(error: Exception, *folders: Path) -> str:
+    """In words, if the machine rather than the sample is to blame: memory, or one of the folders, is full."""
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return "memory ran out"
+    for folder in folders:
+        if shutil.disk_usage(folder).free < LEAST_BYTES:
+            return f"the disk of {folder} is full"
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
+    return f"there is no room: {error}" if full else ""
 
 
 def versions() -> dict[str, Any]:

@@ -1,0 +1,169 @@
+"""The pool with stand-ins for its workers: what is slow may finish, what is stuck is replaced, nothing is left behind."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from renderer import archive, pool, run
+from renderer.blender.worker import LEAST_BYTES, out_of_room
+from renderer.errors import DatasetError, MachineError
+from renderer.pool import Done, Failed, PoolOptions, RenderJob, WorkerPool
+from renderer.sample_format import sample_key
+
+WORKER = """
+import json, sys, time
+job = json.loads(sys.stdin.readline())
+print(json.dumps({"ready": 1}), flush=True)
+for line in sys.stdin:
+    index = json.loads(line)["index"]
+    answer = {"done": index, "seconds": {}}
+    exec(job["spec"]["does"])
+    print(json.dumps({**answer, "rss": 0, "descriptors": 0}), flush=True)
+"""
+BURN = "end = time.process_time() + 1.5\nwhile time.process_time() < end: pass"
+DIE = "print('my last words', file=sys.stderr, flush=True); sys.exit(3)"
+
+
+@pytest.fixture
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stands for /dev/shm."""
+    script, folder = tmp_path / "worker.py", tmp_path / "memory"
+    script.write_text(WORKER)
+    folder.mkdir()
+    monkeypatch.setattr(pool, "COMMAND", (sys.executable, str(script)))
+    monkeypatch.setattr(pool, "MEMORY", folder)
+    return folder
+
+
+def workers(does: str, **options: Any) -> WorkerPool:
+    job = RenderJob({"does": does, "render": {"resolution": 16}}, 0, "abc123", "", "")
+    return WorkerPool(job, Path("."), PoolOptions(1, 1, **options))
+
+
+@pytest.mark.parametrize("does", ["", DIE])
+def test_workers_leave_nothing_behind(memory: Path, does: str) -> None:
+    outcomes = list(workers(does).render(range(3)))
+    assert len(outcomes) == 3 and list(memory.iterdir()) == []
+    assert all(isinstance(o, Failed) and "my last words" in o.reason for o in outcomes) == bool(does)
+
+
+def test_a_worker_that_computes_is_slow_not_stuck(memory: Path) -> None:
+    slow = workers(BURN, stall_s=0.5)
+    slow.patience_s = 60.0
+    assert [type(o) for o in slow.render([0])] == [Done] and slow.killed == 0
+
+
+def test_a_worker_that_waits_is_stuck(memory: Path) -> None:
+    stuck = workers("time.sleep(60)", stall_s=0.5)
+    stuck.patience_s = 60.0
+    (outcome,) = stuck.render([0])
+    assert isinstance(outcome, Failed) and "was silent" in outcome.reason and stuck.killed == pool.TRIES
+
+
+def test_computing_for_ever_is_stuck_too(memory: Path) -> None:
+    endless = workers("while True: pass", stall_s=0.3)
+    endless.patience_s = 0.8
+    (outcome,) = endless.render([0])
+    assert isinstance(outcome, Failed) and "while it computed" in outcome.reason
+
+
+def test_large_and_fine_images_get_more_patience() -> None:
+    assert pool.patience_s({"resolution": 128, "samples_per_pixel": 6}) < 10
+    assert pool.patience_s({"resolution": 1024, "samples_per_pixel": 4096}) > 4 * 3600
+
+
+def test_a_full_machine_ends_the_run_rather_than_skip_samples(memory: Path) -> None:
+    full = "answer = {'failed': index, 'error': 'OSError: no space', 'fatal': 'the disk of /tmp is full'}"
+    with pytest.raises(MachineError, match=r"disk of /tmp is full; make room .* Sample 0 says: OSError"):
+        list(workers(full).render([0]))
+    assert list(memory.iterdir()) == []
+
+
+def test_what_counts_as_a_full_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert out_of_room(ValueError("bad pose"), tmp_path) == ""
+    assert out_of_room(MemoryError(), tmp_path) and out_of_room(OSError(28, "No space left on device"), tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Usage())
+    assert "is full" in out_of_room(RuntimeError("Blender could not write"), tmp_path)
+
+
+class Usage:
+    free = LEAST_BYTES - 1
+
+
+def test_memory_is_used_only_where_it_has_room(memory: Path) -> None:
+    assert pool.scratch_base(1000) == memory
+    assert pool.scratch_base(1 << 60) is None
+    assert pool.label_bytes({"resolution": 1024, "mask_grid": 7}) > 1 << 30
+
+
+def test_scratch_of_dead_runs_is_swept_that_of_living_ones_is_not(memory: Path) -> None:
+    dead, alive, young = (memory / f"headforge-worker-1-{name}" for name in ("dead", "alive", "young"))
+    for folder in (dead, alive, young):
+        folder.mkdir()
+        (folder / "log.txt").touch()
+    for folder in (dead, alive):
+        os.utime(folder, (0, 0))
+    with (alive / "log.txt").open("rb") as log:
+        fcntl.flock(log, fcntl.LOCK_EX)
+        list(workers("").render([0]))
+        assert not dead.exists() and alive.exists() and young.exists()
+
+
+# ---------------------------------------------------------------- failures of a shard
+
+
+def test_many_failures_stop_the_run_few_are_skipped() -> None:
+    few, many = ([Failed(i, "line\nRuntimeError: no light") for i in range(n)] for n in (5, 21))
+    run._check_failures(few, (0, 6))
+    run._check_failures(many, (0, 500))
+    with pytest.raises(MachineError, match=r"shard 0-100 failed twice.*Sample 20: RuntimeError: no light"):
+        run._check_failures(many, (0, 100))
+
+
+def sample(index: int) -> archive.EncodedSample:
+    return archive.encode_sample(index, sample_key("abc123", index), {}, {"index": index}, {"pid": index})
+
+
+def test_skipped_samples_can_be_taken_up_again(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text('{"format_version": 1, "tag": "abc123"}')
+    skipped = [archive.Skipped(1, "it was dark")]
+    archive.write_shard(tmp_path, 0, 3, "abc123", [sample(0), sample(2)], skipped=skipped)
+    archive.write_shard(tmp_path, 3, 4, "abc123", [sample(3)])
+    assert archive.write_index(tmp_path)["skipped"] == [1]
+    assert run.reopen_skipped(tmp_path, tmp_path / "staging") == [1]
+    assert [p.name for p in archive.finished_manifests(tmp_path)] == ["0000000003-0000000004.json"]
+    staged = sorted((tmp_path / "staging").iterdir())
+    assert [archive.load_staged(p) for p in staged] == [sample(0), sample(2)]
+    assert run.reopen_skipped(tmp_path, None) == []
+
+
+# ---------------------------------------------------------------- the folder
+
+
+class FakeSetup:
+    tag = "abc123"
+
+    def info(self) -> dict[str, Any]:
+        return {"format_version": 1, "tag": self.tag}
+
+
+def test_a_run_killed_as_it_began_does_not_spoil_the_folder(tmp_path: Path) -> None:
+    for name in (".dataset.json.0123.partial", ".probe-17"):
+        (tmp_path / name).touch()
+    run.claim(tmp_path, FakeSetup())  # type: ignore[arg-type]
+    assert [p.name for p in tmp_path.iterdir()] == ["dataset.json"]
+
+
+def test_a_disk_without_locks_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(file: Any, how: int) -> None:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(DatasetError, match=r"cannot be locked .*another disk"), run.locked(tmp_path):
+        pass
