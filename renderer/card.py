@@ -14,7 +14,7 @@ from renderer import archive, collage
 from renderer.assets import pack_folder
 from renderer.commit import commit
 from renderer.errors import AssetError
-from renderer.sample_format import CHANNELS
+from renderer.sample_format import CHANNELS, image_names
 
 _TILES = 48
 
@@ -48,9 +48,9 @@ def card_text(dataset: archive.Dataset, credit: str) -> str:
     """The card as Markdown."""
     info, manifests = dataset.info, [shard.manifest for shard in dataset.shards]
     size = sum(m.tar_bytes for m in manifests)
-    first = next(dataset.entries())[1]
-    images = [e.removesuffix(".exr") for e in first.members if e.endswith(".exr")]
-    sizes = {e: np.mean([entry.members[e].size for _, entry in dataset.entries()]) for e in first.members}
+    images = list(image_names(tuple(info["labels"])))
+    every = [entry.members for _, entry in dataset.entries()]
+    sizes = {e: sum(m[e].size for m in every) / max(len(every), 1) for e in (*(f"{n}.exr" for n in images), "json")}
     lines = "\n".join(f"| `KEY.{n}.exr` | {' '.join(CHANNELS[n])} | {sizes[f'{n}.exr'] / 1e3:.1f} |" for n in images)
     skipped = sorted(s.index for m in manifests for s in m.skipped)
     own = info["assets"]["own"]

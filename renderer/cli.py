@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 from typing import Any, Final
 
@@ -51,8 +52,16 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except HeadforgeError as error:
-            click.echo(f"gen: {' '.join(str(error).split())}", err=True)
-            ctx.exit(2)
+            _fail(ctx, str(error))
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of our output left, as `head` does; click ends quietly
+                raise
+            _fail(ctx, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+
+
+def _fail(ctx: click.Context, words: str) -> None:
+    click.echo(f"gen: {' '.join(words.split())}", err=True)
+    ctx.exit(2)
 
 
 @click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

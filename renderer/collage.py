@@ -43,8 +43,10 @@ def triplet_picture(images: Mapping[str, npt.NDArray[Any]]) -> Bytes:
 def sheet(tiles: Sequence[Bytes], columns: int | None = None, captions: Sequence[str] = (), gap: int = 2) -> Bytes:
     """Tiles of one size to one picture, row by row, with an optional caption under each.
 
-    columns: by default such that the sheet is about as wide as high.
+    columns: by default such that the sheet is about as wide as high. No tiles give one dark pixel.
     """
+    if not tiles:
+        return np.full((1, 1, 3), 24, np.uint8)
     height, width = tiles[0].shape[:2]
     lines = max((c.count("\n") + 1 for c in captions), default=0)
     step_y, step_x = height + 11 * lines + gap, width + gap

@@ -63,7 +63,7 @@ def _options(workers: int | None, threads: int | None) -> Any:
     "--slurm", "profile", is_flag=False, flag_value="cluster_generic", help="Queue it; PROFILE: jobspecs/cluster_*."
 )
 @click.option("--follow", is_flag=True, help="With --slurm: wait, with a progress line.")
-@click.option("--retry-failed", is_flag=True, help="With --slurm: try quarantined shards again.")
+@click.option("--retry-failed", is_flag=True, help="Try skipped samples (with --slurm: quarantined shards, too) again.")
 @click.option("--allow-dirty", is_flag=True, help="With --slurm: render uncommitted code, and say so in the manifests.")
 @click.option("--only", type=int, help="Render sample N alone, as loose files with a preview.")
 @click.option("--dry-run", is_flag=True, help="Print the plan, render nothing.")
@@ -105,6 +105,14 @@ def render(
         if sequence < 2:
             raise SpecError(f"--sequence is {sequence}; a clip has at least 2 frames")
         settings = (*settings, f"sequence.frames={sequence}")
+
+    _check_combination(
+        local={"--workers": workers is not None, "--threads": threads is not None},
+        slurm={"--follow": follow, "--allow-dirty": allow_dirty},
+        whole={"--slurm": profile is not None, "--retry-failed": retry_failed, "--dry-run": dry_run},
+        queued=profile is not None,
+        alone=only is not None,
+    )
     spec = _spec(source, settings)
     out = out or Path("out") / (spec.name if sequence is None else f"{spec.name}-sequence")
     options = _options(workers, threads)
@@ -130,6 +138,14 @@ def render(
         return
     run.claim(out, setup)
     with run.locked(out), run.Stopper() as stop:
+        if (out / ".slurm").exists():
+            from slurm.submit import check_idle
+
+            check_idle(out, setup.tag)
+        if retry_failed:
+            again = run.reopen_skipped(out, out / run.STAGING)
+            click.echo(f"{len(again)} skipped samples are tried again: {again}", err=True)
+        plan = run.make_plan(out, setup, count, shard_size)  # another run may have ended since
         with tqdm(total=plan.missing, unit="sample", smoothing=0.05, disable=None, dynamic_ncols=True) as bar:
             report = run.render_shards(
                 setup,
@@ -151,8 +167,26 @@ def render(
     click.echo(f"{index['samples']} samples = {images} images in {shards} shards at {out}", err=True)
     click.echo(f"{report.rendered} rendered now in {report.seconds:.0f} s ({rate:.2f} samples/s)", err=True)
     if index["skipped"]:
-        click.echo(f"gen: {len(index['skipped'])} samples failed twice and were skipped: {index['skipped']}", err=True)
+        click.echo(
+            f"gen: {len(index['skipped'])} samples failed twice and were skipped: {index['skipped']};"
+            " the same command with --retry-failed tries them again",
+            err=True,
+        )
         sys.exit(1)
+
+
+def _check_combination(
+    *, local: dict[str, bool], slurm: dict[str, bool], whole: dict[str, bool], queued: bool, alone: bool
+) -> None:
+    """Options that would be without effect are refused. Each group: option -> whether it is given."""
+    refused = [
+        (queued, local, "with --slurm; set workers and threads in the profile"),
+        (not queued, slurm, "without --slurm"),
+        (alone, whole, "with --only, which renders one sample here and now"),
+    ]
+    for case, group, words in refused:
+        if case and (given := [option for option, is_given in group.items() if is_given]):
+            raise SpecError(f"{given[0]} has no effect {words}: leave it out")
 
 
 def _render_only(setup: Any, index: int, out: Path, options: Any) -> None:
@@ -201,6 +235,8 @@ def verify(dataset: Path, workers: int | None, count: int | None) -> None:
     from renderer import archive, checks
     from renderer.pool import granted_cores
 
+    if workers is not None and workers < 1:
+        raise SpecError(f"--workers is {workers}; it must be at least 1")
     total = len(archive.open_dataset(dataset))
     with tqdm(total=total, unit="sample", disable=None, dynamic_ncols=True) as bar:
         verdict = checks.verify(dataset, workers or granted_cores(), lambda n: (bar.update(n), None)[1])
@@ -261,8 +297,11 @@ def collage(
     from renderer import archive
     from renderer import collage as pictures
 
-    if count < 1:
-        raise SpecError(f"--count is {count}; it must be at least 1")
+    for name, value in (("--count", count), ("--columns", columns)):
+        if value is not None and value < 1:
+            raise SpecError(f"{name} is {value}; it must be at least 1")
+    if not augment and clip is None:
+        _check_picture(out)
     if augment:
         if dataset is None:
             raise SpecError("--augment needs --dataset: which data set shall be augmented?")
@@ -326,6 +365,12 @@ def _write_clip(dataset: Path, clip: int, triplets: bool, fps: float, out: Path)
     return out
 
 
+def _check_picture(out: Path | None) -> None:
+    """Whether a picture can be written under this name. Raises SpecError, before anything is rendered for it."""
+    if out is not None and out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp"):
+        raise SpecError(f"--out is {str(out)!r}; a picture's name ends in .png, .jpg, .tif or .webp")
+
+
 def _preview(spec: Any, seed: int, samples: tuple[int, int], folder: Path) -> Path:
     """A throw-away data set of the samples (start, stop)."""
     from tqdm import tqdm
@@ -354,6 +399,7 @@ def stats(dataset: Path, out: Path | None) -> None:
     """
     from renderer.stats import plot_knobs
 
+    _check_picture(out)
     out = out or dataset / "stats.png"
     click.echo(f"{plot_knobs(dataset, out)} knobs -> {out}")
 

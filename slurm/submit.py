@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import submitit
 from submitit.slurm.slurm import _make_sbatch_string
@@ -72,8 +73,9 @@ def submit_render(
 ) -> Submission | None:
     """Queue what is missing of the first `count` samples; nothing if nothing is, or with `dry_run`.
 
-    `follow` waits with a progress bar until the queue is empty. `retry_failed` forgets quarantined shards and bad
-    nodes. Raises SpecError, MachineError or DatasetError before anything is queued; whatever was queued when a later
+    `follow` waits with a progress bar until the queue is empty, and raises DatasetError unless the data set is complete
+    and verified then. `retry_failed` forgets quarantined shards and bad nodes, and renders shards with skipped samples
+    again. Raises SpecError, MachineError or DatasetError before anything is queued; whatever was queued when a later
     step fails is cancelled.
     """
     chosen, source = load_profile(profile)
@@ -84,17 +86,14 @@ def submit_render(
             log(line)
         return None
     part = scheduler.check(chosen, source)
-    _check_paths(chosen, part.hosts, {"output folder": out, "cache": setup.pack})
+    _check_paths(chosen, part.hosts, {"output folder": out, "cache": setup.blend, **_asset_paths(setup)})
     run.claim(out, setup)
     folder.create()
     submission = None
     with _locked(folder):
         running = scheduler.queue(name)
         if running and not follow:
-            raise DatasetError(
-                f"jobs of this data set are in the queue: {running}. Wait, watch them with `gen status {out}`, or end"
-                f" them with `scancel -n {name},{name}-end`"
-            )
+            raise DatasetError(_busy(running, name, out))
         if not running:
             _settle(folder)
             submission = _submit_missing(
@@ -103,7 +102,12 @@ def submit_render(
     if follow:
         from slurm.status import follow as wait
 
-        wait(out, log)
+        end = wait(out, log)
+        if not end.done or ((submission or running) and not end.verified):
+            raise DatasetError(
+                f"{out} is not complete and verified: {end.samples} of {end.count} samples are there; `gen status"
+                f" {out}` tells what failed, the same command submits what is missing"
+            )
     return submission
 
 
@@ -122,6 +126,7 @@ def _submit_missing(
     if retry_failed:
         shutil.rmtree(folder.failures)
         folder.create()
+        run.reopen_skipped(folder.out, None)
     failures, finished = read_failures(folder), finished_ranges(folder.out)
     plan = run.make_plan(folder.out, setup, count, shard_size)
     left_out = quarantined(failures, finished)
@@ -158,8 +163,9 @@ def _submit_missing(
             calls = [(render_task, (order, list(task.ranges))) for task in array.tasks]
             after = (jobs[array.after],) if array.after is not None else ()
             jobs.append(_send(submission_folder, code, profile, name, calls, array.parallel, after, log))
-        end = [(finish, (str(folder.out), plan.count))]
-        jobs.append(_send(submission_folder, code, _small(profile), f"{name}-end", end, 0, tuple(jobs), log))
+        end = [(finish, (str(folder.out), plan.count, profile.cores))]
+        last = replace(profile, gres="")  # it decodes every image, on as many cores as the renders had
+        jobs.append(_send(submission_folder, code, last, f"{name}-end", end, 0, tuple(jobs), log))
     except BaseException:
         _cancel(jobs)
         shutil.rmtree(submission_folder, ignore_errors=True)
@@ -292,7 +298,10 @@ def _send(
 ) -> str:
     """Submit calls as one array, or as a plain job where it is one; returns its id."""
     executor = submitit.SlurmExecutor(folder=folder, python=_python(profile, folder, code))
-    executor.update_parameters(**_parameters(profile, code, name, parallel or len(calls), after))
+    parameters = _parameters(profile, code, name, parallel or len(calls), after)
+    comment = f"headforge {uuid4().hex}"  # by which this very submission is found again
+    parameters["additional_parameters"] = {"comment": comment, **parameters["additional_parameters"]}
+    executor.update_parameters(**parameters)
     for pause in (*RETRY_S, None):
         try:
             with executor.batch():
@@ -305,6 +314,10 @@ def _send(
                 raise MachineError(f"the cluster refuses the job: {text.removeprefix('sbatch: error: ')}") from error
             log(f"{text}; trying again in {pause:.0f} s")
             time.sleep(pause)
+            # Accepted all the same, perhaps, but nobody told us the id under which its tasks look for their orders
+            if lost := scheduler.with_comment(comment):
+                log(f"it was accepted as job {', '.join(lost)}, which is cancelled: it cannot find its orders")
+                scheduler.ask("scancel", *lost)
     raise AssertionError("not reached")
 
 
@@ -365,12 +378,6 @@ def _python(profile: Profile, folder: Path, code: Path) -> str:
     return f"{shlex.join(command)} --bind={scratch} {shlex.quote(profile.container)} {profile.python or 'python3'}"
 
 
-def _small(profile: Profile) -> Profile:
-    """The job that verifies needs little."""
-    short, warn = min(profile.time_min, 60), min(profile.warn_s, 30)
-    return replace(profile, cores=1, memory_gb=min(profile.memory_gb, 2.0), gres="", time_min=short, warn_s=warn)
-
-
 def _cancel(jobs: Sequence[str]) -> None:
     with contextlib.suppress(MachineError):
         if jobs:
@@ -380,11 +387,35 @@ def _cancel(jobs: Sequence[str]) -> None:
 # ---------------------------------------------------------------- the folder
 
 
+def _asset_paths(setup: run.Setup) -> dict[str, Path]:
+    """Folders of assets that the nodes read."""
+    own = setup.spec.assets
+    folders = dict.fromkeys((*own.hdris, *own.textures, *own.faces))
+    packs = {f"head pack {pack.name}": pack for pack in setup.catalog.packs}
+    return packs | {f"asset folder {Path(folder).name}": Path(folder) for folder in folders}
+
+
 def _check_paths(profile: Profile, hosts: tuple[str, ...], paths: dict[str, Path]) -> None:
     for what, path in paths.items():
         scheduler.check_shared(path, what, profile, hosts)
     if not profile.container and not profile.python:
         scheduler.check_shared(Path(sys.executable), "Python", profile, hosts)
+
+
+def check_idle(out: Path, tag: str) -> None:
+    """Raises DatasetError where jobs of the data set at `out` are queued or heard of: they render the same samples."""
+    from slurm.status import read_status
+
+    found = read_status(out)
+    if found.queue or (found.queue is None and {b.job for b in found.jobs} - found.silent):
+        raise DatasetError(_busy(found.queue or "jobs that were heard minutes ago", job_name(out.absolute(), tag), out))
+
+
+def _busy(what: object, name: str, out: Path) -> str:
+    return (
+        f"jobs of this data set are in the queue: {what}. Wait, watch them with `gen status {out}`, or end"
+        f" them with `scancel -n {name},{name}-end`"
+    )
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The pool with stand-ins for its workers: what is slow may finish, what is stuck is replaced, nothing is left behind."""
+"""The pool with stand-ins for its workers: slow ones may finish, stuck ones are replaced, nothing is left behind."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def workers(does: str, **options: Any) -> WorkerPool:
     job = RenderJob({"does": does, "render": {"resolution": 16}}, 0, "abc123", "", "")
-    return WorkerPool(job, Path("."), PoolOptions(1, 1, **options))
+    return WorkerPool(job, Path(), PoolOptions(1, 1, **options))
 
 
 @pytest.mark.parametrize("does", ["", DIE])

@@ -1,0 +1,110 @@
+"""What a user gets wrong is one line and exit code 2, before anything is rendered. No Blender."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from renderer import archive, card, run
+from renderer.cli import main
+from renderer.sample_format import sample_key
+
+
+def gen(*words: str) -> Result:
+    return CliRunner().invoke(main, list(words))
+
+
+def refused(result: Result) -> str:
+    """The one line that says why."""
+    assert result.exit_code == 2, result.output
+    assert not isinstance(result.exception, OSError)
+    (line,) = result.stderr.strip().splitlines()
+    assert line.startswith("gen: ")
+    return line
+
+
+@pytest.fixture
+def never(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "prepare", lambda *a, **k: pytest.fail("went on to prepare a render"))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--only", "3", "--dry-run"], "--dry-run has no effect with --only"),
+        (["--only", "3", "--slurm", "local"], "--slurm has no effect with --only"),
+        (["--only", "3", "--retry-failed"], "--retry-failed has no effect with --only"),
+        (["--count", "3", "--follow"], "--follow has no effect without --slurm"),
+        (["--count", "3", "--allow-dirty"], "--allow-dirty has no effect without --slurm"),
+        (["--count", "3", "--workers", "2", "--slurm", "local"], "--workers has no effect with --slurm"),
+        (["--count", "3", "--threads", "2", "--slurm", "local"], "--threads has no effect with --slurm"),
+    ],
+)
+def test_options_without_effect_are_refused(never: None, words: list[str], expected: str) -> None:
+    assert expected in refused(gen("render", *words))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["verify", ".", "--workers", "0"], "--workers is 0"),
+        (["collage", "--columns", "-1"], "--columns is -1"),
+        (["collage", "--out", "c.foo"], "'c.foo'; a picture's name ends in"),
+        (["stats", ".", "--out", "c.foo"], "'c.foo'; a picture's name ends in"),
+    ],
+)
+def test_values_that_cannot_be_used_are_refused(never: None, words: list[str], expected: str) -> None:
+    assert expected in refused(gen(*words))
+
+
+def test_trouble_with_a_file_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(path: Path) -> Any:
+        raise PermissionError(13, "Permission denied", str(path / "secret"))
+
+    monkeypatch.setattr(archive, "open_dataset", fail)
+    assert refused(gen("verify", str(tmp_path))) == f"gen: {tmp_path}/secret: Permission denied"
+
+
+def small(folder: Path, *, skipped: bool = False) -> Path:
+    info = {"format_version": 1, "tag": "abc123", "name": "x", "seed": 0, "labels": [], "resolution": 16}
+    info |= {"uv_frame": "f", "bit_repeatable": True, "assets": {"pack": "none", "own": {}}}
+    info |= {"spec": {"name": "x", "assets": {"head": ""}}}
+    (folder / "dataset.json").write_text(json.dumps(info))
+    sample = archive.encode_sample(0, sample_key("abc123", 0), {}, {})
+    if skipped:
+        archive.write_shard(folder, 0, 1, "abc123", [], skipped=[archive.Skipped(0, "dark")])
+    else:
+        archive.write_shard(folder, 0, 1, "abc123", [sample])
+    return folder
+
+
+def test_a_data_set_whose_samples_all_failed_has_a_card_all_the_same(tmp_path: Path) -> None:
+    card.write_card(small(tmp_path, skipped=True))
+    assert "| samples | 0 (0 images) |" in (tmp_path / "README.md").read_text()
+    assert (tmp_path / "spec.yaml").read_text().startswith("name: x")  # the card's commands name it
+
+
+def test_a_stray_file_among_the_shards_does_not_end_status(tmp_path: Path) -> None:
+    for suffix in ("tar", "json"):
+        (small(tmp_path) / "shards" / f"1x-2.{suffix}").touch()
+        (tmp_path / "dataset.json").touch()
+    result = gen("status", str(tmp_path))
+    assert result.exit_code == 0 and "1 of 1 samples" in result.output
+
+
+def test_a_local_run_is_refused_while_jobs_are_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from renderer.errors import DatasetError
+    from slurm.records import Beat, JobFolder
+    from slurm.submit import check_idle
+
+    monkeypatch.setenv("PATH", str(tmp_path))  # no scheduler answers
+    folder = JobFolder(small(tmp_path))
+    folder.create()
+    check_idle(tmp_path, "abc123")
+    Beat("7_0", "n1", "running", [(1, 5)], 1, 1, 1, 0.0, 0.0).write(folder)
+    with pytest.raises(DatasetError, match="jobs of this data set are in the queue"):
+        check_idle(tmp_path, "abc123")
