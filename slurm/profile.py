@@ -48,7 +48,7 @@ class Profile:
     requeues: int = knob(20, 0, 1000, "how often a job that ran into its limit may go on")
     space_wait_min: float = knob(60, 0, 60 * 24, "how long a job waits for room on a full shared disk")
 
-    scratch: str = text("node-local folder or variable, such as $TMPDIR", "/tmp")
+    scratch: str = text("node-local folder or variable, such as ${TMPDIR:-/tmp}", "/tmp")
     shared: tuple[str, ...] = texts("folders that all nodes see; empty: decided by the kind of file system")
     setup: tuple[str, ...] = texts("shell lines before the job, such as: module load apptainer")
     container: str = text("Apptainer image to run in")

@@ -12,6 +12,7 @@ import errno
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import sys
@@ -173,7 +174,7 @@ def _render(order: RenderOrder, beat: Beat, folder: JobFolder, stop: Signals) ->
 
 def _setup(order: RenderOrder, out: Path) -> run.Setup:
     """The data set, as the submitter prepared it; the node must see the same files."""
-    from renderer.assets import build_catalog
+    from renderer.assets import build_catalog, check_assets
     from renderer.head_model import load_head
 
     node = node_name()
@@ -187,12 +188,22 @@ def _setup(order: RenderOrder, out: Path) -> run.Setup:
     there = archive.read_info(out)["tag"]
     if not setup.tag == order.tag == there:
         raise DatasetError(f"{out} holds data set {there}, submitted was {order.tag}, this node makes {setup.tag}")
+    check_assets(setup.catalog)
     return setup
+
+
+def expand(text: str) -> str:
+    """$NAME, ${NAME} and ${NAME:-otherwise} as a shell reads them; a variable that is not set stays as it stands."""
+
+    def value(found: re.Match[str]) -> str:
+        return os.environ.get(found[1]) or found[2]
+
+    return os.path.expandvars(re.sub(r"\$\{(\w+):-([^}]*)\}", value, text))
 
 
 def _scratch(order: RenderOrder, beat: Beat) -> Path:
     """A folder of this job's own on the node. A job that starts again there finds its samples."""
-    base = Path(os.path.expandvars(order.scratch))
+    base = Path(expand(order.scratch))
     if "$" in str(base) or not base.is_dir() or not os.access(base, os.W_OK):
         raise MachineError(f"scratch {order.scratch!r} is no folder on {beat.node} to write to: change the profile")
     for left in base.glob("headforge-job-*"):
@@ -289,40 +300,59 @@ def _say(text: str) -> None:
 # ---------------------------------------------------------------- after the last shard
 
 
-def finish(out: str, count: int) -> dict[str, Any]:
-    """Verify every shard against its manifest and write the index. Raises DatasetError where samples are missing.
+def finish(out: str, count: int, cores: int = 1) -> dict[str, Any]:
+    """Write the index, then verify the data set as `gen verify` does, in `cores` processes.
 
-    Runs as a job that depends on all others, also where some of them failed.
+    Runs as a job that depends on all others, also where some of them failed. What it found is kept as it goes, so that
+    a time limit in the midst of decoding costs only the last word. Raises DatasetError where samples are missing, or
+    problems are found.
     """
     from renderer.card import write_card
+    from renderer.checks import verify
     from renderer.plan import missing_ranges
 
     path = Path(out)
-    damaged = []
-    for file in archive.finished_manifests(path):
-        manifest = archive.read_manifest(file)
-        if archive.file_sha256(file.with_suffix(".tar")) != manifest.tar_sha256:
-            damaged.append(file.name)
+    damaged = _damaged(path)
     finished = finished_ranges(path)
-    gaps = missing_ranges(finished, count, max(count, 1))
-    missing = sum(b - a for a, b in gaps)
+    missing = sum(b - a for a, b in missing_ranges(finished, count, max(count, 1)))
     index: dict[str, Any] = {"samples": 0, "skipped": []}
     if finished and not damaged:
         index = archive.write_index(path)
     result = {
         "complete": not missing and not damaged,
+        "verified": False,
         "count": count,
         "samples": index["samples"],
         "skipped": len(index["skipped"]),
         "missing": missing,
         "damaged": damaged,
+        "problems": [],
         "time": time.time(),
     }
-    archive.write_atomic(JobFolder(path).finish, json.dumps(result, indent=1).encode())
+
+    def keep() -> None:
+        archive.write_atomic(JobFolder(path).finish, json.dumps(result, indent=1).encode())
+
+    keep()
     if damaged:
         raise DatasetError(f"{path}: {len(damaged)} shards are damaged: {damaged[:3]}; delete them and run again")
     if missing:
         raise DatasetError(f"{path}: {missing} of {count} samples are missing; run the same `gen render --slurm` again")
     write_card(path)
     shutil.rmtree(JobFolder(path).root / "saved", ignore_errors=True)
+    verdict = verify(path, cores)
+    result |= {"verified": not verdict.problems, "problems": verdict.problems[:50], "time": time.time()}
+    keep()
+    if verdict.problems:
+        raise DatasetError(f"{path}: {len(verdict.problems)} problems, the first: {verdict.problems[0]}")
     return result
+
+
+def _damaged(path: Path) -> list[str]:
+    """Shards whose tar is not the one that their manifest was written for."""
+    found = []
+    for file in archive.finished_manifests(path):
+        manifest = archive.read_manifest(file)
+        if archive.file_sha256(file.with_suffix(".tar")) != manifest.tar_sha256:
+            found.append(file.name)
+    return found

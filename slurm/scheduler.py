@@ -173,6 +173,12 @@ def queue(name: str) -> Queue:
     return Queue(Counter(r[1] for r in rows), tuple(dict.fromkeys(r[0] for r in rows)), reason)
 
 
+def with_comment(comment: str) -> tuple[str, ...]:
+    """Ids of the jobs that were submitted with this comment. Raises MachineError."""
+    rows = (line.partition("|") for line in ask("squeue", "-h", "-o", "%F|%k").splitlines())
+    return tuple(dict.fromkeys(job for job, _, words in rows if words == comment))
+
+
 def was_cancelled(job: str) -> bool:
     """Whether accounting, where there is one, says that someone cancelled the job."""
     with contextlib.suppress(MachineError):

@@ -112,7 +112,7 @@ def _verified(folder: JobFolder, count: int) -> bool:
     """Whether the job after the last shard found everything in order."""
     try:
         result = json.loads(folder.finish.read_bytes())
-        return bool(result["complete"]) and int(result["count"]) >= count
+        return bool(result["complete"] and result["verified"]) and int(result["count"]) >= count
     except (OSError, ValueError, KeyError):
         return False
 

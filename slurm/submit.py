@@ -164,8 +164,8 @@ def _submit_missing(
             after = (jobs[array.after],) if array.after is not None else ()
             jobs.append(_send(submission_folder, code, profile, name, calls, array.parallel, after, log))
         end = [(finish, (str(folder.out), plan.count, profile.cores))]
-        last = replace(profile, gres="")  # it decodes every image, on as many cores as the renders had
-        jobs.append(_send(submission_folder, code, last, f"{name}-end", end, 0, tuple(jobs), log))
+        ending = replace(profile, gres="")  # it decodes every image, on as many cores as the renders had
+        jobs.append(_send(submission_folder, code, ending, f"{name}-end", end, 0, tuple(jobs), log))
     except BaseException:
         _cancel(jobs)
         shutil.rmtree(submission_folder, ignore_errors=True)

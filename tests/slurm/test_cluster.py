@@ -30,7 +30,8 @@ def test_240_samples_are_those_of_a_local_run_verified_and_indexed(job: Make, re
     seen = status.read_status(data.out)
     assert seen.done and seen.verified and seen.finished == 12 and not seen.queue
     assert {archive.read_manifest(m).work["node"] for m in archive.finished_manifests(data.out)} == {"node1", "node2"}
-    assert all("versions" in p.read_text() for p in archive.finished_manifests(data.out))
+    commits = {archive.read_manifest(m).versions["commit"] for m in archive.finished_manifests(data.out)}
+    assert commits == {p.name for p in (data.out / ".slurm" / "code").iterdir()} and "unknown" not in commits
     assert not list((data.profile.parent / "scratch").iterdir()), "jobs leave nothing in scratch"
     again = data.submit(240, 20)
     assert again is None and "nothing is missing" in data.lines[-1]
@@ -163,7 +164,7 @@ def test_follow_joins_what_is_running(job: Make, reference: Reference) -> None:
     data = job()
     data.submit(6, 6)
     assert data.submit(6, 6, follow=True) is None
-    assert "verified" in data.lines[-1]
+    assert "verified and indexed" in data.lines[-1]
     data.check(6, reference)
 
 
@@ -284,7 +285,5 @@ def test_the_manifests_tell_how_the_render_scales(job: Make) -> None:
     assert all(t.wall > 0 and 0 <= t.idle < 1 and t.publish > 0 for t in times)
     measured = summarise(times)
     one, two = (project(measured, Site(cores=1), 24, n, 2)["total"] for n in (1, 2))
-    took = max(t.began + t.wall for t in times) - min(t.began for t in times)
-    assert two < one
-    assert two / 4 < took < two * 4, "the model describes the run it was measured on"
+    assert 0 < two < one
     assert "300000 samples" in report(data.out)

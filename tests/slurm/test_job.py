@@ -18,7 +18,7 @@ from renderer.spec import Spec
 from slurm import render_job
 from slurm.command_job import CommandOrder, run_command
 from slurm.records import Beat, JobFolder, read_failures
-from slurm.render_job import AGAIN, RenderOrder, Signals, finish, render_task
+from slurm.render_job import AGAIN, RenderOrder, Signals, expand, finish, render_task
 
 RANGES = [(0, 4), (4, 8)]
 
@@ -167,6 +167,50 @@ def test_finishing_an_incomplete_or_damaged_data_set_is_an_error(tmp_path: Path)
     with pytest.raises(DatasetError, match="1 shards are damaged"):
         finish(str(out), 2)
     assert json.loads(JobFolder(out).finish.read_text())["complete"] is False
+
+
+@pytest.mark.parametrize("problems", [[], ["abcdef0000000001: UV is upside down"]])
+def test_the_last_job_verifies_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problems: list[str]) -> None:
+    from renderer import card, checks
+    from slurm.status import read_status
+
+    asked: list[int] = []
+
+    def verify(path: Path, workers: int) -> checks.Verdict:
+        asked.append(workers)
+        seen = read_status(tmp_path, ask_scheduler=False)
+        assert seen.done and not seen.verified, "the index is there, the last word is not"
+        return checks.Verdict(problems=problems)
+
+    monkeypatch.setattr(card, "write_card", lambda path: None)
+    monkeypatch.setattr(checks, "verify", verify)
+    JobFolder(tmp_path).create()
+    (tmp_path / "dataset.json").write_text(json.dumps({"format_version": 1, "tag": "abcdef", "name": "x"}))
+    archive.write_shard(tmp_path, 0, 2, "abcdef", [sample(0), sample(1)])
+    if problems:
+        with pytest.raises(DatasetError, match=r"1 problems, the first: .* upside down"):
+            finish(str(tmp_path), 2, 3)
+    else:
+        finish(str(tmp_path), 2, 3)
+    assert asked == [3] and read_status(tmp_path, ask_scheduler=False).verified is not bool(problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("/tmp", "/tmp"),
+        ("$HERE/x", "/here/x"),
+        ("${HERE:-/tmp}", "/here"),
+        ("${NOWHERE:-/tmp}/x", "/tmp/x"),
+        ("$NOWHERE", "$NOWHERE"),
+    ],
+)
+def test_scratch_may_name_what_to_use_where_a_variable_is_not_set(
+    monkeypatch: pytest.MonkeyPatch, text: str, expected: str
+) -> None:
+    monkeypatch.setenv("HERE", "/here")
+    monkeypatch.delenv("NOWHERE", raising=False)
+    assert expand(text) == expected
 
 
 def test_a_jobs_time_adds_up_over_its_starts() -> None:
