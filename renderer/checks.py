@@ -105,7 +105,7 @@ def _verify_sample(
         verdict.roll.append(knobs["pose.roll_rad"])
         verdict.mouth_open.append(knobs["mouth_open"])
     if reference is not None:
-        found = [*reference.record_problems(record), *reference.uv_problems(record, images, verdict.uv_error)]
+        found = [*reference.record_problems(record, images), *reference.uv_problems(record, images, verdict.uv_error)]
         verdict.problems += [f"{entry.key}: {problem}" for problem in found]
 
 
@@ -187,16 +187,21 @@ class Reference:
         self.uv = at[self.points]
         self.triangles = triangles(skin)[0]
 
-    def record_problems(self, record: dict[str, Any]) -> Iterable[str]:
+    def record_problems(self, record: dict[str, Any], images: dict[str, Any]) -> Iterable[str]:
         """Where the stored record differs from one made anew from (spec, seed, index)."""
         from renderer.record import sample_record
         from renderer.sampling import draw
 
         index, seed, tag = record["index"], self.info["seed"], self.info["tag"]
         params = draw(self.spec, seed, index, self.catalog, self.model, tag)
-        fresh = sample_record(params, self.spec, self.builder, record["measured"])
+        fresh = sample_record(params, self.spec, self.builder, record["measured"], images)
         if found := next(_differences(record, fresh), ""):
             yield f"the record is not what (spec, seed, index) gives: {found}"
+
+    def skin(self, head: dict[str, Any]) -> Any:
+        """(V, 3) skin vertices in the world, metres, of one of a record's heads; faces are `builder.skin.faces`."""
+        parts = self.builder.build(head_from_record(head), bare=True)
+        return next(p for p in parts if p.kind == "skin").vertices.astype(np.float64)
 
     def uv_problems(self, record: dict[str, Any], images: dict[str, Any], errors: list[float]) -> Iterable[str]:
         """Where UV and mask, also of a second view, disagree with the geometry. Adds median errors to `errors`."""
@@ -214,10 +219,8 @@ class Reference:
         """Labels of a view against the points of the only head; None where there is none, or heads hide each other."""
         if len(record["heads"]) != 1:
             return None
-        head, camera = head_from_record(record["heads"][0]), Camera(**record["camera"])
-        side = uv.shape[0]
-        skin = next(p for p in self.builder.build(head, bare=True) if p.kind == "skin").vertices.astype(np.float64)
-        skin = skin @ geometry.second_camera(yaw_rad).T
+        camera, side = Camera(**record["camera"]), uv.shape[0]
+        skin = self.skin(record["heads"][0]) @ geometry.second_camera(yaw_rad).T
         pixels = geometry.project(skin[self.points], camera, side)
         column, row = pixels[:, 0] - 0.5, pixels[:, 1] - 0.5
         c, r = np.floor(column).astype(int), np.floor(row).astype(int)
@@ -238,7 +241,7 @@ class Reference:
         scale = np.maximum(np.abs(du).max(axis=1), np.abs(dv).max(axis=1))
         # A point whose UV is far from what its pixels show is hidden behind another part of the face. The yardstick
         # comes from the geometry: with its own slopes a map of noise would excuse itself
-        yardstick = 6 * _spread(want) / max(_spread(pixels[within, :2]), 1.0)
+        yardstick = 6 * geometry.spread(want) / max(geometry.spread(pixels[within, :2]), 1.0)
         off_by = np.abs(want - here).max(axis=1)
         near = pure & (off_by < yardstick)
         # At creases and grazing angles the map has no useful gradient
@@ -260,11 +263,6 @@ class Reference:
         towards = np.array([0.0, 0.0, camera.distance_m]) - skin[self.points]
         lengths = np.linalg.norm(smooth, axis=1) * np.linalg.norm(towards, axis=1)
         return (smooth * towards).sum(axis=1) > 0.2 * lengths
-
-
-def _spread(points: Any) -> float:
-    """Root mean square distance of points from their middle; 0 for none."""
-    return float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum(axis=1).mean())) if len(points) else 0.0
 
 
 def _uv_problems(found: Agreement, view: str, counted: bool) -> Iterable[str]:

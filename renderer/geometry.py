@@ -6,6 +6,7 @@ Blender receives finished vertices, so that labels can be checked without Blende
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -144,3 +145,41 @@ def project(points: Points, camera: Camera, resolution: int) -> Points:
     x = points[:, 0] / safe * scale + camera.shift_x + 0.5
     y = points[:, 1] / safe * scale + camera.shift_y + 0.5
     return np.stack([x * resolution, (1.0 - y) * resolution, depth], axis=1)
+
+
+def camera_matrix(camera: Camera, resolution: int) -> Points:
+    """(3, 3) intrinsics K as OpenCV has them: [column, row, 1] ~ K [x, y, z], x right, y down, z along the view."""
+    focal = camera.focal_mm / camera.sensor_mm * resolution
+    column, row = (0.5 + camera.shift_x) * resolution, (0.5 - camera.shift_y) * resolution
+    return np.array([[focal, 0.0, column], [0.0, focal, row], [0.0, 0.0, 1.0]])
+
+
+def world_to_camera(camera: Camera, yaw_rad: float = 0.0) -> Points:
+    """(4, 4) extrinsics: world to the camera's space as `camera_matrix` takes it; yaw_rad: of a second camera."""
+    out = np.diag([1.0, -1.0, -1.0, 1.0])
+    out[2, 3] = camera.distance_m
+    out[:3, :3] = out[:3, :3] @ second_camera(yaw_rad)
+    return out
+
+
+def head_to_world(pose: Pose) -> Points:
+    """(4, 4) of a head's pose: `posed` as a matrix."""
+    out = np.eye(4)
+    out[:3, :3], out[:3, 3] = rotation_matrix(pose), pose.position_m
+    return out
+
+
+def unproject(depth: npt.NDArray[Any], camera: Camera) -> Points:
+    """Depth image to positions: (H, W) metres along the viewing axis to (H, W, 3) in camera space.
+
+    Camera space is that of `camera_matrix`. Where the depth is 0, nothing was hit, and the position is 0, too.
+    """
+    side = depth.shape[0]
+    row, column = np.mgrid[:side, : depth.shape[1]] + 0.5
+    rays = np.stack([column, row, np.ones_like(row)], axis=-1) @ np.linalg.inv(camera_matrix(camera, side)).T
+    return np.asarray(rays * depth[..., None].astype(np.float64))
+
+
+def spread(points: Points) -> float:
+    """Root mean square distance of (N, D) points from their middle; 0 for none."""
+    return float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum(axis=1).mean())) if len(points) else 0.0

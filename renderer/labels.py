@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from renderer.geometry import spread
+
 FILTER_WIDTH_PX = 1.5  # Cycles' default for its Blackman-Harris pixel filter
 SUPPORT_PX = 2 * FILTER_WIDTH_PX  # which Cycles doubles: the filter really spans three pixels
 LOOKUP = 2048  # side of the face area's look-up table
@@ -67,6 +69,25 @@ def in_face_area(uv: npt.NDArray[Any], area: Bools) -> Bools:
     u, v = uv.T
     inside: Bools = area[((1.0 - v) * LOOKUP).astype(np.int32).clip(0, LOOKUP - 1), (u * LOOKUP).astype(np.int32)]
     return inside
+
+
+def shown(pixels: npt.NDArray[Any], own_uv: npt.NDArray[Any], uv: npt.NDArray[Any], visible: npt.NDArray[Any]) -> Bools:
+    """Which points of a head can be seen: (N,), judged by the labels, so that no geometry is needed.
+
+    pixels: (N, 2) column and row of the points. own_uv: (N, 2) their UV. uv: (H, W, 2) and visible: (H, W), the labels.
+    A point is seen where one of the 3 x 3 pixels about it is visible face whose UV is within four pixels of its own.
+    """
+    side = uv.shape[0]
+    reach = 4 * spread(own_uv) / max(spread(pixels), 1.0)
+    column, row = (np.floor(pixels).astype(np.int64)[:, axis, None] for axis in (0, 1))
+    dy, dx = (d.ravel() for d in np.mgrid[-1:2, -1:2])
+    c, r = column + dx, row + dy  # (N, 9)
+    within = (
+        (c >= 0) & (r >= 0) & (c < side) & (r < side) & ((column >= 0) & (row >= 0) & (column < side) & (row < side))
+    )
+    c, r = c.clip(0, side - 1), r.clip(0, side - 1)
+    off = np.abs(uv[r, c].astype(np.float64) - np.asarray(own_uv, np.float64)[:, None]).max(axis=2)
+    return np.asarray((within & (visible[r, c] >= 0.5) & (off < reach)).any(axis=1))
 
 
 def filter_weights(grid: int) -> tuple[npt.NDArray[np.float64], int]:

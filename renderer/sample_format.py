@@ -20,6 +20,7 @@ Members of one sample, in this order in the tar:
     KEY.depth.exr        Z float            distance along the viewing axis in metres, 0 = nothing hit
     KEY.normal.exr       X Y Z half         surface normal in camera space (x right, y up, z to the viewer)
     KEY.position.exr     X Y Z float        position in head space in metres, where it is face, else 0
+    KEY.camera_position.exr  X Y Z float    position in camera space (as the normal's) in metres, where it is face
     KEY.neutral.exr      R G B half         same identity and skin, frontal, neutral, plain light
     KEY.view2.exr        R G B half         the same scene from a second camera
     KEY.view2_uv.exr     R=U G=V            UV of the second view
@@ -44,7 +45,7 @@ FORMAT_VERSION: Final = 1
 UV_FRAME: Final = "hm08-frontal-1"  # name of the UV frame; never mix two frames in one data set
 
 TRIPLET: Final = ("input", "uv", "mask")
-OPTIONAL_LABELS: Final = ("depth", "normal", "position", "neutral", "view2")
+OPTIONAL_LABELS: Final = ("depth", "normal", "position", "camera_position", "neutral", "view2")
 """Labels a spec may ask for beside the triplet; `view2` brings `view2_uv` and `view2_mask` with it."""
 
 CHANNELS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -54,6 +55,7 @@ CHANNELS: Final[Mapping[str, tuple[str, ...]]] = {
     "depth": ("Z",),
     "normal": ("X", "Y", "Z"),
     "position": ("X", "Y", "Z"),
+    "camera_position": ("X", "Y", "Z"),
     "neutral": ("R", "G", "B"),
     "view2": ("R", "G", "B"),
     "view2_uv": ("R", "G"),
@@ -61,7 +63,7 @@ CHANNELS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Image name -> EXR channels, in the order of the array's last axis."""
 
-FLOAT_IMAGES: Final = frozenset({"depth", "position"})  # half would be off by millimetres
+FLOAT_IMAGES: Final = frozenset({"depth", "position", "camera_position"})  # half would be off by millimetres
 HALF_STEP: Final = 2.0**-11  # spacing of half floats in [0.5, 1): 4.9e-4
 PURE: Final = 1.0 - HALF_STEP  # a mask value below this is a mixed pixel
 KEY_LENGTH: Final = 16

@@ -115,7 +115,7 @@ class PassRenderer:
         grid, resolution = self.spec.mask_grid, self.spec.resolution
         counted = self.spec.hidden_face == "counted"
         self.builder.set_dark(True)
-        rays = self._rays(camera, yaw_rad, grid, tuple(set(wanted) & {"position"}))
+        rays = self._rays(camera, yaw_rad, grid, ("position",) if set(wanted) & {"position", "camera_position"} else ())
         with self._timed("filter"):
             face = labels.face_rays(rays, self.area)
             bare = face & ~rays.veiled
@@ -143,6 +143,9 @@ class PassRenderer:
             images["position"] = whole(
                 _in_head_space(labels.centre(rays.planes["position"], grid), heads, params) * inside
             )
+        if "camera_position" in wanted:
+            world = _to_camera(labels.centre(rays.planes["position"], grid)).astype(np.float64)
+            images["camera_position"] = whole(((world - [0, 0, camera.distance_m]) * inside).astype(np.float32))
         return images
 
     def _rays(self, camera: Camera, yaw_rad: float, grid: int, wanted: tuple[str, ...]) -> labels.Rays:

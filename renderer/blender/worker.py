@@ -93,7 +93,7 @@ def _prepare(job: dict[str, Any]) -> Any:
         drawn = time.perf_counter()
         images, measured = renderer.render(params, spec.render.labels)
         shot = time.perf_counter()
-        record = sample_record(params, spec, builder, measured)
+        record = sample_record(params, spec, builder, measured, images)
         seconds = dict(renderer.seconds)
         work = {"seconds": seconds, "pid": os.getpid()}
         sample = encode_sample(index, params.key, images, record, work)

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 from scipy.interpolate import LinearNDInterpolator
 
-from renderer import checks, geometry
+from renderer import checks, geometry, labels
 from renderer.assets import build_catalog
 from renderer.head_model import load_head
-from renderer.params import Camera
 from renderer.record import sample_record
 from renderer.run import Setup
 from renderer.sampling import draw
@@ -42,15 +41,16 @@ def sample(head_pack: Path) -> Sample:
     setup = Setup(spec, 5, head_pack, Path("none"), load_head(head_pack), build_catalog(head_pack, spec))
     reference = checks.Reference(setup.info())
     params = draw(spec, 5, 0, setup.catalog, setup.model, setup.tag)
-    measured = {"face_share": 0.2}
-    record = json.loads(json.dumps(sample_record(params, spec, reference.builder, measured)))
     skin = next(p for p in reference.builder.build(params.heads[0], bare=True) if p.kind == "skin").vertices
-    seen = geometry.project(skin[reference.points].astype(np.float64), Camera(**record["camera"]), SIDE)
+    seen = geometry.project(skin[reference.points].astype(np.float64), params.camera, SIDE)
     front = reference._faces_camera(skin.astype(np.float64), params.camera)
     row, column = np.mgrid[:SIDE, :SIDE] + 0.5
     uv = LinearNDInterpolator(seen[front, :2], reference.uv[front])(column, row)
     mask = np.isfinite(uv[..., :1]).repeat(2, axis=2).astype(np.float64)
-    return Sample(reference, record, {"uv": np.nan_to_num(uv), "mask": mask})
+    measured = {"face_share": 0.2}
+    images = {"uv": np.nan_to_num(uv), "mask": mask}
+    record = json.loads(json.dumps(sample_record(params, spec, reference.builder, measured, images)))
+    return Sample(reference, record, images)
 
 
 def problems(sample: Sample, **changed: Any) -> str:
@@ -81,7 +81,7 @@ def test_a_mask_that_misses_the_face_is_found(sample: Sample) -> None:
 
 def test_a_record_is_compared_with_a_fresh_draw(sample: Sample) -> None:
     def found(record: dict[str, Any]) -> str:
-        return "\n".join(sample.reference.record_problems(record))
+        return "\n".join(sample.reference.record_problems(record, sample.images))
 
     forged = json.loads(json.dumps(sample.record))
     assert found(forged) == ""
@@ -92,3 +92,27 @@ def test_a_record_is_compared_with_a_fresh_draw(sample: Sample) -> None:
     assert "is not what (spec, seed, index) gives" in found(other)
     surplus = {**sample.record, "note": "mine"}
     assert "note is not a parameter" in found(surplus)
+
+
+def test_landmarks_are_visible_where_the_labels_show_them(sample: Sample) -> None:
+    (seen,) = sample.record["landmarks_visible"]
+    assert sum(seen) > 45  # the interpolated labels end inside the jaw
+    record = sample.reference
+    for view, expected in (({"mask": np.zeros((SIDE, SIDE, 2))}, 0), ({"uv": sample.images["uv"][:, ::-1]}, 20)):
+        (hidden,) = _visible(record, sample.record, {**sample.images, **view})
+        assert sum(hidden) <= expected
+
+
+def _visible(reference: checks.Reference, record: dict[str, Any], images: dict[str, Any]) -> list[list[bool]]:
+    heads = [np.array(pixels) for pixels in record["landmarks_px"]]
+    return [labels.shown(p, reference.model.landmarks_uv, images["uv"], images["mask"][..., 1]).tolist() for p in heads]
+
+
+def test_the_records_matrices_are_the_projection(sample: Sample) -> None:
+    record = sample.record
+    k, extrinsics, pose = (np.array(record[n]) for n in ("camera_matrix", "world_to_camera", "head_to_world"))
+    marks = np.column_stack([np.array(record["landmarks_m"][0]), np.ones(68)])
+    seen = (extrinsics @ pose[0] @ marks.T)[:3]
+    pixels = (k @ seen)[:2] / seen[2]
+    assert np.abs(pixels.T - record["landmarks_px"][0]).max() < 0.02  # the record rounds to 0.01 mm
+    assert np.abs(seen[2] - record["landmarks_depth_m"][0]).max() < 1e-4

@@ -67,3 +67,25 @@ def test_noise_is_smooth_bounded_and_repeatable() -> None:
 def test_without_deformation_points_stay() -> None:
     points = np.random.default_rng(0).normal(size=(20, 3))
     assert (geometry.deformed(points, STILL, -1, 1) == points).all()
+
+
+def test_unprojecting_a_depth_image_is_the_inverse_of_projecting() -> None:
+    camera = Camera(50.0, 36.0, 0.8, 0.1, -0.2)
+    depth = np.random.default_rng(2).uniform(0.5, 1.0, (24, 24))
+    depth[3, 4] = 0
+    seen = geometry.unproject(depth, camera)
+    assert (seen[3, 4] == 0).all()
+    inverse = np.linalg.inv(geometry.world_to_camera(camera))
+    world = seen.reshape(-1, 3) @ inverse[:3, :3].T + inverse[:3, 3]
+    pixels = geometry.project(world, camera, 24).reshape(24, 24, 3)
+    row, column = np.mgrid[:24, :24] + 0.5
+    hit = depth > 0
+    assert np.allclose(pixels[hit], np.stack([column, row, depth], axis=-1)[hit])
+
+
+def test_a_second_camera_is_a_turn_of_the_world() -> None:
+    camera, points = Camera(50.0, 36.0, 0.8, 0.0, 0.0), np.random.default_rng(3).uniform(-0.1, 0.1, (9, 3))
+    turned = geometry.project(points @ geometry.second_camera(0.4).T, camera, 64)
+    seen = points @ geometry.world_to_camera(camera, 0.4)[:3, :3].T + geometry.world_to_camera(camera, 0.4)[:3, 3]
+    flat = seen @ geometry.camera_matrix(camera, 64).T
+    assert np.allclose(flat[:, :2] / flat[:, 2:], turned[:, :2]) and np.allclose(seen[:, 2], turned[:, 2])

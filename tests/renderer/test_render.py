@@ -146,7 +146,7 @@ def test_landmarks_lie_where_the_uv_map_shows_them(rendered: archive.Dataset) ->
 
 
 def test_every_optional_label_agrees_with_the_others(smoke: Setup, tmp_path: Path) -> None:
-    setup = with_render(smoke, labels=("depth", "normal", "position", "neutral", "view2"))
+    setup = with_render(smoke, labels=("depth", "normal", "position", "camera_position", "neutral", "view2"))
     data = render_to(tmp_path / "d", setup, 6, shard_size=3)
     seen = 0
     for shard, entry in data.entries():
@@ -164,6 +164,10 @@ def test_every_optional_label_agrees_with_the_others(smoke: Setup, tmp_path: Pat
         pixel = geometry.project(geometry.posed(position, pose), Camera(**record["camera"]), 64)
         assert np.abs(pixel[:, 0] - column - 0.5).max() < 0.01  # the position map projects onto its own pixels
         assert np.abs(pixel[:, 1] - row - 0.5).max() < 0.01
+        seen_from_camera = shard.image(entry, "camera_position")[clear]
+        assert np.abs(seen_from_camera[:, 2] + pixel[:, 2]).max() < 1e-4
+        whole = geometry.unproject(shard.image(entry, "depth")[..., 0], Camera(**record["camera"]))[clear] * [1, -1, -1]
+        assert np.quantile(np.abs(whole - seen_from_camera), 0.95) < 1e-4
         # and lies at the depth of the depth map, but where brows or lashes stand out from the skin
         assert np.quantile(np.abs(pixel[:, 2] - depth), 0.95) < 1e-4
         normal = shard.image(entry, "normal")[clear].astype(np.float32)
