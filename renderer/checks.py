@@ -216,11 +216,12 @@ class Reference:
             yield from _uv_problems(found, view, self.info["spec"]["render"]["hidden_face"] == "counted")
 
     def agreement(self, record: dict[str, Any], uv: Any, face: Any, yaw_rad: float = 0.0) -> Agreement | None:
-        """Labels of a view against the points of the only head; None where there is none, or heads hide each other."""
-        if len(record["heads"]) != 1:
+        """Labels of a view against points of the head nearest to the camera, which no other hides; None: no head."""
+        if not record["heads"]:
             return None
-        camera, side = Camera(**record["camera"]), uv.shape[0]
-        skin = self.skin(record["heads"][0]) @ geometry.second_camera(yaw_rad).T
+        camera, side, turn = Camera(**record["camera"]), uv.shape[0], geometry.second_camera(yaw_rad)
+        nearest = max(record["heads"], key=lambda head: float(turn[2] @ head["pose"]["position_m"]))
+        skin = self.skin(nearest) @ turn.T
         pixels = geometry.project(skin[self.points], camera, side)
         column, row = pixels[:, 0] - 0.5, pixels[:, 1] - 0.5
         c, r = np.floor(column).astype(int), np.floor(row).astype(int)

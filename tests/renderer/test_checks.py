@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from scipy.interpolate import LinearNDInterpolator
 
-from renderer import checks, geometry, labels
+from renderer import archive, checks, geometry, labels
 from renderer.assets import build_catalog
 from renderer.head_model import load_head
 from renderer.record import sample_record
@@ -116,3 +116,14 @@ def test_the_records_matrices_are_the_projection(sample: Sample) -> None:
     pixels = (k @ seen)[:2] / seen[2]
     assert np.abs(pixels.T - record["landmarks_px"][0]).max() < 0.02  # the record rounds to 0.01 mm
     assert np.abs(seen[2] - record["landmarks_depth_m"][0]).max() < 1e-4
+
+
+def test_a_shard_is_verified_without_opening_the_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process opening all shards made the work grow with their square."""
+    info = {"tag": "abc123", "labels": [], "spec": {"assets": {"head": "/nowhere"}}, "assets": {"pack": "none"}}
+    shard = archive.write_shard(tmp_path, 0, 1, "abc123", [archive.encode_sample(0, "abc1230000000000", {}, {})])
+    reader = archive.ShardReader(tmp_path / "shards" / f"{shard.stem}.tar", shard)
+    monkeypatch.setattr(archive, "open_dataset", lambda path: pytest.fail("opened the data set"))
+    verdict = checks._verify_shard((info, reader))
+    assert verdict.samples == 1 and "head pack /nowhere is not on this machine" in verdict.unchecked
+    assert "members are ['json']" in verdict.problems[0]

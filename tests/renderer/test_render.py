@@ -537,3 +537,17 @@ def test_doctor_finds_this_machine_well(smoke: Setup) -> None:
     findings = {f["what"]: f for f in json.loads(result.stdout)}
     assert findings["Blender starts"]["ok"] and findings["Python"]["ok"] and findings["head pack"]["ok"]
     assert result.returncode == (0 if all(f["ok"] for f in findings.values()) else 1)
+
+
+def test_an_own_head_without_panoramas_is_rendered_and_verified(smoke: Setup, tmp_path: Path) -> None:
+    from blend_assets.build import seal_pack
+
+    pack = tmp_path / "my-head"
+    shutil.copytree(smoke.pack, pack, ignore=shutil.ignore_patterns("hdris", "textures"))
+    seal_pack(pack)
+    spec = replace(smoke.spec, assets=replace(smoke.spec.assets, head=str(pack)))
+    own = run.prepare(spec, 3, log=lambda text: None)
+    assert own.tag != smoke.tag
+    data = render_to(tmp_path / "out", own, 2)
+    verdict = checks.verify(data.path, 1)
+    assert verdict.problems == [] and verdict.unchecked == "" and verdict.samples == 2
