@@ -93,7 +93,7 @@ class WorkerPool:
     def __init__(self, job: RenderJob, staging: Path, options: PoolOptions) -> None:
         self.job, self.staging, self.options = job, staging, options
         self.versions: dict[str, str] = {}
-        self.patience_s = options.stall_s + patience_s(job.spec.get("render", {}))
+        self.patience_s = 4 * options.stall_s + patience_s(job.spec.get("render", {}))
         self.recycled = self.killed = 0
         self._workers: list[_Worker] = []
         self._failed_starts = 0
