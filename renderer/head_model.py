@@ -277,6 +277,16 @@ class HeadModel:
                 out.append((index.astype(np.intp), delta))
         return out
 
+    @cached_property
+    def target_matrix(self) -> sp.csr_matrix:
+        """(V, 3 T) sparse: what each target at weight 1 adds to each vertex, in metres; column 3 t + axis."""
+        count, targets = len(self.vertices), len(self.target_indptr) - 1
+        number = np.repeat(np.arange(targets), np.diff(self.target_indptr))
+        columns = number[:, None] * 3 + np.arange(3)
+        rows = np.repeat(self.target_index, 3)
+        values = self.target_delta.astype(np.float64).ravel() * float(self.info["target_step_m"])
+        return sp.csr_matrix((values, (rows, columns.ravel())), shape=(count, 3 * targets))
+
     def _add(self, out: Floats, weights: Mapping[int, float]) -> None:
         """Add weighted targets in the order of their numbers."""
         targets = self._targets

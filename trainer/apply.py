@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from renderer.errors import AssetError, DatasetError, FormatError
+from renderer.head_model import HeadModel
 from renderer.sample_format import UV_FRAME
-from trainer import head_fit, visualise
+from trainer import head_fit, mesh, model_fit, visualise
+
+if TYPE_CHECKING:
+    import trimesh
 
 PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
@@ -400,6 +404,35 @@ def describe(face: Face, landmark_uv: Tensor | None, head: Any = None, focal_px:
             "distance_over_focal_m_per_px": round(-z / pose.focal_px, 7),
         }
     return result
+
+
+def fitted(face: Face, head: HeadModel, focal_px: float | None = None) -> model_fit.Fit | None:
+    """The head model fitted to a face; None where too little of it is seen. Pixels are those of its window."""
+    return model_fit.fit_head(head, face.uv[0].permute(1, 2, 0).numpy(), face.visible[0, 0].numpy(), focal_px)
+
+
+def face_mesh(picture: Tensor, face: Face, head: HeadModel, fit: model_fit.Fit, part: str) -> trimesh.Trimesh:
+    """A fitted face as a mesh with the texture that the picture shows of it. part: see `mesh.PARTS`."""
+    size = visualise.fitting_size(face.visible)
+    texture, weight = visualise.inverse_texture_projection(cut(picture, face.window), face.uv, face.visible, size)
+    seen = visualise.well_covered(weight)[0, 0].numpy() > 0
+    filled = to_bytes(visualise.fill_holes(texture, weight))
+    return mesh.textured_mesh(head, fit.vertices(head), filled, part, seen)
+
+
+def describe_fit(fit: model_fit.Fit, face: Face) -> dict[str, Any]:
+    """A fit as plain values: the head model's coefficients that are not those of the average head, and the view."""
+    c, view = fit.coefficients, fit.view
+    return {
+        "macros": {name: round(value, 4) for name, value in c.macros.items()},
+        "sliders": {name: round(value, 4) for name, value in c.sliders.items() if abs(value) >= 5e-4},
+        "units": {name: round(value, 4) for name, value in c.units.items() if value >= 5e-4},
+        "rotation": view.rotation.round(6).tolist(),
+        "origin_px": (view.origin_px + np.array([face.window.x, face.window.y])).round(2).tolist(),
+        "pixels_per_m": round(view.pixels_per_m, 2),
+        "nearness_per_m": round(view.nearness, 4),
+        "error_px": round(fit.error_px, 3),
+    }
 
 
 # ---------------------------------------------------------------- pictures and video

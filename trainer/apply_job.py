@@ -17,7 +17,8 @@ from tqdm import tqdm
 from renderer.archive import write_atomic
 from renderer.errors import AssetError, DatasetError, FormatError, SpecError
 from renderer.video import Movie
-from trainer import apply, head_fit, visualise
+from trainer import apply, head_fit, mesh, visualise
+from trainer.live import LiveView
 
 Say = Callable[[str], object]
 
@@ -35,6 +36,8 @@ class Job:
     swap: Path | None = None  # photo whose face the view "swap" puts on
     max_side: int = 2048
     frames: int | None = None
+    mesh: str | None = None  # part of the head: one of `mesh.PARTS`
+    window: bool = False  # show the first view of videos and webcams while they run
 
 
 def run_all(job: Job, weights: Path, inputs: Sequence[str], device: str, say: Say) -> int:
@@ -42,6 +45,9 @@ def run_all(job: Job, weights: Path, inputs: Sequence[str], device: str, say: Sa
     known = (*apply.VIEWS, "inverse")
     if unknown := [v for v in job.views if v not in known]:
         raise SpecError(f"unknown view {', '.join(unknown)}; known are {', '.join(known)}")
+    if job.mesh:
+        mesh.check(job.mesh)
+    live = LiveView("headforge") if job.window else None
     network = apply.load(weights, device)
     sources = apply.expand(inputs)
     extra = needs(job, say)
@@ -50,6 +56,7 @@ def run_all(job: Job, weights: Path, inputs: Sequence[str], device: str, say: Sa
     job.out.mkdir(parents=True, exist_ok=True)
     failed = 0
     names: set[str] = set()
+    extra["live"] = live
     for source in sources:
         name = _unique(Path(source).stem if not source.isdecimal() else f"webcam{source}", names)
         try:
@@ -70,7 +77,7 @@ def needs(job: Job, say: Say) -> dict[str, Any]:
         extra |= {"head": head_fit.pack_head(), "landmark_uv": apply.landmark_uv()}
         head_fit.position_map(extra["head"])  # takes seconds, once
     except AssetError as error:
-        if {"landmarks", "axes"} & set(job.views):
+        if {"landmarks", "axes"} & set(job.views) or job.mesh:
             raise
         say(f"no landmarks and no pose: {error}")
     return extra
@@ -104,7 +111,7 @@ def still(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[s
     for view in job.views:
         Image.fromarray(apply.to_bytes(apply.draw(view, picture, faces, extra))).save(job.out / f"{name}.{view}.png")
     _write_maps(job, f"{name}", faces, picture)
-    records = [_record(0, faces, extra)]
+    records = [_record(0, faces, extra, _write_meshes(job, name, faces, picture, extra))]
     _write_records(job, name, source, picture, records)
     return ""
 
@@ -119,6 +126,7 @@ def moving(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[
     picture: Tensor | None = None
     start = time.perf_counter()
     network_s = 0.0
+    live = extra.get("live")
     try:
         with tqdm(unit="frame", total=frames.count, disable=None, leave=False, desc=name) as bar:
             for number, frame in enumerate(frames):
@@ -127,16 +135,20 @@ def moving(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[
                 before = time.perf_counter()
                 faces = tracker.step(picture)
                 network_s += time.perf_counter() - before
-                for view in job.views:
+                drawn = {view: apply.to_bytes(apply.draw(view, picture, faces, extra)) for view in job.views}
+                for view, shown in drawn.items():
                     movie = movies.setdefault(view, Movie(job.out / f"{name}.{view}.mp4", frames.rate))
-                    movie.add(apply.to_bytes(apply.draw(view, picture, faces, extra)))
+                    movie.add(shown)
                 if "inverse" in job.views and faces and number % 5 == 0:
                     face = faces[0]
                     texture = texture or visualise.TextureAccumulator(visualise.fitting_size(face.visible, 512))
                     texture.add(apply.cut(picture, face.window), face.uv, (face.visible > 0.5).float())
                 _write_maps(job, f"{name}.{number:06d}", faces, picture)
-                records.append(_record(number, faces, extra))
+                fits = _write_meshes(job, f"{name}.{number:06d}", faces, picture, extra)
+                records.append(_record(number, faces, extra, fits))
                 bar.update()
+                if live is not None and not live.show(drawn[job.views[0]]):
+                    break
     except KeyboardInterrupt:
         say("stopped")
     finally:
@@ -155,9 +167,29 @@ def moving(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[
     return frames.problem
 
 
-def _record(number: int, faces: Sequence[apply.Face], extra: Mapping[str, Any]) -> dict[str, Any]:
+def _record(
+    number: int, faces: Sequence[apply.Face], extra: Mapping[str, Any], fits: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
     landmarks, head = extra.get("landmark_uv"), extra.get("head")
-    return {"frame": number, "faces": [apply.describe(f, landmarks, head, extra.get("focal_px")) for f in faces]}
+    described = [apply.describe(f, landmarks, head, extra.get("focal_px")) for f in faces]
+    for face, fit in zip(described, fits, strict=False):
+        face |= fit
+    return {"frame": number, "faces": described}
+
+
+def _write_meshes(
+    job: Job, name: str, faces: Sequence[apply.Face], picture: Tensor, extra: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """NAME.faceN.obj and .glb of each face; returns what the record says of them, {} where too little is seen."""
+    described: list[dict[str, Any]] = []
+    for number, face in enumerate(faces if job.mesh else ()):
+        fit = apply.fitted(face, extra["head"], extra.get("focal_px"))
+        described.append({"fit": apply.describe_fit(fit, face)} if fit else {})
+        if fit:
+            made = apply.face_mesh(picture, face, extra["head"], fit, str(job.mesh))
+            for suffix in mesh.SUFFIXES:
+                mesh.write_mesh(made, job.out / f"{name}.face{number}{suffix}")
+    return described
 
 
 def _write_maps(job: Job, name: str, faces: Sequence[apply.Face], picture: Tensor) -> None:

@@ -11,8 +11,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from renderer import geometry
 from renderer.errors import AssetError
 from renderer.head_model import HeadModel, load_head
+from renderer.params import Pose as Turn
 
 Floats = npt.NDArray[np.float64]
 MAP_SIZE: Final = 256
@@ -35,6 +37,11 @@ class Pose:
     focal_px: float
     error_px: float
 
+    @property
+    def rotation(self) -> Floats:
+        """(3, 3) Rz(roll) Rx(-pitch) Ry(yaw)."""
+        return geometry.rotation_matrix(Turn(self.yaw_rad, self.pitch_rad, self.roll_rad, (0.0, 0.0, 0.0)))
+
 
 @lru_cache(maxsize=2)
 def head_of(folder: Path) -> HeadModel:
@@ -53,21 +60,49 @@ def pack_head() -> HeadModel:
     return head_of(found)
 
 
+class Chart:
+    """The face's chart of canonical UV: which points of the smooth skin surround a UV."""
+
+    def __init__(self, head: HeadModel) -> None:
+        from scipy.spatial import Delaunay
+
+        part = head.subdivided("skin")
+        face = part.region == head.regions.index("face")
+        corners, uv = part.faces[face].reshape(-1), part.uv[face].reshape(-1, 2).astype(np.float64)
+        near = (np.abs(uv - 0.5) < 0.55).all(1)
+        self._points, first = np.unique(corners[near], return_index=True)
+        self._triangles = Delaunay(uv[near][first])
+
+    def locate(self, uv: npt.NDArray[Any]) -> tuple[npt.NDArray[np.intp], Floats]:
+        """Skin points (K, 3) and their barycentric weights (K, 3) at (K, 2) UVs; -1 and 0 off the chart."""
+        triangle = self._triangles.find_simplex(uv)
+        transform = self._triangles.transform[triangle]
+        two = np.einsum("kij,kj->ki", transform[:, :2], uv - transform[:, 2])
+        weights = np.column_stack([two, 1 - two.sum(1)])
+        on = (triangle >= 0)[:, None]
+        return np.where(on, self._points[self._triangles.simplices[triangle]], -1), np.where(on, weights, 0.0)
+
+
+@lru_cache(maxsize=2)
+def _chart(folder: Path) -> Chart:
+    return Chart(head_of(folder))
+
+
+def chart(head: HeadModel) -> Chart:
+    """The chart of a pack's head, made once."""
+    return _chart(Path(head.folder))
+
+
 @lru_cache(maxsize=2)
 def _position_map(folder: Path, size: int) -> npt.NDArray[np.float32]:
-    from scipy.interpolate import LinearNDInterpolator
-
     head = head_of(folder)
-    part = head.subdivided("skin")
-    points = part.points(head.identity_vertices())
-    face = part.region == head.regions.index("face")
-    corners, uv = part.faces[face].reshape(-1), part.uv[face].reshape(-1, 2).astype(np.float64)
-    near = (np.abs(uv - 0.5) < 0.55).all(1)
-    _, first = np.unique(corners[near], return_index=True)
+    points = head.subdivided("skin").points(head.identity_vertices())
     line = (np.arange(size) + 0.5) / size
     u, v = np.meshgrid(line, 1 - line)
-    known = LinearNDInterpolator(uv[near][first], points[corners[near][first]])
-    return np.asarray(known(u, v), np.float32)
+    corners, weights = chart(head).locate(np.stack([u.ravel(), v.ravel()], 1))
+    found = np.einsum("kij,ki->kj", points[corners], weights)
+    found[corners[:, 0] < 0] = np.nan
+    return np.asarray(found.reshape(size, size, 3), np.float32)
 
 
 def position_map(head: HeadModel, size: int = MAP_SIZE) -> npt.NDArray[np.float32]:

@@ -48,6 +48,8 @@ def view(targets: tuple[Path, ...], out: Path | None, limit: int, projections: b
 @click.option("--texture", type=click.Path(path_type=Path, dir_okay=False), help="Picture to project; else a checker.")
 @click.option("--swap", type=click.Path(path_type=Path, dir_okay=False), help="Photo of the face for the view swap.")
 @click.option("--maps", type=click.Choice(["exr", "npz"]), help="Write UV and both masks, too (of videos: per frame).")
+@click.option("--mesh", type=click.Choice(["visible", "face", "head"]), help="Write fitted heads: the part to keep.")
+@click.option("--window", is_flag=True, help="Show the first view of videos and webcams in a window; q closes it.")
 @click.option("--csv", "write_csv", is_flag=True, help="Write landmarks and pose as CSV, too.")
 @click.option("--focal-px", type=float, help="Focal length for the distance.  [default: 1.2 x the longer side]")
 @click.option(
@@ -63,6 +65,8 @@ def apply_(
     texture: Path | None,
     swap: Path | None,
     maps: str | None,
+    mesh: str | None,
+    window: bool,
     write_csv: bool,
     focal_px: float | None,
     max_side: int,
@@ -71,17 +75,20 @@ def apply_(
 ) -> None:
     """Find faces in photos, folders of photos, videos or a webcam (its number), and draw what their UV maps show.
 
-    NAME.VIEW.png or .mp4, and NAME.json with boxes, 68 landmarks and head pose. A picture without a face is said to
-    have none and gives empty results. Exit code 1 if an input could not be read.
+    NAME.VIEW.png or .mp4, and NAME.json with boxes, 68 landmarks and head pose; with --mesh also NAME.faceN.obj and
+    .glb, the head model fitted to each face, with the texture that the picture shows. A picture without a face is said
+    to have none and gives empty results. Exit code 1 if an input could not be read.
 
     \b
     gen apply runs/uvnet-... photo.jpg
     gen apply weights.safetensors photos/ --view landmarks --view axes --maps npz
     gen apply runs/uvnet-... clip.mp4 --texture mine.png --view texture
+    gen apply runs/uvnet-... photo.jpg --mesh visible
+    gen apply runs/uvnet-... 0 --window
     """
     from trainer.apply_job import Job, run_all
 
-    job = Job(out, views, texture, maps, write_csv, focal_px, swap, max_side, frames)
+    job = Job(out, views, texture, maps, write_csv, focal_px, swap, max_side, frames, mesh, window)
     failed = run_all(job, weights, inputs, device, lambda line: click.echo(line, err=True))
     click.echo(out)
     if failed:

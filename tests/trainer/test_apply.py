@@ -179,6 +179,21 @@ def test_a_photo_gives_its_views_maps_and_numbers(oracle: Oracle, tmp_path: Path
         assert len(list(csv.DictReader(file_))) == 1
 
 
+def test_a_photo_gives_a_mesh_of_its_face_with_its_texture(oracle: Oracle, head_pack: Path, tmp_path: Path) -> None:
+    photo = save(picture_with([(150, 150, 60), (320, 100, 40)]), tmp_path / "photo.png")
+    job = apply_job.Job(tmp_path / "out", ("uv",), mesh="visible")
+    assert apply_job.run_all(job, tmp_path, [str(photo)], "cpu", print) == 0
+    made = {p.name for p in (tmp_path / "out").glob("*face*")}
+    assert made == {f"photo.face{i}{s}" for i in (0, 1) for s in (".obj", ".mtl", ".png", ".glb")}
+    with Image.open(tmp_path / "out" / "photo.face0.png") as image:  # of this face the texture is its UV
+        texture = np.asarray(image)
+        assert texture[image.height // 2, image.width // 4] == pytest.approx([64, 128, 255], abs=12)
+    [first, _] = json.loads((tmp_path / "out" / "photo.json").read_text())["frames"][0]["faces"]
+    assert set(first["fit"]["macros"]) >= {"sex", "age"} and first["fit"]["pixels_per_m"] > 0
+    left, top, right, bottom = first["box"]
+    assert left < first["fit"]["origin_px"][0] < right and top < first["fit"]["origin_px"][1] < bottom
+
+
 def test_a_video_gives_a_video_and_a_record_per_frame(oracle: Oracle, tmp_path: Path) -> None:
     movie = Movie(tmp_path / "clip.mp4", 25)
     for frame in range(8):
