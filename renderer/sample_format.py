@@ -19,6 +19,7 @@ Members of one sample, in this order in the tar:
                                             visible: coverage of the face area that no occluder hides
     KEY.depth.exr        Z float            distance along the viewing axis in metres, 0 = nothing hit
     KEY.normal.exr       X Y Z half         surface normal in camera space (x right, y up, z to the viewer)
+    KEY.albedo.exr       R G B half         diffuse and glossy reflectance of what is seen, linear, without light
     KEY.position.exr     X Y Z float        position in head space in metres, where it is face, else 0
     KEY.camera_position.exr  X Y Z float    position in camera space (as the normal's) in metres, where it is face
     KEY.neutral.exr      R G B half         same identity and skin, frontal, neutral, plain light
@@ -45,7 +46,7 @@ FORMAT_VERSION: Final = 1
 UV_FRAME: Final = "hm08-frontal-1"  # name of the UV frame; never mix two frames in one data set
 
 TRIPLET: Final = ("input", "uv", "mask")
-OPTIONAL_LABELS: Final = ("depth", "normal", "position", "camera_position", "neutral", "view2")
+OPTIONAL_LABELS: Final = ("depth", "normal", "albedo", "position", "camera_position", "neutral", "view2")
 """Labels a spec may ask for beside the triplet; `view2` brings `view2_uv` and `view2_mask` with it."""
 
 CHANNELS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -54,6 +55,7 @@ CHANNELS: Final[Mapping[str, tuple[str, ...]]] = {
     "mask": ("Y", "visible"),
     "depth": ("Z",),
     "normal": ("X", "Y", "Z"),
+    "albedo": ("R", "G", "B"),
     "position": ("X", "Y", "Z"),
     "camera_position": ("X", "Y", "Z"),
     "neutral": ("R", "G", "B"),

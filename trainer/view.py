@@ -555,6 +555,8 @@ def _views(sample: SampleEntry) -> list[tuple[str, str, Callable[[dict[str, Any]
         views.append(("neutral", "neutral", lambda i: collage.tone_map(i["neutral"])))
     if "view2" in stored:
         views.append(("view2", "second view", lambda i: collage.tone_map(i["view2"])))
+    if "albedo" in stored:
+        views.append(("albedo", "albedo", lambda i: collage.tone_map(i["albedo"])))
     if "normal" in stored:
         views.append(("normal", "normal", lambda i: _bytes(i["normal"].astype(np.float32) * 0.5 + 0.5)))
     return views

@@ -25,6 +25,7 @@ from renderer.spec import RenderSpec
 
 Image = npt.NDArray[Any]
 
+_SURFACE = ("depth", "normal", "albedo")  # of whatever is seen, so that hair and glasses count as they are
 _BORDER_PX = 2  # pixels around the heads' bounding box, more than the filter's reach
 
 
@@ -102,7 +103,7 @@ class PassRenderer:
         cycles.use_denoising = self.spec.denoise
         cycles.pixel_filter_type, cycles.filter_width = "BLACKMAN_HARRIS", labels.FILTER_WIDTH_PX
         layer = scene.view_layers[0]
-        for name in ("uv", "object_index", "z", "normal", "position"):
+        for name in ("uv", "object_index", "z", "normal", "position", "diffuse_color", "glossy_color"):
             setattr(layer, f"use_pass_{name}", False)
         channels = self._render("OPEN_EXR", "input")
         image = np.stack([channels[c] for c in "RGB"], axis=-1)
@@ -133,11 +134,12 @@ class PassRenderer:
             "uv": whole(uv.astype(precision)),
             "mask": whole(np.stack([mask, visible], axis=-1).astype(np.float16)),
         }
-        if surface := tuple(name for name in ("depth", "normal") if name in wanted):
+        if surface := tuple(name for name in _SURFACE if name in wanted):
             self.builder.set_dark(False)  # of whatever is seen, so nothing is a veil
             seen = self._rays(camera, yaw_rad, 1, surface).planes
             images |= {"depth": seen["depth"][..., None]} if "depth" in wanted else {}
             images |= {"normal": _to_camera(seen["normal"]).astype(np.float16)} if "normal" in wanted else {}
+            images |= {"albedo": seen["albedo"].astype(np.float16)} if "albedo" in wanted else {}
         if "position" in wanted:
             heads = labels.centre(rays.head, grid)
             images["position"] = whole(
@@ -151,7 +153,7 @@ class PassRenderer:
     def _rays(self, camera: Camera, yaw_rad: float, grid: int, wanted: tuple[str, ...]) -> labels.Rays:
         """Shoot the label rays of the part of the image where anything of interest can be."""
         resolution = self.spec.resolution
-        everything = "depth" in wanted or "normal" in wanted
+        everything = bool(set(_SURFACE) & set(wanted))
         box = (0, 0, resolution, resolution) if everything else self._box(camera, yaw_rad)
         if box is None:
             return labels.nothing(grid)
@@ -172,6 +174,7 @@ class PassRenderer:
         layer.use_pass_uv = layer.use_pass_object_index = True
         layer.use_pass_z, layer.use_pass_normal = "depth" in wanted, "normal" in wanted
         layer.use_pass_position = "position" in wanted
+        layer.use_pass_diffuse_color = layer.use_pass_glossy_color = "albedo" in wanted
         channels = self._render("OPEN_EXR_MULTILAYER", "labels")
         planes = {k.split(".", 1)[1]: v for k, v in channels.items()}  # "ViewLayer.UV.U" -> "UV.U"
         index = planes["IndexOB.X"]
@@ -186,6 +189,9 @@ class PassRenderer:
         for name in ("normal", "position"):
             if name in wanted:
                 extra[name] = np.stack([planes[f"{name.capitalize()}.{axis}"] for axis in "XYZ"], axis=-1)
+        if "albedo" in wanted:
+            colours = [np.stack([planes[f"{kind}Col.{c}"] for c in "RGB"], axis=-1) for kind in ("Diff", "Gloss")]
+            extra["albedo"] = np.clip(sum(colours), 0.0, 1.0)
         veiled = planes["Combined.R"] > VEIL_OPACITY / 2
         return labels.Rays(row, column, head, veiled, np.stack([planes["UV.U"], planes["UV.V"]], axis=-1), extra)
 

@@ -146,7 +146,7 @@ def test_landmarks_lie_where_the_uv_map_shows_them(rendered: archive.Dataset) ->
 
 
 def test_every_optional_label_agrees_with_the_others(smoke: Setup, tmp_path: Path) -> None:
-    setup = with_render(smoke, labels=("depth", "normal", "position", "camera_position", "neutral", "view2"))
+    setup = with_render(smoke, labels=("depth", "normal", "albedo", "position", "camera_position", "neutral", "view2"))
     data = render_to(tmp_path / "d", setup, 6, shard_size=3)
     seen = 0
     for shard, entry in data.entries():
@@ -175,6 +175,8 @@ def test_every_optional_label_agrees_with_the_others(smoke: Setup, tmp_path: Pat
         towards = -np.stack([pixel[:, 0] * 0, pixel[:, 1] * 0, -np.ones(len(pixel))], axis=1)
         assert (np.sum(normal * towards, axis=1) > -0.5).mean() > 0.99
         assert shard.image(entry, "neutral").max() > 0
+        albedo = shard.image(entry, "albedo")
+        assert albedo.max() <= 1 and albedo[clear].any()
     assert seen >= 3
     assert checks.verify(data.path, 1).problems == []
 
