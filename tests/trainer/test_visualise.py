@@ -74,6 +74,9 @@ def test_a_known_texture_through_the_uv_map_gives_the_textured_render() -> None:
     error = (drawn - textured).abs()
     assert int(pure.sum()) > 2000
     assert float(error[pure.expand_as(error)].mean()) < 0.004
+    core = 1 - torch.nn.functional.max_pool2d(1 - pure.float(), 3, 1, 1) > 0
+    assert int(core.sum()) > 2000 and float(error[core.expand_as(error)].max()) < 0.01
+    # Not the maximum over the rim: there the 2 x 2 values of a pixel reach over the edge of the mask, by design
     assert float(error[pure.expand_as(error)].quantile(0.99)) < 0.04
     assert float(error.mean()) < 0.004  # mixed pixels and background included
 
@@ -103,7 +106,7 @@ def test_inverse_then_forward_projection_returns_the_input_inside_the_mask() -> 
     inside = (pure > 0).expand_as(back)
     assert float(known[pure > 0].min()) > 0.1
     error = (back - textured).abs()[inside]
-    assert float(error.mean()) < 0.001 and float(error.quantile(0.99)) < 0.02
+    assert float(error.max()) < 1e-5  # no two pixels share a texel of a texture this fine
 
 
 def test_the_inverse_projection_recovers_the_texture() -> None:
