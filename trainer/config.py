@@ -50,6 +50,11 @@ class Ramp:
         """Value when `progress`, in [0, 1], of the training is done."""
         return self.start + (self.end - self.start) * min(max(progress, 0.0), 1.0)
 
+    @property
+    def used(self) -> bool:
+        """Whether it is anything but 0 all the time."""
+        return self.start > 0 or self.end > 0
+
 
 # ---------------------------------------------------------------- data
 
@@ -211,15 +216,15 @@ class NetworkConfig:
 class LossConfig:
     """Weights of the terms by name; 0 leaves a term out. Every term is a mean over the pixels of a sample."""
 
-    uv: float = ranged(1.0, 0, 1e6, "UV under the mask")
-    mask: float = ranged(1.0, 0, 1e6, "face area")
-    occluded_mask: float = ranged(1.0, 0, 1e6, "face area still visible")
-    uv_dudx: float = ranged(1.0, 0, 1e6, "dU/dx under the eroded mask")
-    uv_dudy: float = ranged(1.0, 0, 1e6, "dU/dy under the eroded mask")
-    uv_dvdx: float = ranged(1.0, 0, 1e6, "dV/dx under the eroded mask")
-    uv_dvdy: float = ranged(1.0, 0, 1e6, "dV/dy under the eroded mask")
-    landmarks: float = ranged(0.0, 0, 1e6, "UV at the 68 landmarks in view")
-    face_present: float = ranged(0.0, 0, 1e6, "largest mask value against whether there is a face")
+    uv: Ramp = ranged(Ramp(1, 1), 0, 1e6, "UV under the mask")
+    mask: Ramp = ranged(Ramp(1, 1), 0, 1e6, "face area")
+    occluded_mask: Ramp = ranged(Ramp(1, 1), 0, 1e6, "face area still visible")
+    uv_dudx: Ramp = ranged(Ramp(1, 1), 0, 1e6, "dU/dx under the eroded mask")
+    uv_dudy: Ramp = ranged(Ramp(1, 1), 0, 1e6, "dU/dy under the eroded mask")
+    uv_dvdx: Ramp = ranged(Ramp(1, 1), 0, 1e6, "dV/dx under the eroded mask")
+    uv_dvdy: Ramp = ranged(Ramp(1, 1), 0, 1e6, "dV/dy under the eroded mask")
+    landmarks: Ramp = ranged(Ramp(0, 0), 0, 1e6, "UV at the 68 landmarks in view")
+    face_present: Ramp = ranged(Ramp(0, 0), 0, 1e6, "largest mask value against whether there is a face")
     combine: Literal["sum", "mean"] = noted("sum", "total = sum or mean of the weighted terms")
     erosion_px: int = ranged(1, 1, 32, "radius of the erosion behind the eroded mask")
     balance: Ramp = ranged(
@@ -231,7 +236,7 @@ class LossConfig:
 class ScheduleConfig:
     """Adam, and how long. The second phase starts when the held-out error levels off (thesis 3.7).
 
-    The error is UV error + 1 - mask IoU: the loss itself may mean something else from epoch to epoch (`loss.balance`).
+    The error is UV error + 1 - mask IoU: the loss itself may mean something else from epoch to epoch (ramps).
     """
 
     lr: tuple[float, float] = ranged((1e-4, 1e-5), 0, 10, "learning rate of the two phases")
@@ -486,7 +491,6 @@ def _check(config: TrainConfig, source: str) -> None:
     processes = config.device.devices * config.device.nodes
     if data.batch_size % processes:
         raise SpecError(f"{source}: data.batch_size {data.batch_size} does not divide among {processes} processes")
-    if not any(
-        getattr(config.loss, f.name) for f in fields(config.loss) if f.name not in ("combine", "erosion_px", "balance")
-    ):
+    others = ("combine", "erosion_px", "balance")
+    if not any(getattr(config.loss, f.name).used for f in fields(config.loss) if f.name not in others):
         raise SpecError(f"{source}: every weight in loss is 0")

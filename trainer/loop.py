@@ -450,7 +450,7 @@ def train_step(
     samples = task.training_samples(minibatch, progress)
     prediction = model.network(samples.input.contiguous(memory_format=model.layout))
     terms = task.loss_terms(prediction, samples, progress)
-    total = task.total_loss(terms)
+    total = task.total_loss(terms, progress)
     fabric.backward(total)
     if config.schedule.grad_clip:
         fabric.clip_gradients(model.network, model.fabric_optimiser, max_norm=config.schedule.grad_clip)

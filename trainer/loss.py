@@ -47,7 +47,7 @@ def loss_terms(
         scale_x, scale_y = plane.shape[3] / REFERENCE_SIZE_PX, plane.shape[2] / REFERENCE_SIZE_PX
         terms[f"uv_d{name}dx"] = lambda p=plane, s=scale_x: s * _mean((p.diff(dim=3)).abs() * eroded[..., :-1])  # type: ignore[misc]
         terms[f"uv_d{name}dy"] = lambda p=plane, s=scale_y: s * _mean((p.diff(dim=2)).abs() * eroded[..., :-1, :])  # type: ignore[misc]
-    if config.landmarks > 0:
+    if config.landmarks.used:
         if target.landmarks is None or landmark_uv is None:
             raise SpecError("loss.landmarks needs landmarks in the data: set its weight to 0")
         terms["landmarks"] = lambda: landmark_term(uv, target, landmark_uv)
@@ -67,13 +67,13 @@ def pixel_weights(mask: Tensor, balance: float) -> Tensor:
 
 
 def active_terms(config: LossConfig) -> list[str]:
-    """The terms whose weight is not 0, in the order of `TERMS`."""
-    return [name for name in TERMS if getattr(config, name) > 0]
+    """The terms whose weight is not always 0, in the order of `TERMS`."""
+    return [name for name in TERMS if getattr(config, name).used]
 
 
-def total_loss(terms: dict[str, Tensor], config: LossConfig) -> Tensor:
+def total_loss(terms: dict[str, Tensor], config: LossConfig, progress: float = 1.0) -> Tensor:
     """The weighted terms' sum or mean, as configured. terms: (N,) each. Returns a scalar."""
-    weighted = torch.stack([getattr(config, name) * values.mean() for name, values in terms.items()])
+    weighted = torch.stack([getattr(config, name).at(progress) * values.mean() for name, values in terms.items()])
     return weighted.sum() if config.combine == "sum" else weighted.mean()
 
 

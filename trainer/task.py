@@ -40,14 +40,14 @@ _ALWAYS: Final = Ramp(1.0, 1.0)
 
 def images_needed(config: TrainConfig) -> tuple[str, ...]:
     """What the reader must read for this loss."""
-    return (*config.data.images, *((LANDMARKS,) if config.loss.landmarks > 0 else ()))
+    return (*config.data.images, *((LANDMARKS,) if config.loss.landmarks.used else ()))
 
 
 def check(config: TrainConfig, reader: SampleReader) -> None:
     """Raise before training starts if data set and config do not fit. Costs nothing."""
     if lacking := {"input", "uv", "mask"} - set(config.data.images):
         raise SpecError(f"data.images lacks {', '.join(sorted(lacking))}, which UV-net trains on")
-    if config.loss.landmarks > 0 and reader.landmark_uv() is None:
+    if config.loss.landmarks.used and reader.landmark_uv() is None:
         raise DatasetError(f"{reader.path} states no landmark_uv, which loss.landmarks needs: set its weight to 0")
     if config.network.output_channels != 4 or config.network.input_channels != 3:
         raise SpecError("UV-net has 3 input and 4 output channels (U, V, mask, occluded mask)")
@@ -129,8 +129,8 @@ class UVTask:
         """Names of the loss terms, in the order of `loss_terms`."""
         return loss.active_terms(self.config.loss)
 
-    def total_loss(self, terms: dict[str, Tensor]) -> Tensor:
-        return loss.total_loss(terms, self.config.loss)
+    def total_loss(self, terms: dict[str, Tensor], progress: float = 1.0) -> Tensor:
+        return loss.total_loss(terms, self.config.loss, progress)
 
     def metrics(self, prediction: Tensor, samples: augment.Samples, params: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Per-sample metrics by name, (N,) each; params: the samples' records, for landmarks."""

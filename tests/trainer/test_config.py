@@ -69,7 +69,7 @@ def test_a_sweep_makes_every_combination_under_its_own_name(tmp_path: Path):
     sweep = tmp_path / "sweep.yaml"
     sweep.write_text("base: base.yaml\nvary:\n  data.batch_size: [8, 16]\n  loss.uv: [1, 2, 3]\n")
     configs = load_sweep(sweep)
-    assert [(c.name, c.data.batch_size, c.loss.uv) for c in configs] == [
+    assert [(c.name, c.data.batch_size, c.loss.uv.end) for c in configs] == [
         (f"b-{i:02d}", batch, uv) for i, (batch, uv) in enumerate((b, u) for b in (8, 16) for u in (1, 2, 3))
     ]
     with pytest.raises(SpecError, match="is a sweep"):

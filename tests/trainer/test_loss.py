@@ -24,6 +24,10 @@ def plane(size: int = 32) -> Samples:
     return Samples(torch.zeros(1, 3, size, size), uv, mask, mask * 0.5)
 
 
+def always(weight: float) -> Ramp:
+    return Ramp(weight, weight)
+
+
 def truth(target: Samples) -> torch.Tensor:
     return torch.cat([target.uv, target.mask, target.occluded_mask], 1)
 
@@ -79,12 +83,21 @@ def test_the_loss_does_not_depend_on_image_or_minibatch_size():
 
 def test_terms_are_weighted_summed_or_averaged_and_left_out_at_zero():
     target, prediction = plane(), truth(plane()) + 0.1
-    config = LossConfig(uv=2.0, uv_dudx=0.0, mask=0.0)
+    config = LossConfig(uv=always(2), uv_dudx=always(0), mask=always(0))
     terms = loss_terms(prediction, target, config)
     assert set(SEVEN) - set(terms) == {"uv_dudx", "mask"}
     expected = sum(v.item() * (2 if k == "uv" else 1) for k, v in terms.items())
     assert total_loss(terms, config).item() == pytest.approx(expected)
     assert total_loss(terms, replace(config, combine="mean")).item() == pytest.approx(expected / 5)
+
+
+def test_a_weight_may_grow_from_nothing_while_training_goes_on():
+    target, prediction = plane(), truth(plane()) + 0.1
+    config = LossConfig(mask=Ramp(0, 8))
+    terms = loss_terms(prediction, target, config)
+    start, middle, end = (total_loss(terms, config, progress).item() for progress in (0.0, 0.5, 1.0))
+    assert "mask" in terms and start > 0
+    assert middle - start == pytest.approx(4 * terms["mask"].item()) and end - middle == pytest.approx(middle - start)
 
 
 def test_landmarks_and_presence_are_optional_terms():
@@ -93,7 +106,7 @@ def test_landmarks_and_presence_are_optional_terms():
     assert landmark_term(target.uv, target, canonical).item() == pytest.approx(0, abs=1e-6)
     wrong = target.uv + torch.tensor([0.1, 0.0])[:, None, None]
     assert landmark_term(wrong, target, canonical).item() == pytest.approx(0.05)
-    config = LossConfig(landmarks=1, face_present=1)
+    config = LossConfig(landmarks=always(1), face_present=always(1))
     terms = loss_terms(torch.zeros(1, 4, 32, 32), target, config, canonical)
     assert terms["face_present"].item() == 1 and terms["landmarks"].item() == pytest.approx((0.5 + 0.375) / 2)
     with pytest.raises(SpecError, match="needs landmarks"):
@@ -110,8 +123,8 @@ def test_a_landmark_that_the_head_itself_hides_is_no_target():
 def test_landmark_loss_has_a_gradient_and_no_nan():
     target = replace(plane(), landmarks=torch.full((1, 3, 2), float("nan")))
     prediction = torch.zeros(1, 4, 32, 32, requires_grad=True)
-    terms = loss_terms(prediction, target, LossConfig(landmarks=1), torch.zeros(3, 2))
-    total_loss(terms, LossConfig(landmarks=1)).backward()
+    terms = loss_terms(prediction, target, LossConfig(landmarks=always(1)), torch.zeros(3, 2))
+    total_loss(terms, LossConfig(landmarks=always(1))).backward()
     assert prediction.grad is not None and prediction.grad.isfinite().all()
 
 
