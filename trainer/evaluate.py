@@ -364,6 +364,7 @@ def evaluate_photos(
 ) -> dict[str, Any]:
     """NME of each photo. A photo in which no face overlaps the annotation counts as not found, not as zero."""
     rows: list[dict[str, Any]] = []
+    every = apply.Options(min_agreement=0)  # the annotation tells which is the face
     for photo, points in read_annotations(folder).items():
         picture = apply.to_tensor(apply.read_picture(photo, 10**6))
         scale = min(1.0, max_side / max(picture.shape[2:]))
@@ -372,7 +373,7 @@ def evaluate_photos(
             picture = torch.nn.functional.interpolate(picture, size=size, mode="area")
         truth = points * scale
         box = (*np.nanmin(truth, 0), *np.nanmax(truth, 0))
-        faces = sorted(apply.find_faces(network, picture), key=lambda f: -apply._overlap(f.box, box))
+        faces = sorted(apply.find_faces(network, picture, every), key=lambda f: -apply._overlap(f.box, box))
         nme, used = math.nan, 0
         if faces and apply._overlap(faces[0].box, box) > 0.3:
             face = faces[0]

@@ -50,6 +50,13 @@ def view(targets: tuple[Path, ...], out: Path | None, limit: int, projections: b
 @click.option("--maps", type=click.Choice(["exr", "npz"]), help="Write UV and both masks, too (of videos: per frame).")
 @click.option("--mesh", type=click.Choice(["visible", "face", "head"]), help="Write fitted heads: the part to keep.")
 @click.option("--window", is_flag=True, help="Show the first view of videos and webcams in a window; q closes it.")
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Drop faces that the mirrored picture shows less alike than this; 0 = keep all.",
+)
 @click.option("--csv", "write_csv", is_flag=True, help="Write landmarks and pose as CSV, too.")
 @click.option("--focal-px", type=float, help="Focal length for the distance.  [default: 1.2 x the longer side]")
 @click.option(
@@ -67,6 +74,7 @@ def apply_(
     maps: str | None,
     mesh: str | None,
     window: bool,
+    min_agreement: float,
     write_csv: bool,
     focal_px: float | None,
     max_side: int,
@@ -88,7 +96,7 @@ def apply_(
     """
     from trainer.apply_job import Job, run_all
 
-    job = Job(out, views, texture, maps, write_csv, focal_px, swap, max_side, frames, mesh, window)
+    job = Job(out, views, texture, maps, write_csv, focal_px, swap, max_side, frames, mesh, min_agreement, window)
     failed = run_all(job, weights, inputs, device, lambda line: click.echo(line, err=True))
     click.echo(out)
     if failed:

@@ -30,7 +30,7 @@ TINY = NetworkConfig(levels=2, initial_features=4, filter_sizes=(3, 3, 1))
 
 
 class Oracle(torch.nn.Module):
-    """U is red, V is green, and what is blue is face; but only patches of the size it was trained on count."""
+    """U is red (from the left; in a mirrored picture from the right), V is green, and what is blue is face."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,9 @@ class Oracle(torch.nn.Module):
         self.calls += 1
         mask = (picture[:, 2:3] - 0.3).clamp(0, 0.5) * 2
         visible = mask * (picture[:, 2:3] > 0.75)  # a darker blue is face behind something
-        return torch.cat([picture[:, :2], mask, visible], 1)
+        red, face = picture[:, :1], mask > 0.99
+        rise = (red.diff(dim=3) * (face[..., 1:] & face[..., :-1])).sum((1, 2, 3), keepdim=True)
+        return torch.cat([torch.where(rise < -1, 1 - red, red), picture[:, 1:2], mask, visible], 1)
 
 
 def paint(canvas: np.ndarray, x: float, y: float, radius: float) -> None:
@@ -112,6 +114,34 @@ def test_without_a_face_there_is_nothing() -> None:
     assert apply.find_faces(Oracle(), picture_with([])) == []
     maps = apply.maps([], 30, 40)
     assert maps["uv"].shape == (30, 40, 2) and float(np.abs(maps["uv"]).sum()) == 0
+
+
+def test_what_the_mirrored_picture_does_not_show_alike_is_no_face(oracle: Oracle, tmp_path: Path) -> None:
+    """The second patch has colours that go nowhere, so that its mirror image is told another UV."""
+    picture = picture_with([(100, 100, 60)])
+    blob = torch.hypot(*torch.meshgrid(torch.arange(300.0) - 200, torch.arange(400.0) - 300, indexing="ij")) < 60
+    picture[0, 0][blob], picture[0, 1][blob], picture[0, 2][blob] = 0.1, 0.5, 1.0
+    photo = save(picture, tmp_path / "photo.png")
+    loose = apply.find_faces(oracle, picture, apply.Options(min_agreement=0))
+    [face] = apply.find_faces(oracle, picture)
+    assert len(loose) == 2 and face.box[0] == pytest.approx(40, abs=3)
+    for share, count in ((0.0, 2), (0.5, 1)):
+        job = apply_job.Job(tmp_path / f"{share}", min_agreement=share)
+        assert apply_job.run_all(job, tmp_path, [str(photo)], "cpu", print) == 0
+        assert len(json.loads((job.out / "photo.json").read_text())["frames"][0]["faces"]) == count
+
+
+def test_agreement_is_one_for_a_mirror_image_and_none_for_a_guess() -> None:
+    line = (torch.arange(32) + 0.5) / 32
+    v, u = torch.meshgrid(1 - line, line, indexing="ij")
+    mask = ((u - 0.5) ** 2 + (v - 0.5) ** 2 < 0.2).float()
+    seen = torch.stack([u, v, mask, mask])[None]
+    alike = torch.stack([1 - u, v, mask, mask])[None].flip(3)
+    shifted = torch.stack([1 - u + 0.04, v + 0.04, mask, mask])[None].flip(3)
+    nothing = torch.zeros(1, 4, 32, 32)
+    assert apply.agreement(seen, alike).item() == pytest.approx(1)
+    assert apply.agreement(seen, shifted).item() == pytest.approx(0.75, abs=0.01)
+    assert apply.agreement(seen, nothing).item() == apply.agreement(nothing, nothing).item() == 0
 
 
 def test_a_huge_picture_never_reaches_the_network_whole() -> None:
