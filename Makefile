@@ -9,7 +9,7 @@ BENCH_SPEC ?= jobspecs/train_uvnet$(if $(shell command -v nvidia-smi),,_small).y
 # Libraries that the bpy wheel takes from the system (renderer/doctor.py has the same list, and checks them).
 DEBIAN := libx11-6 libxrender1 libxfixes3 libxi6 libxext6 libxxf86vm1 libxkbcommon0 libsm6 libice6 libgl1 libegl1 libgomp1
 
-.PHONY: help setup system demo train test test-fast test-blender check format bench assets clean
+.PHONY: help setup system demo train test test-fast test-blender lint check format bench assets clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -58,10 +58,12 @@ test-fast: setup ## tests that start neither Blender nor a cluster nor a browser
 test-blender: setup ## tests that start Blender
 	$(BIN)/python -m pytest -m blender
 
-check: setup ## format, lint, types, fast tests; changes nothing
+lint: setup ## format, lint, types; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+check: lint ## lint and fast tests; changes nothing
 	$(MAKE) --no-print-directory test-fast
 
 format: setup ## rewrites
