@@ -182,7 +182,7 @@ class Reference:
         at = np.full((len(skin.rest if skin.rest is not None else ()), 2), -1.0)
         at[skin.faces[skin.faces >= 0]] = skin.uvs["uv"].reshape(-1, 2)[(skin.faces >= 0).ravel()]
         inside = np.flatnonzero(((at > 0.02) & (at < 0.98)).all(axis=1))
-        inside = inside[labels.in_face_area(at[inside], labels.load_face_area(self.model.mask_path))]
+        inside = inside[labels.look_up(labels.load_face_area(self.model.mask_path), at[inside])]
         self.points = inside[:: max(1, len(inside) // _POINTS)]
         self.uv = at[self.points]
         self.triangles = triangles(skin)[0]

@@ -58,17 +58,21 @@ def load_face_area(path: Path) -> Bools:
 
 def face_rays(rays: Rays, area: Bools) -> Bools:
     """Which rays hit the face area of a head: (h*grid, w*grid)."""
-    hit = (rays.head > 0) & (rays.uv >= 0).all(axis=2) & (rays.uv < 1).all(axis=2)
+    hit = rays.head > 0
     face = np.zeros(rays.head.shape, bool)
-    face[hit] = in_face_area(rays.uv[hit], area)
+    face[hit] = look_up(area, rays.uv[hit])
     return face
 
 
-def in_face_area(uv: npt.NDArray[Any], area: Bools) -> Bools:
-    """(N, 2) UV in [0, 1) to (N,): is it face, by the table of `load_face_area`?"""
-    u, v = uv.T
-    inside: Bools = area[((1.0 - v) * LOOKUP).astype(np.int32).clip(0, LOOKUP - 1), (u * LOOKUP).astype(np.int32)]
-    return inside
+def look_up(table: Bools, uv: npt.NDArray[Any]) -> Bools:
+    """(..., 2) UV to (...): a table over canonical UV, V = 1 in row 0, as `load_face_area` gives; False outside."""
+    height, width = table.shape
+    inside = ((uv >= 0) & (uv < 1)).all(axis=-1)
+    u, v = uv[inside].T
+    row, column = ((1.0 - v) * height).astype(np.int32), (u * width).astype(np.int32)
+    found = np.zeros(inside.shape, bool)
+    found[inside] = table[row.clip(0, height - 1), column.clip(0, width - 1)]
+    return found
 
 
 def shown(pixels: npt.NDArray[Any], own_uv: npt.NDArray[Any], uv: npt.NDArray[Any], visible: npt.NDArray[Any]) -> Bools:

@@ -81,7 +81,7 @@ def needs(job: Job, say: Say) -> dict[str, Any]:
     extra: dict[str, Any] = {"texture": apply.load_texture(job.texture), "focal_px": job.focal_px}
     try:
         extra |= {"head": head_fit.pack_head(), "landmark_uv": apply.landmark_uv()}
-        head_fit.position_map(extra["head"])  # takes seconds, once
+        head_fit.position_map(extra["head"])  # made once, before frames are timed
     except AssetError as error:
         if {"landmarks", "axes"} & set(job.views) or job.mesh:
             raise

@@ -17,7 +17,7 @@ from PIL import Image
 from renderer.archive import write_atomic
 from renderer.errors import MachineError, SpecError
 from renderer.head_model import HeadModel
-from renderer.labels import load_face_area
+from renderer.labels import load_face_area, look_up
 
 if TYPE_CHECKING:
     from trimesh import Trimesh
@@ -64,18 +64,10 @@ def _kept(head: HeadModel, uv: Floats, part: str, seen: Bools | None) -> Bools:
     """(F,) which triangles (F, 3, 2) belong to the part: those whose three corners do."""
     if part == "head":
         return np.ones(len(uv), bool)
-    inside = _read(load_face_area(head.mask_path), uv)
+    inside = look_up(load_face_area(head.mask_path), uv)
     if part == "visible" and seen is not None:
-        inside &= _read(seen, uv)
+        inside &= look_up(seen, uv)
     return np.asarray(inside.all(1))
-
-
-def _read(table: Bools, uv: Floats) -> Bools:
-    """A table over UV, V = 1 in row 0, at (..., 2) UVs; False outside."""
-    height, width = table.shape
-    inside = ((uv >= 0) & (uv < 1)).all(-1)
-    row = ((1 - uv[..., 1]) * height).astype(int).clip(0, height - 1)
-    return np.asarray(table[row, (uv[..., 0] * width).astype(int).clip(0, width - 1)] & inside)
 
 
 def write_mesh(mesh: Trimesh, path: Path) -> list[Path]:

@@ -32,9 +32,7 @@ class BlenderProcLoop(PlainLoop):
 
     def shot(self, path: Path, samples: int, point: bool = False) -> dict[str, Any]:
         picture = path.stem == "input"
-        scene = self.builder.scene
-        scene.cycles.pixel_filter_type = "BOX" if point else "BLACKMAN_HARRIS"
-        scene.cycles.filter_width = 0.01 if point else 1.5
+        self.set_filter(point)
         RendererUtility.set_max_amount_of_samples(samples)
         RendererUtility.set_noise_threshold(0.01 if picture else 0.0)
         RendererUtility.set_denoiser("INTEL" if picture else None)

@@ -78,11 +78,16 @@ class PlainLoop:
     def shot(self, path: Path, samples: int, point: bool = False) -> dict[str, Any]:
         scene = self.builder.scene
         scene.cycles.samples = samples
-        scene.cycles.pixel_filter_type = "BOX" if point else "BLACKMAN_HARRIS"
-        scene.cycles.filter_width = 0.01 if point else 1.5
+        self.set_filter(point)
         scene.render.filepath = str(path)
         bpy.ops.render.render(write_still=True)
         return exr.read_channels(path)
+
+    def set_filter(self, point: bool) -> None:
+        """The stock pixel filter, or one that samples pixel centres."""
+        cycles = self.builder.scene.cycles
+        cycles.pixel_filter_type = "BOX" if point else "BLACKMAN_HARRIS"
+        cycles.filter_width = 0.01 if point else 1.5
 
     def dress(self, kind: str) -> None:
         """Every part black but the skin's face, which shows UV or mask. What is worn is hidden, as for mask Y."""
