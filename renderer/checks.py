@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from renderer import archive, geometry, labels
 from renderer.errors import AssetError, FormatError, HeadforgeError
@@ -18,10 +19,10 @@ from renderer.params import Camera, Deform, Expression, Head, Identity, Interior
 from renderer.sample_format import FLOAT_IMAGES, HALF_STEP, PURE, image_names
 
 _POINTS = 400  # skin points that are projected per sample
+_HIDDEN_PX = 6.0  # what hides a point must lie so near to it in the image
 _ENOUGH = 20  # points that a verdict about a sample needs
 UV_TOLERANCE_PX = 0.25  # a sound map is within 0.1; beyond the median, points may hide behind other parts of the face
-# Of the face points that are turned to the camera, so many must be where the labels say. Some hide behind the nose or
-# another part of the face: in 4,000 samples of `mixed` never more than a quarter.
+# Of the face points that are turned to the camera and not hidden, so many must be where the labels say
 AGREE_SHARE = 0.5
 
 
@@ -153,7 +154,7 @@ class Agreement:
 
     expected: int  # points of the face area that are turned to the camera, within the frame
     covered: int  # those of them that the mask touches
-    pure: int  # those of them that lie in pure face
+    pure: int  # those of them that lie in pure face, and that no nearer part of it hides
     near: int  # those of `pure` whose UV is within about six pixels of where the map shows it
     errors: Any  # (n,) errors in pixels where the map is smooth
 
@@ -183,6 +184,7 @@ class Reference:
         at[skin.faces[skin.faces >= 0]] = skin.uvs["uv"].reshape(-1, 2)[(skin.faces >= 0).ravel()]
         inside = np.flatnonzero(((at > 0.02) & (at < 0.98)).all(axis=1))
         inside = inside[labels.look_up(labels.load_face_area(self.model.mask_path), at[inside])]
+        self.face_points, self.face_uv = inside, cKDTree(at[inside])
         self.points = inside[:: max(1, len(inside) // _POINTS)]
         self.uv = at[self.points]
         self.triangles = triangles(skin)[0]
@@ -244,6 +246,7 @@ class Reference:
         # comes from the geometry: with its own slopes a map of noise would excuse itself
         yardstick = 6 * geometry.spread(want) / max(geometry.spread(pixels[within, :2]), 1.0)
         off_by = np.abs(want - here).max(axis=1)
+        pure &= ~self._hidden(skin, camera, pixels[within], here, side, np.where(off_by < yardstick, 0.0, yardstick))
         near = pure & (off_by < yardstick)
         # At creases and grazing angles the map has no useful gradient
         good = pure & (off_by < 6 * scale) & (np.abs(determinant) > 0.05 * scale**2) & (scale > 0) & (scale < 0.08)
@@ -252,6 +255,17 @@ class Reference:
         y = (a[:, 0] * off[:, 1] - a[:, 1] * off[:, 0]) / d
         covered = (cover > 0).any(axis=0)
         return Agreement(len(c), int(covered.sum()), int(pure.sum()), int(near.sum()), np.hypot(x, y))
+
+    def _hidden(self, skin: Any, camera: Camera, pixels: Any, here: Any, side: int, yardstick: Any) -> Any:
+        """Which points the head itself hides: the part of the face that the map shows there lies there, and nearer.
+
+        pixels: (n, 3) column, row and depth of the points. here: (n, 2) the UV shown. yardstick: (n,) six pixels in UV;
+        0: not asked.
+        """
+        distance, shown = self.face_uv.query(np.nan_to_num(here))
+        where = geometry.project(skin[self.face_points[shown]], camera, side)
+        off_px = np.hypot(*(where[:, :2] - pixels[:, :2]).T)
+        return (distance < yardstick) & (off_px < _HIDDEN_PX) & (where[:, 2] < pixels[:, 2])
 
     def _faces_camera(self, skin: Any, camera: Camera) -> Any:
         """Which of the chosen points lie on skin that is turned to the camera."""

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.interpolate import LinearNDInterpolator
+from scipy.spatial import cKDTree
 
 from renderer import archive, checks, geometry, labels
 from renderer.assets import build_catalog
 from renderer.head_model import load_head
+from renderer.params import Camera
 from renderer.record import sample_record
 from renderer.run import Setup
 from renderer.sampling import draw
@@ -72,6 +74,29 @@ def test_noise_inside_the_mask_is_found(sample: Sample) -> None:
 def test_uv_and_mask_shifted_together_are_found(sample: Sample, shift: int) -> None:
     moved = {name: np.roll(image, shift, axis=1) for name, image in sample.images.items()}
     assert problems(sample, **moved)
+
+
+def test_what_the_face_itself_hides_is_told_from_what_is_wrong(sample: Sample) -> None:
+    """Seen from the side, points behind the nose show the nose's UV: no fault. Any other UV there is one."""
+    reference, camera = sample.reference, Camera(**sample.record["camera"])
+    skin = reference.skin(sample.record["heads"][0]) @ geometry.second_camera(1.2).T
+    pixels = geometry.project(skin[reference.face_points], camera, SIDE)
+    pairs = cKDTree(pixels[:, :2]).query_pairs(2.0, output_type="ndarray")
+    back = pixels[pairs[:, 0], 2] > pixels[pairs[:, 1], 2]
+    behind, before = np.where(back, pairs.T, pairs.T[::-1])
+    apart = pixels[behind, 2] - pixels[before, 2] > 0.02
+    behind, before = behind[apart], before[apart]
+    assert len(behind) > 20
+
+    def hidden(points: Any, shown: Any) -> float:
+        yardstick = np.full(len(points), 0.05)
+        uv = reference.face_uv.data[shown]
+        return float(reference._hidden(skin, camera, pixels[points], uv, SIDE, yardstick).mean())
+
+    elsewhere = np.random.default_rng(2).permutation(len(pixels))[: len(behind)]
+    far_off = np.hypot(*(pixels[elsewhere, :2] - pixels[behind[: len(elsewhere)], :2]).T) > 10
+    assert hidden(behind, before) == 1 and hidden(before, behind) == 0
+    assert far_off.any() and hidden(behind[: len(elsewhere)][far_off], elsewhere[far_off]) == 0
 
 
 def test_a_mask_that_misses_the_face_is_found(sample: Sample) -> None:
