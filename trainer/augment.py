@@ -23,6 +23,7 @@ from trainer.config import (
     CropScale,
     Exposure,
     Gamma,
+    Mirror,
     NoFace,
     Noise,
     QuarterTurns,
@@ -34,6 +35,11 @@ from trainer.occlusion import EnvironmentBank
 
 BASE_GAMMA: Final = 2.2  # linear light to picture values, where gamma is not varied
 LEVELS: Final = 256
+LANDMARK_PARTNERS: Final = (  # of the 68 iBUG landmarks in a mirror: jaw, brows, bridge, nostrils, eyes, lips
+    *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
+    45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
+    *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1),
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ def augment(
     """
     if config.quarter_turns.enabled:
         samples = quarter_turns(samples, config.quarter_turns, draws.fork("quarter_turns"), progress)
+    if config.mirror.enabled:
+        samples = mirror(samples, config.mirror, draws.fork("mirror"), progress)
     if config.crop_scale.enabled:
         samples = crop_scale(samples, config.crop_scale, draws.fork("crop_scale"), progress)
     if config.no_face.enabled and bank:
@@ -121,6 +129,24 @@ def quarter_turns(samples: Samples, config: QuarterTurns, draws: Draws, progress
             turned = {1: (y, side - x), 2: (side - x, side - y), 3: (side - y, x)}[k]
             result = replace(result, landmarks=_choose(chosen, torch.stack(turned, -1), result.landmarks))
     return result
+
+
+def mirror(samples: Samples, config: Mirror, draws: Draws, progress: float) -> Samples:
+    """Exchange left and right: U turns about the face's midline, and landmarks change places with their partners."""
+    chosen = draws.happens("share", config.share.at(progress))
+    uv, mask = samples.uv.flip(3), samples.mask.flip(3)
+    uv = torch.cat([2 * config.centre_u - uv[:, :1], uv[:, 1:]], 1) * (mask > 0)
+    landmarks = samples.landmarks
+    if landmarks is not None:
+        x, y = landmarks[:, constant(LANDMARK_PARTNERS, torch.int64, landmarks.device)].unbind(-1)
+        landmarks = _choose(chosen, torch.stack([samples.size[1] - x, y], -1), landmarks)
+    return Samples(
+        _choose(chosen, samples.input.flip(3), samples.input),
+        _choose(chosen, uv, samples.uv),
+        _choose(chosen, mask, samples.mask),
+        _choose(chosen, samples.occluded_mask.flip(3), samples.occluded_mask),
+        landmarks,
+    )
 
 
 def crop_scale(samples: Samples, config: CropScale, draws: Draws, progress: float) -> Samples:

@@ -98,6 +98,15 @@ class CropScale:
 
 
 @dataclass(frozen=True)
+class Mirror:
+    """Left and right exchanged, in the image and in the UV frame."""
+
+    enabled: bool = False
+    share: Ramp = ranged(Ramp(0.5, 0.5), 0, 1, "share of samples")
+    centre_u: float = ranged(0.4987, 0, 1, "U of the face's midline; that of the frame hm08-frontal-1")
+
+
+@dataclass(frozen=True)
 class NoFace:
     """Samples without any face: a crop of an environment, all targets empty (thesis 4.5)."""
 
@@ -179,6 +188,7 @@ class AugmentConfig:
     environments: str = noted("", "folder of EXR environments for crops; empty = that of the head pack")
     environment_height_px: int = ranged(256, 16, 4096, "environments are scaled to this height")
     quarter_turns: QuarterTurns = QuarterTurns()
+    mirror: Mirror = Mirror()
     crop_scale: CropScale = CropScale()
     no_face: NoFace = NoFace()
     occlusion: Occlusion = Occlusion()
@@ -210,6 +220,12 @@ class NetworkConfig:
     down: Literal["pool", "stride"] = noted("pool", "max-pooling, or the second convolution with stride 2")
     batch_norm: bool = noted(False, "batch normalisation after each convolution but the transpose ones and the last")
     dilation: int = ranged(1, 1, 8, "dilation of the second convolution of each level")
+    patch_size: int = ranged(1, 1, 16, "side of the squares of pixels that the network takes as one; 1: pixels")
+
+    @property
+    def multiple(self) -> int:
+        """Sides of images that are multiples of this need no padding."""
+        return int(self.patch_size * 2**self.levels)
 
 
 @dataclass(frozen=True)

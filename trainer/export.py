@@ -44,7 +44,7 @@ def export(run_or_weights: Path, out: Path, formats: tuple[str, ...] = FORMATS) 
     _, config, _ = read_weights(source)
     name = Path(header.get("run_id", "")).name or source.stem  # a foreign run-ID must not become a path
     out.mkdir(parents=True, exist_ok=True)
-    size = 2**config.levels * 2
+    size = config.multiple * 2
     about = {**{k: v for k, v in header.items() if k != "network"}, "network": to_plain(config)}
     about |= {
         "input": "N x 3 x H x W picture values (gamma 2.2) in [0, 1]",
@@ -117,14 +117,14 @@ class Unpadded(nn.Module):
 
     def __init__(self, network: UVNet) -> None:
         super().__init__()
-        self.levels, self.last = network.levels, network.last
+        self.network = network
 
     def forward(self, image: Tensor) -> Tensor:
-        return self.last(self.levels(image))  # type: ignore[no-any-return]
+        return self.network.unpadded(image)
 
 
 def _to_pt2(network: UVNet, path: Path) -> float:
-    step = 2**network.config.levels
+    step = network.config.multiple
     generator = torch.Generator().manual_seed(0)
     inputs = [
         torch.rand(shape, generator=generator) for shape in ((2, 3, 2 * step, 3 * step), (1, 3, 4 * step, 2 * step))

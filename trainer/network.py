@@ -3,6 +3,9 @@
 Going down, each level has two convolutions and halves the resolution; going up, each has a transpose convolution with
 stride 2, cropped to the size of the skip connection, the concatenation with it, and two convolutions. The skip of a
 level is the level's own input, so that the highest one is the image itself. ReLU throughout, none at the end.
+
+With `patch_size` p the network works on squares of p x p pixels as one pixel of p^2 times the channels, in and out
+(sub-pixel convolution, Shi et al. 2016): on a CPU the highest levels, of few channels and many pixels, take most time.
 """
 
 from __future__ import annotations
@@ -55,14 +58,15 @@ class Level(nn.Module):
 
 
 class UVNet(nn.Module):
-    """Image to U, V, mask, occluded mask. Any image size: padded to a multiple of 2^levels, and cropped back."""
+    """Image to U, V, mask, occluded mask. Any image size: padded to what the network halves, and cropped back."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        self.levels = Level(config, 0, config.input_channels)
+        pixels = config.patch_size**2
+        self.levels = Level(config, 0, config.input_channels * pixels)
         self.last = nn.Conv2d(
-            feature_counts(config)[1][0], config.output_channels, config.filter_sizes[-1], padding="same"
+            feature_counts(config)[1][0], config.output_channels * pixels, config.filter_sizes[-1], padding="same"
         )
 
     def forward(self, image: Tensor) -> Tensor:
@@ -71,11 +75,15 @@ class UVNet(nn.Module):
             raise SpecError(f"the network takes (N, {self.config.input_channels}, H, W), not {tuple(image.shape)}")
         image = image.to(self.last.weight.dtype)
         height, width = image.shape[2], image.shape[3]
-        multiple = 2**self.config.levels
+        multiple = self.config.multiple
         if torch.compiler.is_exporting() or height % multiple or width % multiple:
             image = repeat_border(image, height + -height % multiple, width + -width % multiple)
-        result: Tensor = self.last(self.levels(image))
-        return result[:, :, :height, :width]
+        return self.unpadded(image)[:, :, :height, :width]
+
+    def unpadded(self, image: Tensor) -> Tensor:
+        """`forward` for sides that are multiples of `config.multiple`."""
+        patch = self.config.patch_size
+        return F.pixel_shuffle(self.last(self.levels(F.pixel_unshuffle(image, patch))), patch)
 
 
 def convolution(

@@ -11,6 +11,7 @@ import torch
 
 from renderer.errors import AssetError
 from trainer import augment as aug
+from trainer.apply import landmark_uv as head_pack_landmarks
 from trainer.config import STAGES, AugmentConfig, Ramp
 from trainer.draws import Draws
 from trainer.loss import sample_at
@@ -98,7 +99,7 @@ def test_a_stage_is_pure_and_does_not_depend_on_the_rest_of_the_minibatch(sample
     assert torch.allclose(part.input, first.input[3:5], atol=1.01 / 255)  # one level, where rounding is on edge
     assert torch.equal(part.mask, first.mask[3:5])
     other = aug.augment(samples, config, draws(12, seed=1), bank, 0.0)
-    assert equal(first, other) == (stage == "")
+    assert equal(first, other) == (stage in ("", "mirror"))  # a mirror has nothing to draw but whom it gets
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -138,6 +139,31 @@ def test_uv_and_landmarks_follow_the_picture(samples, synthetic, stage):
     wanted = (result.uv[:, 0] / result.uv[:, 1].clamp(min=1e-3))[result.mask[:, 0] > 0.5]
     unclipped = (ratio.log() - wanted.log()).abs()
     assert unclipped.median() < 0.06
+
+
+def test_a_mirror_turns_u_about_the_midline_and_exchanges_landmarks(samples):
+    config = only("mirror").mirror
+    result = aug.mirror(samples, config, draws(12), 0.0)
+    assert torch.equal(result.input, samples.input.flip(3)) and torch.equal(result.mask, samples.mask.flip(3))
+    partners = list(aug.LANDMARK_PARTNERS)
+    there = sample_at(samples.uv, samples.landmarks)[:, partners]
+    here = sample_at(result.uv, result.landmarks)
+    inside = sample_at(result.mask, result.landmarks)[..., 0] > 0.9999
+    assert inside.sum() > 300
+    assert torch.allclose(here[..., 0][inside], 2 * config.centre_u - there[..., 0][inside], atol=1e-3)
+    assert torch.allclose(here[..., 1][inside], there[..., 1][inside], atol=1e-3)
+    back = aug.mirror(result, config, draws(12), 0.0)
+    assert torch.allclose(back.uv, samples.uv, atol=1e-6) and torch.allclose(back.landmarks, samples.landmarks)
+    half = aug.mirror(samples, replace(config, share=Ramp(0.5, 0.5)), draws(12), 0.0)
+    kinds = {(torch.equal(h, s), torch.equal(h, s.flip(2))) for h, s in zip(half.input, samples.input, strict=True)}
+    assert kinds == {(True, False), (False, True)}
+
+
+def test_the_head_packs_landmarks_are_symmetric_about_the_midline(head_pack):
+    uv = head_pack_landmarks()
+    mirrored = uv[list(aug.LANDMARK_PARTNERS)]
+    mirrored[:, 0] = 2 * AugmentConfig().mirror.centre_u - mirrored[:, 0]
+    assert (mirrored - uv).abs().mean() < 5e-4
 
 
 def test_all_four_turns_come_up(samples):

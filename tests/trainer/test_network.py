@@ -63,6 +63,7 @@ def test_the_middle_is_2_by_2_by_525():
         replace(TINY, batch_norm=True),
         replace(TINY, dilation=2),
         replace(TINY, up_factor=0.5, filter_sizes=(5, 3, 1, 3)),
+        replace(TINY, patch_size=2, levels=2, filter_sizes=(3, 3, 1)),
     ],
 )
 def test_every_variant_takes_any_size(config, size):
@@ -72,6 +73,18 @@ def test_every_variant_takes_any_size(config, size):
     assert result.shape == (2, 4, *size) and result.isfinite().all()
     result.sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters() if p.dim() > 1)
+
+
+def test_a_patch_is_one_pixel_inside_and_its_own_pixels_outside():
+    network = make_network(replace(TINY, patch_size=4, levels=1, filter_sizes=(1, 1)), 0)
+    assert network.levels.down[0].in_channels == 3 * 16 and network.last.out_channels == 4 * 16
+    image = torch.rand(1, 3, 32, 32)
+    result = network(image)
+    image[:, :, 9, 21] += 1
+    changed = (network(image) != result).any(1)[0]
+    assert changed[8:12, 20:24].all()  # its patch
+    changed[8:16, 16:24] = False  # and perhaps those that pooling joins with it
+    assert not changed.any()
 
 
 def test_weights_are_glorot_uniform_from_the_seed_and_biases_zero():
