@@ -66,6 +66,7 @@ class RenderSpec:
     resolution: int = knob(128, 16, 1024, "pixels per side")
     samples_per_pixel: int = knob(6, 1, 65536, "Cycles samples of the input image")
     denoise: bool = field(default=True, metadata={"about": "OpenImageDenoise, guided by albedo and normals"})
+    light_map: int = knob(512, 4, 8192, "side of the map in which Cycles looks for an environment's lights, in pixels")
     mask_grid: int = knob(5, 1, 31, "label rays per pixel side; odd, so that the middle ray is the pixel centre")
     uv_precision: str = choice("half", ("half", "float"), "number format of the UV image")
     labels: tuple[str, ...] = choice((), OPTIONAL_LABELS, "labels beside the triplet")

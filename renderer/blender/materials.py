@@ -210,8 +210,4 @@ def world(name: str) -> bpy.types.World:
     radiance = t.mix_colour(t.value("kind_plain", 0.0), picture, colour)
     background = t.node("ShaderNodeBackground", "background", {"Color": radiance, "Strength": t.value("strength", 1.0)})
     t.output("ShaderNodeOutputWorld", background.outputs[0])
-    # An automatic importance map follows the panorama's size and costs up to a second a sample
-    # (docs/design/0003); a small fixed one is enough for light that blurred by 128 pixels.
-    world.cycles.sampling_method = "MANUAL"
-    world.cycles.sample_map_resolution = 256
     return world

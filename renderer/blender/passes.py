@@ -69,6 +69,9 @@ class PassRenderer:
         cycles.denoising_input_passes = "RGB_ALBEDO_NORMAL"
         cycles.denoising_quality = "BALANCED"
         cycles.denoising_use_gpu = False
+        for world in bpy.data.worlds:
+            world.cycles.sampling_method = "MANUAL"  # an automatic map follows the panorama and takes up to seconds
+            world.cycles.sample_map_resolution = self.spec.light_map
 
     # -- a sample --------------------------------------------------------------------------------------------------
 
