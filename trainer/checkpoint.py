@@ -64,6 +64,7 @@ def load_checkpoint(path: Path, network: NetworkConfig) -> dict[str, Any]:
 def check_architecture(found: Mapping[str, Any], wanted: NetworkConfig, source: Path) -> None:
     """Raise FormatError naming the fields in which a stored network config differs."""
     plain = to_plain(wanted)
+    found = to_plain(NetworkConfig()) | dict(found)  # files from before a field existed have its default
     differing = [f"{k} {found.get(k)!r} there, {plain.get(k)!r} here" for k in plain if found.get(k) != plain[k]]
     if differing or found.keys() != plain.keys():
         raise FormatError(f"{source} is of another network architecture: {'; '.join(differing) or 'other fields'}")
@@ -95,9 +96,22 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], NetworkConfig, dict[str
     return tensors, config, header
 
 
+def load_start(run_or_weights: Path, network: NetworkConfig) -> dict[str, Tensor]:
+    """Weights that a new run is to start from. Raises FormatError if they are of another network."""
+    path = weights_file(run_or_weights)
+    tensors, found, _ = read_weights(path)
+    check_architecture(to_plain(found), network, path)
+    return tensors
+
+
+def weights_file(run_or_weights: Path) -> Path:
+    """The weights of a run directory; a weights file is its own."""
+    return run_or_weights / "weights.safetensors" if run_or_weights.is_dir() else run_or_weights
+
+
 def load_network(run_or_weights: Path) -> tuple[UVNet, dict[str, str]]:
     """The trained network of a run directory or a weights file, ready for inference, and the file's header."""
-    path = run_or_weights / "weights.safetensors" if run_or_weights.is_dir() else run_or_weights
+    path = weights_file(run_or_weights)
     tensors, config, header = read_weights(path)
     network = UVNet(config)
     try:

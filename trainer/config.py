@@ -309,6 +309,7 @@ class TrainConfig:
 
     name: str = noted("uvnet", "start of the run-ID")
     seed: int = ranged(0, 0, 2**31 - 1, "of weights, order and augmentation")
+    start: str = noted("", "run directory or weights file to start from; empty = new weights from the seed")
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()
     network: NetworkConfig = NetworkConfig()

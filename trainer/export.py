@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from renderer.archive import write_atomic
 from renderer.errors import MachineError, SpecError
-from trainer.checkpoint import load_network, read_weights
+from trainer.checkpoint import load_network, read_weights, weights_file
 from trainer.config import to_plain
 from trainer.network import UVNet
 
@@ -39,7 +39,7 @@ def export(run_or_weights: Path, out: Path, formats: tuple[str, ...] = FORMATS) 
     """Write the network into `out` as NAME.FORMAT. Raises SpecError on another format, FormatError on bad weights."""
     if unknown := sorted(set(formats) - set(FORMATS)):
         raise SpecError(f"unknown formats {', '.join(unknown)}; known are {', '.join(FORMATS)}")
-    source = run_or_weights / "weights.safetensors" if run_or_weights.is_dir() else run_or_weights
+    source = weights_file(run_or_weights)
     network, header = load_network(source)
     _, config, _ = read_weights(source)
     name = Path(header.get("run_id", "")).name or source.stem  # a foreign run-ID must not become a path

@@ -29,7 +29,7 @@ from tqdm import tqdm
 from renderer.archive import write_atomic
 from renderer.errors import DatasetError, HeadforgeError, MachineError, SpecError
 from trainer import task as uv
-from trainer.checkpoint import checkpoints, load_checkpoint, save_checkpoint, save_weights
+from trainer.checkpoint import checkpoints, load_checkpoint, load_start, save_checkpoint, save_weights
 from trainer.config import ScheduleConfig, TrainConfig, parse_config, to_plain
 from trainer.dataset import SampleReader
 from trainer.evaluation import Evaluation, chosen_positions, evaluate, load_photo, photo_paths, sheet
@@ -143,8 +143,13 @@ def splits(config: TrainConfig, reader: SampleReader) -> tuple[Positions, Positi
     return training, held_out
 
 
-def check(config: TrainConfig) -> Plan:
-    """Everything that can be known to be wrong before training starts, as an error; else what the run would do."""
+def check(config: TrainConfig, new: bool = True) -> Plan:
+    """Everything that can be known to be wrong before training starts, as an error; else what the run would do.
+
+    new: a new run, which may start from another's weights; one that is resumed has its own.
+    """
+    if new and config.start:
+        load_start(Path(config.start), config.network)
     accelerator = resolve_accelerator(config)
     check_batch_norm(config, accelerator)
     reader = open_reader(config)
@@ -202,7 +207,7 @@ def resume(run_path: Path) -> Outcome:
     """Go on with a run from its newest checkpoint, with the config that it was started with."""
     run = RunDir(run_path)
     config = run.load_config()
-    check(config)
+    check(config, new=False)
     return launch(make_fabric(config), config, run.path)
 
 
@@ -280,11 +285,14 @@ def optimise(
     schedule = config.schedule
     model = make_model(fabric, config)
     plain_network, network, optimiser = model.plain, model.network, model.optimiser
+    found = checkpoints(run.checkpoints)
+    if config.start and not found:
+        plain_network.load_state_dict(load_start(Path(config.start), config.network))
     ema = copy.deepcopy(plain_network).requires_grad_(False) if schedule.ema else None
 
     # state
     progress, precision = Progress(), fabric.strategy.precision
-    if found := checkpoints(run.checkpoints):
+    if found:
         progress = restore(found[-1], config, reader, plain_network, optimiser, ema, loader, precision)
         if main:
             run.forget_after(progress.step)

@@ -105,6 +105,23 @@ def test_a_run_leaves_everything_that_its_page_and_its_repetition_need(config, e
     assert len(checkpoints(run.checkpoints)) == config.output.keep_checkpoints
 
 
+def test_a_run_may_start_from_the_weights_of_another_and_needs_them_no_more_once_it_has_a_checkpoint(config, tmp_path):
+    first = loop.train(config).run
+    onward = override(config, {"start": str(first), "schedule.lr": [0.0, 0.0], "schedule.max_samples": 8}, "test")
+    second = loop.train(onward).run
+    before, after = weights(first), weights(second)
+    assert all(torch.equal(before[name], after[name]) for name in before)  # no step was any long
+    fresh = weights(loop.train(override(onward, {"start": ""}, "test")).run)
+    assert any(not torch.equal(before[name], fresh[name]) for name in before)
+
+    with pytest.raises(FormatError, match="another network architecture: initial_features 6 there, 8 here"):
+        loop.check(override(onward, {"network.initial_features": 8}, "test"))
+    RunDir(first).weights.rename(tmp_path / "moved")
+    with pytest.raises(DatasetError, match="there are no weights"):
+        loop.check(onward)
+    loop.resume(second)
+
+
 def test_a_small_network_learns_the_synthetic_faces_by_heart(config):
     changes = {
         "data.limit": 4, "data.batch_size": 4, "data.test_on_train": True, "data.cache": "memory", "augment": OFF,
