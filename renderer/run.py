@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
@@ -165,15 +166,23 @@ def claim(out: Path, setup: Setup) -> None:
         probe.unlink()
     except OSError as error:
         raise DatasetError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
+    if holds(out, setup):
+        return
+    info = json.dumps(setup.info(), indent=1, sort_keys=True).encode()
+    archive.write_atomic(out / archive.DATASET_FILE, info)
+
+
+def holds(out: Path, setup: Setup) -> bool:
+    """Is `out` the folder of this data set already? Raises DatasetError if it is anything but that or empty."""
     if (out / archive.DATASET_FILE).exists():
         there = archive.read_info(out)
         if there["tag"] != setup.tag:
             raise DatasetError(f"{out} holds another data set: {_difference(there, setup)}; choose another --out")
-        return
-    if any(p.name not in (STAGING, LOCK) for p in out.iterdir()):
+        return True
+    known = (STAGING, LOCK, *LEFT_OVERS)
+    if out.is_dir() and any(not any(fnmatch(p.name, pattern) for pattern in known) for p in out.iterdir()):
         raise DatasetError(f"{out} is not empty and no data set; choose another --out")
-    info = json.dumps(setup.info(), indent=1, sort_keys=True).encode()
-    archive.write_atomic(out / archive.DATASET_FILE, info)
+    return False
 
 
 def _difference(there: dict[str, Any], setup: Setup) -> str:

@@ -520,8 +520,9 @@ def test_a_folder_with_another_seed_spec_or_content_is_refused(rendered: archive
         other_spec.returncode == 2 and "pose.yaw_deg" in other_spec.stderr
     ) or "differs in pose" in other_spec.stderr
     (tmp_path / "holiday.jpg").write_bytes(b"x")
-    foreign = gen("render", "--count", "4", "--out", str(tmp_path))
-    assert foreign.returncode == 2 and "not empty and no data set" in foreign.stderr
+    for more in ([], ["--dry-run"]):
+        foreign = gen("render", "--count", "4", "--out", str(tmp_path), *more)
+        assert foreign.returncode == 2 and "not empty and no data set" in foreign.stderr
 
 
 def test_a_corrupt_head_pack_is_refused_before_rendering(smoke: Setup, tmp_path: Path) -> None:
