@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,8 +100,11 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
-def test_exports_compute_what_torch_computes(weights: Path, tmp_path: Path):
+@pytest.mark.parametrize("patch_size", [1, 2])
+def test_exports_compute_what_torch_computes(weights: Path, tmp_path: Path, patch_size: int):
     out = tmp_path / "out"
+    network = make_network(replace(read_weights(weights)[1], patch_size=patch_size), 3)
+    save_weights(weights, network.state_dict(), network.config, {"run_id": "r-1", "uv_frame": "f"})
     assert "would write" in run(export, weights, "--out", out, "--dry-run").output and not out.exists()
     done = run(export, weights, "--out", out)
     assert done.exit_code == 0, (done.output, done.exception)
