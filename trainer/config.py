@@ -221,6 +221,7 @@ class NetworkConfig:
     batch_norm: bool = noted(False, "batch normalisation after each convolution but the transpose ones and the last")
     dilation: int = ranged(1, 1, 8, "dilation of the second convolution of each level")
     patch_size: int = ranged(1, 1, 16, "side of the squares of pixels that the network takes as one; 1: pixels")
+    pixel_features: int = ranged(8, 1, 256, "features with which patches become pixels again")
 
     @property
     def multiple(self) -> int:
