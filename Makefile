@@ -41,7 +41,7 @@ demo: setup ## the main job: assets, triplets, archive, collages, a short traini
 	$(GEN) collage --dataset $(DEMO)/data --triplets --count 48 --out $(DEMO)/triplets.png
 	$(GEN) stats $(DEMO)/data --out $(DEMO)/stats.png
 	$(GEN) train jobspecs/train_uvnet_small_plain.yaml --data $(DEMO)/data --runs $(DEMO)/runs \
-	  --set name=demo --set schedule.max_samples=30000 --set 'loss.balance=[1, 0.5]' --set output.evaluate_epochs=50
+	  --set name=demo --set schedule.max_samples=15000 --set 'loss.balance=[1, 0.5]' --set output.evaluate_epochs=40
 	$(GEN) view --no-open $(DEMO)/data --out $(DEMO)/page-data
 	$(GEN) view --no-open "$$(ls -td $(DEMO)/runs/*/ | head -1)" --out $(DEMO)/page
 	@echo "open $(DEMO)/page/index.html (the run) and $(DEMO)/page-data/index.html (the data set)"

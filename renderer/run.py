@@ -40,6 +40,7 @@ LOCK: Final = ".lock"
 FREE_BYTES: Final = 200 << 20  # stop before the disk is full
 SKIPS: Final = (5, 0.2)  # more failed samples of a shard than this many and this share mean that the machine fails
 LEFT_OVERS: Final = (f".{archive.DATASET_FILE}.*.partial", ".probe-*")  # of runs that were killed as they began
+LEFT_OVER_S: Final = 600.0
 
 
 @dataclass(frozen=True)
@@ -160,10 +161,12 @@ def claim(out: Path, setup: Setup) -> None:
         out.mkdir(parents=True, exist_ok=True)
         for pattern in LEFT_OVERS:
             for left in out.glob(pattern):
-                left.unlink(missing_ok=True)
+                with contextlib.suppress(FileNotFoundError):  # another run may be as quick
+                    if time.time() - left.stat().st_mtime > LEFT_OVER_S:  # and younger ones may be its own, in use
+                        left.unlink()
         probe = out / f".probe-{os.getpid()}"
         probe.write_bytes(b"")
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         raise DatasetError(f"cannot write to {out}: {error.strerror}; choose another --out") from error
     if holds(out, setup):

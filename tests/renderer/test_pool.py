@@ -156,8 +156,11 @@ class FakeSetup:
 def test_a_run_killed_as_it_began_does_not_spoil_the_folder(tmp_path: Path) -> None:
     for name in (".dataset.json.0123.partial", ".probe-17"):
         (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+    fresh = tmp_path / ".dataset.json.4567.partial"  # of a run that begins at this moment
+    fresh.touch()
     run.claim(tmp_path, FakeSetup())  # type: ignore[arg-type]
-    assert [p.name for p in tmp_path.iterdir()] == ["dataset.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [fresh.name, "dataset.json"]
 
 
 def test_a_disk_without_locks_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from renderer.errors import FormatError, HeadforgeError, SpecError
 from trainer import export as exporting
 from trainer.checkpoint import load_network, read_weights, save_weights
 from trainer.cli import collage, export, train
-from trainer.config import NetworkConfig, parse_config
+from trainer.config import STAGES, NetworkConfig, parse_config
 from trainer.network import make_network
 
 TINY = {"levels": 1, "initial_features": 4, "filter_sizes": [3, 1]}
@@ -155,7 +155,7 @@ def test_the_augmentation_collage_shows_every_stage(small: Path, spec: Path, tmp
     assert [p.name for p in paths] == ["augment-input.png", "augment-targets.png"]
     for path in paths:
         with Image.open(path) as picture:
-            assert picture.size == (110 + 5 * 32, 12 * 32)
+            assert picture.size == (110 + 5 * 32, (len(STAGES) + 2) * 32)
     with pytest.raises(SpecError, match="70 samples"):
         collage(small, tmp_path, spec, columns=100)
 
