@@ -122,7 +122,6 @@ def render(
         return
     if count is None:
         raise SpecError("--count is missing: how many samples shall the data set have?")
-    run.holds(out, setup)  # --dry-run, too, must refuse the folder of another data set
     if profile is not None:
         from slurm.submit import submit_render
 

@@ -223,11 +223,12 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def make_plan(out: Path, setup: Setup, count: int, shard_size: int) -> Plan:
-    """What is missing of the first `count` samples."""
+    """What is missing of the first `count` samples. Raises DatasetError if `out` is the folder of anything else."""
     if count <= 0:
         raise SpecError(f"--count is {count}; it must be at least 1")
     if shard_size <= 0:
         raise SpecError(f"--shard-size is {shard_size}; it must be at least 1")
+    holds(out, setup)
     finished = []
     for path in archive.finished_manifests(out):
         start, stop = (int(part) for part in path.stem.split("-"))

@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from renderer import exr, geometry, labels
+from renderer.blender.make_scene import WORLD
 from renderer.blender.materials import VEIL_OPACITY
 from renderer.blender.scene import SKIN_INDEX, SceneBuilder
 from renderer.errors import FormatError, MachineError
@@ -69,9 +70,9 @@ class PassRenderer:
         cycles.denoising_input_passes = "RGB_ALBEDO_NORMAL"
         cycles.denoising_quality = "BALANCED"
         cycles.denoising_use_gpu = False
-        for world in bpy.data.worlds:
-            world.cycles.sampling_method = "MANUAL"  # an automatic map follows the panorama and takes up to seconds
-            world.cycles.sample_map_resolution = self.spec.light_map
+        light = bpy.data.worlds[WORLD].cycles
+        light.sampling_method = "MANUAL"  # an automatic map follows the panorama's size and takes up to seconds
+        light.sample_map_resolution = self.spec.light_map
 
     # -- a sample --------------------------------------------------------------------------------------------------
 

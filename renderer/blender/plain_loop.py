@@ -34,8 +34,6 @@ class PlainLoop:
         self.job, self.samples = job, samples
         self.model, self.catalog = load_head(pack), build_catalog(pack, self.spec)
         self.builder = SceneBuilder(Path(job["blend"]), PartBuilder(self.model, self.catalog), self.catalog)
-        # an automatic importance map is the stock setting
-        bpy.data.worlds["surroundings"].cycles.sampling_method = "AUTOMATIC"
         self.emit = {kind: self._emission(kind) for kind in ("uv", "mask", "black")}
         scene = self.builder.scene
         scene.render.threads_mode, scene.render.threads = "FIXED", threads
