@@ -94,34 +94,41 @@ def shown(pixels: npt.NDArray[Any], own_uv: npt.NDArray[Any], uv: npt.NDArray[An
     return np.asarray((within & (visible[r, c] >= 0.5) & (off < reach)).any(axis=1))
 
 
-def filter_weights(grid: int) -> tuple[npt.NDArray[np.float64], int]:
-    """Weights of the rays under the pixel filter along one axis, and how many rays it reaches to either side."""
-    reach = int(SUPPORT_PX / 2 * grid)
-    x = np.arange(-reach, reach + 1) / grid
-    t = 2 * np.pi * (x / SUPPORT_PX + 0.5)
-    w = 0.35875 - 0.48829 * np.cos(t) + 0.14128 * np.cos(2 * t) - 0.01168 * np.cos(3 * t)
-    return w, reach
+def filter_weights(grid: int, spread: float = 0.0) -> list[float]:
+    """3 * grid weights along one axis, sum 1: for the rays or small pixels of a pixel and of its two neighbours.
 
-
-def coverage(face: Bools, grid: int) -> Floats:
-    """(h*grid, w*grid) rays to (h, w) coverage in [0, 1]: all rays under the filter, weighted.
-
-    Rays beyond the edges count as their nearest neighbours inside.
+    spread: share of a small pixel's side over which the filter is averaged. Rays are points: 0. Small pixels are
+    averages themselves: 1 would fit the filter best and share most samples, but blurs twice, 0 blurs least.
     """
-    weights, reach = filter_weights(grid)
-    image = face.astype(np.float64)  # so that full coverage comes out as 1 exactly
+    within = (np.arange(64) - 31.5) / 64 * spread
+    x = (np.arange(3 * grid)[:, None] + 0.5 + within) / grid  # the filter spans three pixels
+    t = 2 * np.pi * x / SUPPORT_PX
+    w = (0.35875 - 0.48829 * np.cos(t) + 0.14128 * np.cos(2 * t) - 0.01168 * np.cos(3 * t)).mean(axis=1)
+    return list((w / w.sum()).tolist())
+
+
+def filtered(image: npt.NDArray[T], grid: int, spread: float = 0.0) -> npt.NDArray[T]:
+    """(h*grid, w*grid, ...) rays or small pixels to (h, w, ...) pixels: all that lie under the pixel filter, weighted.
+
+    What lies beyond the edges counts as its nearest neighbour inside.
+    """
+    weights = filter_weights(grid, spread)
     for axis in (0, 1):
-        pad = [(0, 0), (0, 0)]
-        pad[axis] = (reach, reach)
+        pad = [(0, 0)] * image.ndim
+        pad[axis] = (grid, grid)
         padded = np.pad(image, pad, mode="edge")
         pixels = image.shape[axis] // grid
         total = np.zeros_like(np.take(image, np.arange(pixels), axis=axis))
         for k, weight in enumerate(weights):
-            start = grid // 2 + k
-            rows = slice(start, start + (pixels - 1) * grid + 1, grid)
+            rows = slice(k, k + (pixels - 1) * grid + 1, grid)
             total += weight * (padded[rows] if axis == 0 else padded[:, rows])
-        image = total / weights.sum()
-    return np.clip(image, 0.0, 1.0).astype(np.float32)
+        image = total
+    return image
+
+
+def coverage(face: Bools, grid: int) -> Floats:
+    """(h*grid, w*grid) rays to (h, w) coverage in [0, 1]."""
+    return np.clip(filtered(face.astype(np.float64), grid), 0.0, 1.0).astype(np.float32)
 
 
 def centre(values: npt.NDArray[T], grid: int) -> npt.NDArray[T]:

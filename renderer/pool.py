@@ -148,7 +148,7 @@ class WorkerPool:
             self._workers.append(worker)
 
     def _start(self) -> _Worker:
-        need = self.options.workers * label_bytes(self.job.spec.get("render", {}))
+        need = self.options.workers * file_bytes(self.job.spec.get("render", {}))
         scratch = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=scratch_base(need)))
         log = (scratch / "log.txt").open("wb")
         fcntl.flock(log, fcntl.LOCK_EX)  # held by the worker, too, which inherits it: free once both are dead
@@ -310,12 +310,13 @@ def _cpu_s(pid: int) -> float:
 
 def patience_s(render: Mapping[str, Any]) -> float:
     """Seconds that a sample of this size and quality may compute without a word: ten times the slowest seen."""
-    return 0.3 * float(render.get("samples_per_pixel", 6)) * (float(render.get("resolution", 128)) / 128) ** 2
+    return 0.3 * float(render.get("samples_per_pixel", 8)) * (float(render.get("resolution", 128)) / 128) ** 2
 
 
-def label_bytes(render: Mapping[str, Any]) -> int:
-    """Bytes of the largest file that Blender hands to its worker: label rays, before compression."""
-    side = int(render.get("resolution", 128)) * int(render.get("mask_grid", 5))
+def file_bytes(render: Mapping[str, Any]) -> int:
+    """Bytes of the largest file that Blender hands to its worker: label rays or small pixels, before compression."""
+    fine = max(int(render.get("mask_grid", 5)), int(render.get("oversample", 1)))
+    side = int(render.get("resolution", 128)) * fine
     return side * side * _RAY_BYTES
 
 

@@ -26,7 +26,7 @@ from renderer.errors import SpecError
 from renderer.sample_format import OPTIONAL_LABELS
 
 JOBSPECS: Final = Path(__file__).resolve().parent.parent / "jobspecs"
-MOST_RAYS: Final = 8192  # label rays along a side of the image: 2 GiB per worker
+MOST_RAYS: Final = 8192  # label rays or small pixels along a side of the image: 2 GiB per worker
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ class RenderSpec:
     """Image size, quality and labels."""
 
     resolution: int = knob(128, 16, 1024, "pixels per side")
-    samples_per_pixel: int = knob(6, 1, 65536, "Cycles samples of the input image")
+    samples_per_pixel: int = knob(8, 1, 65536, "Cycles samples of the input image; a multiple of oversample squared")
+    oversample: int = knob(1, 1, 8, "the input is rendered with so many pixels to a pixel's side, then filtered down")
     denoise: bool = field(default=True, metadata={"about": "OpenImageDenoise, guided by albedo and normals"})
     light_map: int = knob(512, 4, 8192, "side of the map in which Cycles looks for an environment's lights, in pixels")
     mask_grid: int = knob(5, 1, 31, "label rays per pixel side; odd, so that the middle ray is the pixel centre")
@@ -280,11 +281,18 @@ def parse_spec(raw: Mapping[str, Any], source: str) -> Spec:
     spec: Spec = parse_section(Spec, raw, source, "")
     if spec.render.mask_grid % 2 == 0:
         raise SpecError(f"{source}: render.mask_grid is {spec.render.mask_grid}; it must be odd")
-    if (rays := spec.render.resolution * spec.render.mask_grid) > MOST_RAYS:
+    subpixels = spec.render.oversample**2
+    if spec.render.samples_per_pixel % subpixels:
         raise SpecError(
-            f"{source}: render.resolution times render.mask_grid is {rays}; it may be {MOST_RAYS} at most, or"
-            " label rays do not fit into memory: lower one of them"
+            f"{source}: render.samples_per_pixel is {spec.render.samples_per_pixel}; with render.oversample"
+            f" {spec.render.oversample} it must be a multiple of {subpixels}"
         )
+    for knob_name, what in (("mask_grid", "label rays"), ("oversample", "small pixels")):
+        if (side := spec.render.resolution * getattr(spec.render, knob_name)) > MOST_RAYS:
+            raise SpecError(
+                f"{source}: render.resolution times render.{knob_name} is {side}; it may be {MOST_RAYS} at most, or"
+                f" {what} do not fit into memory: lower one of them"
+            )
     if not re.fullmatch(r"\w[\w.-]*", spec.name):
         raise SpecError(f"{source}: name is {spec.name!r}; it becomes a folder: use letters, digits, '_', '.' and '-'")
     if spec.heads.empty_share + spec.heads.several_share > 1:

@@ -444,7 +444,7 @@ def make_model(fabric: Fabric, config: TrainConfig) -> Model:
         plain.parameters(),
         lr=schedule.lr[0],
         betas=(schedule.beta1[0], schedule.beta2),
-        fused=fabric.device.type == "cuda",
+        fused=True,
     )
     compiled: Any = torch.compile(plain) if config.device.compile else plain
     network, fabric_optimiser = fabric.setup(compiled, optimiser)

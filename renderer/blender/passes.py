@@ -27,6 +27,7 @@ from renderer.spec import RenderSpec
 Image = npt.NDArray[Any]
 
 _SURFACE = ("depth", "normal", "albedo")  # of whatever is seen, so that hair and glasses count as they are
+_SPREAD = 0.6  # of the pixel filter over what Cycles averaged; has the least error (docs/benchmarks.md)
 _BORDER_PX = 2  # pixels around the heads' bounding box, more than the filter's reach
 
 
@@ -68,7 +69,7 @@ class PassRenderer:
         cycles.denoiser = "OPENIMAGEDENOISE"
         cycles.denoising_prefilter = "NONE"
         cycles.denoising_input_passes = "RGB_ALBEDO_NORMAL"
-        cycles.denoising_quality = "BALANCED"
+        cycles.denoising_quality = "FAST"
         cycles.denoising_use_gpu = False
         light = bpy.data.worlds[WORLD].cycles
         light.sampling_method = "MANUAL"  # an automatic map follows the panorama's size and takes up to seconds
@@ -98,19 +99,26 @@ class PassRenderer:
         return {name: images[name] for name in wanted_order(images, wanted)}, measured
 
     def input_image(self, seed: int) -> Image:
-        """(H, W, 3) half: linear radiance, path traced."""
+        """(H, W, 3) half: linear radiance, path traced.
+
+        Cycles averages over (small) pixels, denoises them, and we weigh them by its pixel filter: so a sample serves
+        every pixel that it is near to, where Cycles' own filter draws samples for each pixel alone.
+        """
         scene, cycles = self.builder.scene, self.builder.scene.cycles
         self.builder.set_dark(False)
-        self._frame(self.spec.resolution)
-        cycles.samples, cycles.seed = self.spec.samples_per_pixel, seed
+        grid = self.spec.oversample
+        self._frame(self.spec.resolution * grid)
+        cycles.samples, cycles.seed = self.spec.samples_per_pixel // grid**2, seed
         cycles.max_bounces, cycles.transparent_max_bounces, cycles.min_transparent_bounces = 12, 8, 0
         cycles.use_denoising = self.spec.denoise
-        cycles.pixel_filter_type, cycles.filter_width = "BLACKMAN_HARRIS", labels.FILTER_WIDTH_PX
+        cycles.pixel_filter_type, cycles.filter_width = "BOX", 1.0
         layer = scene.view_layers[0]
         for name in ("uv", "object_index", "z", "normal", "position", "diffuse_color", "glossy_color"):
             setattr(layer, f"use_pass_{name}", False)
         channels = self._render("OPEN_EXR", "input")
         image = np.stack([channels[c] for c in "RGB"], axis=-1)
+        with self._timed("filter"):
+            image = labels.filtered(image, grid, _SPREAD)
         return np.clip(image, 0.0, 65504.0).astype(np.float16)
 
     def _labels(

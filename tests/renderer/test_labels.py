@@ -25,6 +25,19 @@ def test_an_edge_through_pixel_centres_covers_half() -> None:
     assert row[[0, 1, 5]] == pytest.approx([0, 0, 1], abs=1e-3)
 
 
+@pytest.mark.parametrize("spread", [0.0, 0.6])
+@pytest.mark.parametrize("grid", [1, 2, 3])
+def test_filtering_small_pixels_moves_nothing(grid: int, spread: float) -> None:
+    """A slope of colours stays where it is: the filter looks alike to both sides, for odd grids and for even ones."""
+    x = (np.arange(8 * grid) + 0.5) / grid
+    slope = np.stack([np.broadcast_to(x, (8 * grid, 8 * grid)), np.broadcast_to(x[:, None], (8 * grid, 8 * grid))], -1)
+    centre = np.arange(8) + 0.5
+    found = labels.filtered(slope, grid, spread)
+    assert found.shape == (8, 8, 2)
+    np.testing.assert_allclose(found[3, 1:-1, 0], centre[1:-1], atol=1e-12)
+    np.testing.assert_allclose(found[1:-1, 3, 1], centre[1:-1], atol=1e-12)
+
+
 def test_a_finer_grid_comes_nearer_to_the_true_coverage() -> None:
     def disc(grid: int) -> np.ndarray:
         c = (np.arange(16 * grid) + 0.5) / grid - 8

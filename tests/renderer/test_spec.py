@@ -53,6 +53,7 @@ def test_plain_values_and_spec_are_each_others_inverse() -> None:
         ({"render": {"resolution": 128.5}}, ["render.resolution", "whole number"]),
         ({"render": {"resolution": True}}, ["render.resolution", "must be a number"]),
         ({"render": {"mask_grid": 4}}, ["render.mask_grid", "odd"]),
+        ({"render": {"samples_per_pixel": 26, "oversample": 2}}, ["render.samples_per_pixel is 26", "multiple of 4"]),
         ({"render": {"labels": ["dpeth"]}}, ["render.labels", "dpeth", "depth"]),
         ({"render": {"denoise": "yes"}}, ["render.denoise", "true or false"]),
         ({"surface": {"kinds": {"mixd": 1}}}, ["surface.kinds", "mixd"]),
