@@ -107,7 +107,7 @@ def filter_weights(grid: int, spread: float = 0.0) -> list[float]:
     return list((w / w.sum()).tolist())
 
 
-def filtered(image: npt.NDArray[T], grid: int, spread: float = 0.0) -> npt.NDArray[T]:
+def filtered(image: npt.NDArray[Any], grid: int, spread: float = 0.0) -> npt.NDArray[Any]:
     """(h*grid, w*grid, ...) rays or small pixels to (h, w, ...) pixels: all that lie under the pixel filter, weighted.
 
     What lies beyond the edges counts as its nearest neighbour inside.

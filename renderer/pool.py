@@ -310,7 +310,7 @@ def _cpu_s(pid: int) -> float:
 
 def patience_s(render: Mapping[str, Any]) -> float:
     """Seconds that a sample of this size and quality may compute without a word: ten times the slowest seen."""
-    return 0.3 * float(render.get("samples_per_pixel", 8)) * (float(render.get("resolution", 128)) / 128) ** 2
+    return 0.3 * float(render.get("samples_per_pixel", 6)) * (float(render.get("resolution", 128)) / 128) ** 2
 
 
 def file_bytes(render: Mapping[str, Any]) -> int:
