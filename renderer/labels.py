@@ -16,9 +16,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from renderer.geometry import spread
+from renderer.pixel_filter import filtered
 
-FILTER_WIDTH_PX = 1.5  # Cycles' default for its Blackman-Harris pixel filter
-SUPPORT_PX = 2 * FILTER_WIDTH_PX  # which Cycles doubles: the filter really spans three pixels
 LOOKUP = 2048  # side of the face area's look-up table
 
 T = TypeVar("T", bound=np.generic)
@@ -92,38 +91,6 @@ def shown(pixels: npt.NDArray[Any], own_uv: npt.NDArray[Any], uv: npt.NDArray[An
     c, r = c.clip(0, side - 1), r.clip(0, side - 1)
     off = np.abs(uv[r, c].astype(np.float64) - np.asarray(own_uv, np.float64)[:, None]).max(axis=2)
     return np.asarray((within & (visible[r, c] >= 0.5) & (off < reach)).any(axis=1))
-
-
-def filter_weights(grid: int, spread: float = 0.0) -> list[float]:
-    """3 * grid weights along one axis, sum 1: for the rays or small pixels of a pixel and of its two neighbours.
-
-    spread: share of a small pixel's side over which the filter is averaged. Rays are points: 0. Small pixels are
-    averages themselves: 1 would fit the filter best and share most samples, but blurs twice, 0 blurs least.
-    """
-    within = (np.arange(64) - 31.5) / 64 * spread
-    x = (np.arange(3 * grid)[:, None] + 0.5 + within) / grid  # the filter spans three pixels
-    t = 2 * np.pi * x / SUPPORT_PX
-    w = (0.35875 - 0.48829 * np.cos(t) + 0.14128 * np.cos(2 * t) - 0.01168 * np.cos(3 * t)).mean(axis=1)
-    return list((w / w.sum()).tolist())
-
-
-def filtered(image: npt.NDArray[Any], grid: int, spread: float = 0.0) -> npt.NDArray[Any]:
-    """(h*grid, w*grid, ...) rays or small pixels to (h, w, ...) pixels: all that lie under the pixel filter, weighted.
-
-    What lies beyond the edges counts as its nearest neighbour inside.
-    """
-    weights = filter_weights(grid, spread)
-    for axis in (0, 1):
-        pad = [(0, 0)] * image.ndim
-        pad[axis] = (grid, grid)
-        padded = np.pad(image, pad, mode="edge")
-        pixels = image.shape[axis] // grid
-        total = np.zeros_like(np.take(image, np.arange(pixels), axis=axis))
-        for k, weight in enumerate(weights):
-            rows = slice(k, k + (pixels - 1) * grid + 1, grid)
-            total += weight * (padded[rows] if axis == 0 else padded[:, rows])
-        image = total
-    return image
 
 
 def coverage(face: Bools, grid: int) -> Floats:

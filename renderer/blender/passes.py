@@ -22,6 +22,7 @@ from renderer.blender.materials import VEIL_OPACITY
 from renderer.blender.scene import SKIN_INDEX, SceneBuilder
 from renderer.errors import FormatError, MachineError
 from renderer.params import Camera, Deform, Environment, Expression, Light, Pose, SampleParams, Wear
+from renderer.pixel_filter import filtered
 from renderer.spec import RenderSpec
 
 Image = npt.NDArray[Any]
@@ -118,7 +119,7 @@ class PassRenderer:
         channels = self._render("OPEN_EXR", "input")
         image = np.stack([channels[c] for c in "RGB"], axis=-1)
         with self._timed("filter"):
-            image = labels.filtered(image, grid, _SPREAD)
+            image = filtered(image, grid, _SPREAD)
         return np.clip(image, 0.0, 65504.0).astype(np.float16)
 
     def _labels(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from renderer import labels
+from renderer.pixel_filter import filtered
 
 
 @pytest.mark.parametrize("grid", [1, 3, 5, 7])
@@ -32,7 +33,7 @@ def test_filtering_small_pixels_moves_nothing(grid: int, spread: float) -> None:
     x = (np.arange(8 * grid) + 0.5) / grid
     slope = np.stack([np.broadcast_to(x, (8 * grid, 8 * grid)), np.broadcast_to(x[:, None], (8 * grid, 8 * grid))], -1)
     centre = np.arange(8) + 0.5
-    found = labels.filtered(slope, grid, spread)
+    found = filtered(slope, grid, spread)
     assert found.shape == (8, 8, 2)
     np.testing.assert_allclose(found[3, 1:-1, 0], centre[1:-1], atol=1e-12)
     np.testing.assert_allclose(found[1:-1, 3, 1], centre[1:-1], atol=1e-12)
