@@ -44,6 +44,7 @@ from typing import Any, Final
 
 FORMAT_VERSION: Final = 1
 UV_FRAME: Final = "hm08-frontal-1"  # name of the UV frame; never mix two frames in one data set
+CENTRE_U: Final = 0.4987  # of the face's midline in that frame
 
 TRIPLET: Final = ("input", "uv", "mask")
 OPTIONAL_LABELS: Final = ("depth", "normal", "albedo", "position", "camera_position", "neutral", "view2")

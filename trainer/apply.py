@@ -24,6 +24,7 @@ from renderer.errors import AssetError, DatasetError, FormatError
 from renderer.head_model import HeadModel
 from renderer.sample_format import UV_FRAME
 from trainer import head_fit, mesh, model_fit, visualise
+from trainer.mirrored import Network, agreement, seen_in_mirror
 
 if TYPE_CHECKING:
     import trimesh
@@ -38,10 +39,8 @@ MAX_PIXELS: Final = 400_000_000  # of a file; larger ones are refused before the
 MIN_AREA_PX: Final = 300  # of a face on its pyramid level
 USUAL_AREA_PX: Final = 3300.0  # mean face area in the training data, 20 % of 128 x 128
 WINDOW: Final = 1.7  # side of a window in units of the larger side of the face in it
-GUESS_UV_ERROR: Final = 0.16  # mean UV error of the answer that is the same everywhere
 REDETECT: Final = 30  # frames between searches of the whole picture
 Bytes = npt.NDArray[np.uint8]
-Network = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -72,10 +71,14 @@ class Face:
 
 @dataclass(frozen=True)
 class Options:
-    """How faces are looked for. min_agreement: 0 keeps all that look like one, see `agreement`."""
+    """How faces are looked for. min_agreement: 0 keeps all that look like one, see `mirrored.agreement`.
+
+    mirrored: read each face as the mean of what is seen in it and in its mirror image.
+    """
 
     max_faces: int = 8
     min_agreement: float = 0.5
+    mirrored: bool = False
     search_px: int = SEARCH_PX
     network_px: int = NETWORK_PX
 
@@ -208,20 +211,6 @@ def cut(picture: Tensor, window: Window) -> Tensor:
     return picture[:, :, rows][:, :, :, columns]
 
 
-def agreement(output: Tensor, mirrored: Tensor) -> Tensor:
-    """How alike a network sees pictures and their mirror images, (N,): 1 = the same, 0 = as good as a guess.
-
-    output, mirrored: (N, 4, H, W) for both. IoU of the masks, less for UVs that differ; faces are symmetric, so it is
-    near 1 for those that the network knows, and low for what only reminds it of one. Needs no labels.
-    """
-    back = mirrored.flip(3)
-    a, b = output[:, 2:3] > 0.5, back[:, 2:3] > 0.5
-    both = a & b
-    difference = (output[:, :2] - torch.cat([1 - back[:, :1], back[:, 1:2]], 1)).abs().mean(1, keepdim=True)
-    uv = (difference * both).sum((1, 2, 3)) / both.sum((1, 2, 3)).clamp(min=1)
-    return both.sum((1, 2, 3)) / (a | b).sum((1, 2, 3)).clamp(min=1) * (1 - uv / GUESS_UV_ERROR).clamp(min=0)
-
-
 def read_faces(
     network: Network, picture: Tensor, windows: Sequence[Window], options: Options, check: bool = False
 ) -> list[Face]:
@@ -234,9 +223,11 @@ def read_faces(
     size = options.network_px
     parts = torch.cat([F.interpolate(cut(picture, w), size=(size, size), mode="area") for w in windows])
     outputs = network(parts).float().cpu()
-    if check and options.min_agreement > 0:
-        sure = agreement(outputs, network(parts.flip(3)).float().cpu()) >= options.min_agreement
-        outputs, windows = outputs[sure], [w for w, kept in zip(windows, sure.tolist(), strict=True) if kept]
+    if options.mirrored or (check and options.min_agreement > 0):
+        back = seen_in_mirror(network, parts).float().cpu()
+        sure = agreement(outputs, back) >= options.min_agreement * check
+        outputs = (outputs + back)[sure] / 2 if options.mirrored else outputs[sure]
+        windows = [w for w, kept in zip(windows, sure.tolist(), strict=True) if kept]
     faces = []
     for window, output in zip(windows, outputs, strict=True):
         mask = output[2:3].clamp(0, 1)

@@ -38,12 +38,13 @@ class Job:
     frames: int | None = None
     mesh: str | None = None  # part of the head: one of `mesh.PARTS`
     min_agreement: float = apply.Options.min_agreement
+    mirrored: bool = False  # read faces in their mirror images, too
     window: bool = False  # show the first view of videos and webcams while they run
 
     @property
     def options(self) -> apply.Options:
         """How faces are looked for."""
-        return apply.Options(min_agreement=self.min_agreement)
+        return apply.Options(min_agreement=self.min_agreement, mirrored=self.mirrored)
 
 
 def run_all(job: Job, weights: Path, inputs: Sequence[str], device: str, say: Say) -> int:

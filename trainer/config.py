@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, ge
 import yaml
 
 from renderer.errors import SpecError
-from renderer.sample_format import CHANNELS
+from renderer.sample_format import CENTRE_U, CHANNELS
 from renderer.spec import UniqueKeyLoader
 
 T = TypeVar("T")
@@ -103,7 +103,7 @@ class Mirror:
 
     enabled: bool = False
     share: Ramp = ranged(Ramp(0.5, 0.5), 0, 1, "share of samples")
-    centre_u: float = ranged(0.4987, 0, 1, "U of the face's midline; that of the frame hm08-frontal-1")
+    centre_u: float = ranged(CENTRE_U, 0, 1, "U of the face's midline; that of the frame hm08-frontal-1")
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,8 @@ class NetworkConfig:
     batch_norm: bool = noted(False, "batch normalisation after each convolution but the transpose ones and the last")
     dilation: int = ranged(1, 1, 8, "dilation of the second convolution of each level")
     patch_size: int = ranged(1, 1, 16, "side of the squares of pixels that the network takes as one; 1: pixels")
-    pixel_features: int = ranged(8, 1, 256, "features with which patches become pixels again")
+    fine_patch: int = ranged(1, 1, 16, "side of the squares, within patches, that the last convolutions work on")
+    fine_features: int = ranged(8, 1, 256, "features of those")
 
     @property
     def multiple(self) -> int:
@@ -262,6 +263,10 @@ class ScheduleConfig:
     plateau_epochs: int = ranged(5, 1, 10**6, "epochs without `plateau_gain` before the second phase")
     plateau_gain: float = ranged(0.01, 0, 1, "improvement of UV error + 1 - mask IoU that counts, relative")
     second_phase_at: float = ranged(1.0, 0, 1, "share of training at which the second phase starts at the latest")
+    decay: Literal["step", "linear"] = noted(
+        "step",
+        "step: lr[1] all through the second phase; linear: from lr[0] at its start to lr[1] at the end of training",
+    )
     max_samples: int = ranged(8_000_000, 1, 10**12, "training stops after this many samples")
     max_minutes: float = ranged(
         0.0,
@@ -498,6 +503,11 @@ def _check(config: TrainConfig, source: str) -> None:
         )
     if even := [k for k in network.filter_sizes if k % 2 == 0]:
         raise SpecError(f"{source}: network.filter_sizes must be odd, not {even}")
+    if network.patch_size % network.fine_patch:
+        raise SpecError(
+            f"{source}: network.fine_patch must divide network.patch_size ({network.patch_size}), "
+            f"{network.fine_patch} does not"
+        )
     if unknown := sorted(set(data.images) - set(CHANNELS)):
         raise SpecError(f"{source}: data.images has unknown {unknown}; known are {', '.join(CHANNELS)}")
     for name in STAGES:

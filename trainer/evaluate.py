@@ -22,7 +22,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
 
 from renderer.archive import write_atomic
 from renderer.errors import DatasetError, FormatError
@@ -30,6 +29,7 @@ from renderer.sample_format import key_index
 from trainer import apply, temporal, visualise
 from trainer.dataset import SampleReader
 from trainer.metrics import sample_metrics, split_metrics, summary
+from trainer.mirrored import Averaged, Network
 
 VERSION: Final = 1
 WORST: Final = 20
@@ -78,7 +78,7 @@ def chosen_positions(reader: SampleReader, run: Path | None, everything: bool) -
 
 @torch.no_grad()
 def evaluate_dataset(
-    network: nn.Module,
+    network: Network,
     reader: SampleReader,
     positions: Sequence[int] | npt.NDArray[Any],
     note: str = "",
@@ -123,7 +123,7 @@ def read_samples(reader: SampleReader, positions: Sequence[int], params: Sequenc
     return plain(Samples(images, uv, mask[:, :1], mask.prod(1, keepdim=True), points))
 
 
-def write_dataset_report(result: Evaluation, network: nn.Module, reader: SampleReader, out: Path) -> dict[str, Any]:
+def write_dataset_report(result: Evaluation, network: Network, reader: SampleReader, out: Path) -> dict[str, Any]:
     """evaluation.json, worst.png and the plots; returns what evaluation.json holds."""
     from trainer import task
     from trainer.sheets import write_sheet
@@ -356,7 +356,7 @@ def photo_nme(found: npt.NDArray[Any], truth: Floats) -> float:
 
 
 def evaluate_photos(
-    network: nn.Module,
+    network: Network,
     folder: Path,
     landmark_uv: torch.Tensor,
     max_side: int = 2048,
@@ -425,6 +425,7 @@ def evaluate(
     out: Path | None = None,
     *,
     everything: bool = False,
+    mirrored: bool = False,
     limit: int = 0,
     batch_size: int = 32,
     device: str = "cpu",
@@ -432,17 +433,20 @@ def evaluate(
 ) -> tuple[dict[str, Any], Path]:
     """Evaluate on a data set or on a folder of annotated photos; returns the report and its folder.
 
-    out: by default `evaluation-NAME` in the run, or beside the weights file.
+    out: by default `evaluation-NAME` in the run, or beside the weights file. mirrored: of the mean of what the network
+    sees in the pictures and in their mirror images; `-mirrored` is added to the folder's name.
     """
     from trainer.view import is_dataset
 
-    network = apply.load(run_or_weights, device)
+    loaded = apply.load(run_or_weights, device)
+    network = Averaged(loaded) if mirrored else loaded
     home = run_or_weights if run_or_weights.is_dir() else run_or_weights.parent
-    out = out or home / f"evaluation-{target.resolve().name}"
+    out = out or home / f"evaluation-{target.resolve().name}{'-mirrored' * mirrored}"
     if not target.is_dir():
         raise DatasetError(f"there is no folder {target}")
     if not is_dataset(target):
         report = evaluate_photos(network, target, apply.landmark_uv(), progress=progress)
+        report["note"] += "; averaged with their mirror images" * mirrored
         write_photo_report(report, out)
         return report, out
     reader = SampleReader(target, ("input", "uv", "mask"))
@@ -454,5 +458,6 @@ def evaluate(
         else:
             positions = positions[np.unique(np.linspace(0, len(positions) - 1, limit).astype(int))]
         note = f"{len(positions)} of {note}"
+    note += "; averaged with their mirror images" * mirrored
     result = evaluate_dataset(network, reader, positions, note, batch_size, progress)
     return write_dataset_report(result, network, reader, out), out

@@ -52,7 +52,8 @@ class Progress:
     step: int = 0
     samples_seen: int = 0
     seconds: float = 0.0
-    phase: int = 0  # index into schedule.lr
+    phase: int = 0  # the second, 1, has settings of its own
+    second_phase_from: float = 1.0  # share of the training that was done when it started
     best_score: float = math.inf
     epochs_since_best: int = 0
     sums: dict[str, float] = field(default_factory=dict)  # of the terms since the last line of the log
@@ -499,13 +500,23 @@ def set_phase(
     optimiser: torch.optim.Optimizer, schedule: ScheduleConfig, progress: Progress, log: Log, loader: Loader
 ) -> None:
     """Learning rate and beta1 of the phase; the second starts on a plateau or at a set share of the training."""
-    late = progress.share(schedule) >= schedule.second_phase_at
+    share = progress.share(schedule)
+    late = share >= schedule.second_phase_at
     if progress.phase == 0 and (late or progress.epochs_since_best >= schedule.plateau_epochs):
-        progress.phase = 1
+        progress.phase, progress.second_phase_from = 1, share
         log.event(progress, loader, "second phase: " + ("as scheduled" if late else "the held-out error levelled off"))
     for group in optimiser.param_groups:
-        group["lr"] = schedule.lr[progress.phase]
+        group["lr"] = learning_rate(schedule, progress)
         group["betas"] = (schedule.beta1[progress.phase], schedule.beta2)
+
+
+def learning_rate(schedule: ScheduleConfig, progress: Progress) -> float:
+    """Of the next step."""
+    first, last = schedule.lr
+    if progress.phase == 0 or schedule.decay == "step":
+        return schedule.lr[progress.phase]
+    left = (1 - progress.share(schedule)) / max(1 - progress.second_phase_from, 1e-9)
+    return last + (first - last) * left
 
 
 def note_plateau(progress: Progress, score: float, config: TrainConfig) -> None:

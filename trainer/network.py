@@ -6,8 +6,8 @@ level is the level's own input, so that the highest one is the image itself. ReL
 
 With `patch_size` p the levels work on squares of p x p pixels as one pixel of p^2 times the channels: on a CPU the
 highest levels, of few channels and many pixels, take most time. A sub-pixel convolution (Shi et al. 2016) leads back to
-pixels, where the image is concatenated and two convolutions follow, as on the way up of any level: without them
-outlines have steps of p pixels.
+squares of `fine_patch` pixels, where the image is concatenated and two convolutions follow, as on the way up of any
+level: without them outlines have steps of p pixels. They are not normalised, which would cost as much as they do.
 """
 
 from __future__ import annotations
@@ -65,17 +65,17 @@ class UVNet(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        pixels, size, features = config.patch_size**2, config.filter_sizes[0], feature_counts(config)[1][0]
-        self.levels = Level(config, 0, config.input_channels * pixels)
-        if pixels > 1:
-            fine = config.pixel_features
-            self.spread = nn.Conv2d(features, fine * pixels, 1)
+        size, features, pixels = config.filter_sizes[0], feature_counts(config)[1][0], config.fine_patch**2
+        self.levels = Level(config, 0, config.input_channels * config.patch_size**2)
+        if config.patch_size > 1:
+            fine = config.fine_features
+            self.spread = nn.Conv2d(features, fine * config.patch_size**2 // pixels, 1)
             self.fine = nn.Sequential(
-                *convolution(fine + config.input_channels, fine, size, config.batch_norm),
-                *convolution(fine, fine, size, config.batch_norm),
+                *convolution(fine + config.input_channels * pixels, fine, size, False),
+                *convolution(fine, fine, size, False),
             )
             features = fine
-        self.last = nn.Conv2d(features, config.output_channels, config.filter_sizes[-1], padding="same")
+        self.last = nn.Conv2d(features, config.output_channels * pixels, config.filter_sizes[-1], padding="same")
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) picture values in [0, 1] to (N, 4, H, W). Raises SpecError on another shape."""
@@ -90,11 +90,11 @@ class UVNet(nn.Module):
 
     def unpadded(self, image: Tensor) -> Tensor:
         """`forward` for sides that are multiples of `config.multiple`."""
-        patch = self.config.patch_size
+        patch, fine = self.config.patch_size, self.config.fine_patch
         if patch == 1:
             return self.last(self.levels(image))  # type: ignore[no-any-return]
-        y = F.relu(F.pixel_shuffle(self.spread(self.levels(F.pixel_unshuffle(image, patch))), patch))
-        return self.last(self.fine(torch.cat([y, image], 1)))  # type: ignore[no-any-return]
+        y = F.relu(F.pixel_shuffle(self.spread(self.levels(F.pixel_unshuffle(image, patch))), patch // fine))
+        return F.pixel_shuffle(self.last(self.fine(torch.cat([y, F.pixel_unshuffle(image, fine)], 1))), fine)
 
 
 def convolution(

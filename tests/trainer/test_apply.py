@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from renderer.errors import AssetError, DatasetError, FormatError, MachineError, SpecError
-from renderer.sample_format import UV_FRAME
+from renderer.sample_format import CENTRE_U, UV_FRAME
 from renderer.video import Movie
 from trainer import apply, apply_job, head_fit
 from trainer.checkpoint import save_weights
@@ -44,7 +44,7 @@ class Oracle(torch.nn.Module):
         visible = mask * (picture[:, 2:3] > 0.75)  # a darker blue is face behind something
         red, face = picture[:, :1], mask > 0.99
         rise = (red.diff(dim=3) * (face[..., 1:] & face[..., :-1])).sum((1, 2, 3), keepdim=True)
-        return torch.cat([torch.where(rise < -1, 1 - red, red), picture[:, 1:2], mask, visible], 1)
+        return torch.cat([torch.where(rise < -1, 2 * CENTRE_U - red, red), picture[:, 1:2], mask, visible], 1)
 
 
 def paint(canvas: np.ndarray, x: float, y: float, radius: float) -> None:
@@ -131,17 +131,17 @@ def test_what_the_mirrored_picture_does_not_show_alike_is_no_face(oracle: Oracle
         assert len(json.loads((job.out / "photo.json").read_text())["frames"][0]["faces"]) == count
 
 
-def test_agreement_is_one_for_a_mirror_image_and_none_for_a_guess() -> None:
-    line = (torch.arange(32) + 0.5) / 32
-    v, u = torch.meshgrid(1 - line, line, indexing="ij")
-    mask = ((u - 0.5) ** 2 + (v - 0.5) ** 2 < 0.2).float()
-    seen = torch.stack([u, v, mask, mask])[None]
-    alike = torch.stack([1 - u, v, mask, mask])[None].flip(3)
-    shifted = torch.stack([1 - u + 0.04, v + 0.04, mask, mask])[None].flip(3)
-    nothing = torch.zeros(1, 4, 32, 32)
-    assert apply.agreement(seen, alike).item() == pytest.approx(1)
-    assert apply.agreement(seen, shifted).item() == pytest.approx(0.75, abs=0.01)
-    assert apply.agreement(seen, nothing).item() == apply.agreement(nothing, nothing).item() == 0
+def test_the_mirror_image_takes_out_what_is_wrong_to_one_side(oracle: Oracle) -> None:
+    picture = picture_with([(100, 100, 60)])
+
+    def leaning(part: Tensor) -> Tensor:
+        return oracle(part) + torch.tensor([0.03, 0, 0, 0])[:, None, None]
+
+    for mirrored, off in ((False, 0.03), (True, 0.0)):
+        [truth] = apply.find_faces(oracle, picture)
+        [face] = apply.find_faces(leaning, picture, apply.Options(mirrored=mirrored))
+        inside = truth.mask > 0.99
+        assert (face.uv - truth.uv)[:, :1][inside].mean().item() == pytest.approx(off, abs=1e-3)
 
 
 def test_a_huge_picture_never_reaches_the_network_whole() -> None:

@@ -114,6 +114,18 @@ def test_the_command_writes_a_report_that_the_page_of_the_run_shows(small: Path,
     assert (page.index.parent / shown["runs"][0]["worst"]["file"]).is_file()
 
 
+def test_mirrored_answers_are_reported_in_a_folder_of_their_own(small: Path, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run", small, "abc123")
+    reports = []
+    for extra in ([], ["--mirrored"]):
+        result = CliRunner().invoke(evaluate_command, [str(run), str(small), "--all", *extra])
+        assert result.exit_code == 0, result.output
+        folder = run / ("evaluation-small-mirrored" if extra else "evaluation-small")
+        reports.append(json.loads((folder / "evaluation.json").read_text()))
+    assert "mirror" in reports[1]["note"] and "mirror" not in reports[0]["note"]
+    assert reports[0]["metrics"]["uv_error"] != reports[1]["metrics"]["uv_error"]
+
+
 def test_equal_evaluations_give_equal_plots(small: Path, tmp_path: Path) -> None:
     reader = SampleReader(small, IMAGES)
     result = evaluate.evaluate_dataset(Answers(reader, [1, 2, 3], 0.1), reader, [1, 2, 3])

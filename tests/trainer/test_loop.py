@@ -23,7 +23,7 @@ from torch import nn
 from renderer.errors import AssetError, DatasetError, FormatError, HeadforgeError, MachineError, SpecError
 from trainer import loop
 from trainer.checkpoint import checkpoints, load_checkpoint, load_network, read_weights, save_checkpoint
-from trainer.config import TrainConfig, override, parse_config, to_yaml
+from trainer.config import ScheduleConfig, TrainConfig, override, parse_config, to_yaml
 from trainer.dataset import SampleReader
 from trainer.evaluation import load_photo
 from trainer.network import make_network
@@ -278,6 +278,20 @@ def test_the_plateau_is_that_of_the_error_in_epochs(config, small):
     task = UVTask(config, None, None)
     assert task.score({"uv_error": 0.1, "mask_iou": 0.8, "occluded_iou": 0.1}) == pytest.approx(0.3)
     assert task.score({}) == 2
+
+
+def test_the_rate_may_fall_to_the_end_from_wherever_the_second_phase_starts():
+    schedule = ScheduleConfig(lr=(1e-3, 1e-5), second_phase_at=0.4, decay="linear", max_samples=1000)
+
+    def rate(seen, **about):
+        return loop.learning_rate(schedule, loop.Progress(samples_seen=seen, **about))
+
+    assert rate(0) == rate(300) == 1e-3
+    assert rate(400, phase=1, second_phase_from=0.4) == pytest.approx(1e-3)
+    assert rate(700, phase=1, second_phase_from=0.4) == pytest.approx((1e-3 + 1e-5) / 2)
+    assert rate(700, phase=1, second_phase_from=0.6) == pytest.approx(1e-5 + 0.99e-3 * 0.75)  # a plateau came later
+    assert rate(1000, phase=1, second_phase_from=0.4) == pytest.approx(1e-5)
+    assert loop.learning_rate(replace(schedule, decay="step"), loop.Progress(phase=1)) == 1e-5
 
 
 def test_the_second_phase_starts_when_the_loss_levels_off(config):

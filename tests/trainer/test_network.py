@@ -64,6 +64,7 @@ def test_the_middle_is_2_by_2_by_525():
         replace(TINY, dilation=2),
         replace(TINY, up_factor=0.5, filter_sizes=(5, 3, 1, 3)),
         replace(TINY, patch_size=2, levels=2, filter_sizes=(3, 3, 1)),
+        replace(TINY, patch_size=4, fine_patch=2, levels=1, filter_sizes=(3, 1)),
     ],
 )
 def test_every_variant_takes_any_size(config, size):
@@ -75,14 +76,16 @@ def test_every_variant_takes_any_size(config, size):
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters() if p.dim() > 1)
 
 
-def test_levels_see_patches_and_outlines_pixels():
-    network = make_network(replace(TINY, patch_size=4, levels=1, filter_sizes=(1, 1)), 0)
-    assert network.levels.down[0].in_channels == 3 * 16 and network.last.out_channels == 4
+@pytest.mark.parametrize("fine", [1, 2])
+def test_levels_see_patches_and_outlines_pixels(fine):
+    network = make_network(replace(TINY, patch_size=4, fine_patch=fine, levels=1, filter_sizes=(1, 1)), 0)
+    assert network.levels.down[0].in_channels == 3 * 16 and network.last.out_channels == 4 * fine**2
     image = torch.rand(1, 3, 32, 32)
     result = network(image)
     image[:, :, 9, 21] += 1
     change = (network(image) - result).abs().amax(1)[0]
-    assert change[9, 21] == change.max()  # most at the pixel itself: the image is there at full resolution
+    near = change[9 // fine * fine :, 21 // fine * fine :][:fine, :fine]
+    assert near.max() == change.max()  # most at the pixel itself: the image is there at full resolution
     assert (change[8:12, 20:24] > 0).all()  # through the patch at all of its pixels
     change[8:16, 16:24] = 0  # and perhaps at those that pooling joins with it
     assert not change.any()
