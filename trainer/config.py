@@ -288,7 +288,7 @@ class DeviceConfig:
     strategy: Literal["auto", "ddp", "ddp_spawn", "ddp_fork"] = noted("auto", "Fabric's strategy for many processes")
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"] = noted("32-true", "Fabric's precision")
     channels_last: bool = noted(False, "N, H, W, C memory layout")
-    compile: bool = noted(False, "torch.compile the network")
+    compile: bool = noted(False, "torch.compile the network; on a CPU with the compiler g++, or that of CXX")
     threads: int = ranged(0, 0, 1024, "CPU threads of torch; 0 = torch's choice")
 
 

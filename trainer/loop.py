@@ -8,6 +8,8 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
+import shutil
 import signal
 import threading
 import time
@@ -117,6 +119,16 @@ def check_batch_norm(config: TrainConfig, accelerator: str) -> None:
         )
 
 
+def check_compiler(config: TrainConfig, accelerator: str) -> None:
+    """torch.compile writes C++ for CPUs and would say so only at the first step."""
+    compiler = os.environ.get("CXX", "g++")
+    if config.device.compile and accelerator == "cpu" and shutil.which(compiler) is None:
+        raise MachineError(
+            f"device.compile on a CPU needs the C++ compiler {compiler}: install g++, name another one "
+            "in CXX, or set device.compile to false"
+        )
+
+
 def processes(config: TrainConfig) -> int:
     """How many train together."""
     return config.device.devices * config.device.nodes
@@ -153,6 +165,7 @@ def check(config: TrainConfig, new: bool = True) -> Plan:
         load_start(Path(config.start), config.network)
     accelerator = resolve_accelerator(config)
     check_batch_norm(config, accelerator)
+    check_compiler(config, accelerator)
     reader = open_reader(config)
     uv.check(config, reader)
     training, held_out = splits(config, reader)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -421,6 +422,25 @@ def test_bad_input_is_refused_before_a_run_directory_exists(config, changes, err
     with pytest.raises(error, match=words):
         loop.train(override(config, changes, "test"))
     assert not Path(config.output.runs).exists()
+
+
+def test_compiling_without_a_compiler_is_refused(config, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(MachineError, match="no-such-compiler"):
+        loop.train(override(config, {"device.compile": True}, "test"))
+    assert not Path(config.output.runs).exists()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own, as it compiles
+@pytest.mark.skipif(shutil.which("g++") is None, reason="this machine has no g++")
+def test_a_compiled_network_learns_the_same(config):
+    runs = [
+        loop.train(override(config, {"device.compile": on, "schedule.max_samples": 40}, "test")).run
+        for on in (False, True)
+    ]
+    plain, compiled = (weights(run) for run in runs)
+    assert plain.keys() == compiled.keys()
+    assert all(torch.allclose(plain[name], compiled[name], atol=1e-3) for name in plain)
 
 
 def test_landmarks_that_the_data_lack_are_refused(config, make_dataset):
