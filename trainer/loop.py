@@ -124,8 +124,8 @@ def check_compiler(config: TrainConfig, accelerator: str) -> None:
     compiler = os.environ.get("CXX", "g++")
     if config.device.compile and accelerator == "cpu" and shutil.which(compiler) is None:
         raise MachineError(
-            f"device.compile on a CPU needs the C++ compiler {compiler}: install g++, name another one "
-            "in CXX, or set device.compile to false"
+            f"device.compile on a CPU needs the C++ compiler {compiler}: install g++, name another one in CXX, or set "
+            "device.compile to false"
         )
 
 
@@ -524,7 +524,7 @@ def set_phase(
 
 
 def learning_rate(schedule: ScheduleConfig, progress: Progress) -> float:
-    """Of the next step."""
+    """Of the next step, in the phase that `progress` is in."""
     first, last = schedule.lr
     if progress.phase == 0 or schedule.decay == "step":
         return schedule.lr[progress.phase]

@@ -33,6 +33,7 @@ def test_a_config_survives_its_own_yaml():
         ({"schedule": {"ema": float("nan")}}, "must lie in"),
         ({"network": {"levels": 5}}, "need 6"),
         ({"network": {"filter_sizes": [4, 5, 5, 5, 5, 3, 1]}}, "must be odd"),
+        ({"network": {"patch_size": 4, "fine_patch": 3}}, "must divide"),
         ({"augment": {"occlusion": {"cover": [0.6, 0.1]}}}, "low end first"),
         ({"augment": {"noise": {"limit": [0.1, 0.2, 0.3]}}}, r"number or \[from, to\]"),
         ({"data": {"images": ["input", "uvs"]}}, "unknown \\['uvs'\\]"),
