@@ -223,9 +223,10 @@ def read_faces(
     size = options.network_px
     parts = torch.cat([F.interpolate(cut(picture, w), size=(size, size), mode="area") for w in windows])
     outputs = network(parts).float().cpu()
-    if options.mirrored or (check and options.min_agreement > 0):
+    least = options.min_agreement if check else 0.0
+    if options.mirrored or least > 0:
         back = seen_in_mirror(network, parts).float().cpu()
-        sure = agreement(outputs, back) >= options.min_agreement * check
+        sure = agreement(outputs, back) >= least
         outputs = (outputs + back)[sure] / 2 if options.mirrored else outputs[sure]
         windows = [w for w, kept in zip(windows, sure.tolist(), strict=True) if kept]
     faces = []

@@ -31,6 +31,7 @@ from trainer.config import (
 from trainer.config import Occlusion as OcclusionConfig
 from trainer.device import constant
 from trainer.draws import Draws
+from trainer.mirrored import turned
 from trainer.occlusion import EnvironmentBank
 
 BASE_GAMMA: Final = 2.2  # linear light to picture values, where gamma is not varied
@@ -134,8 +135,8 @@ def quarter_turns(samples: Samples, config: QuarterTurns, draws: Draws, progress
 def mirror(samples: Samples, config: Mirror, draws: Draws, progress: float) -> Samples:
     """Exchange left and right: U turns about the face's midline, and landmarks change places with their partners."""
     chosen = draws.happens("share", config.share.at(progress))
-    uv, mask = samples.uv.flip(3), samples.mask.flip(3)
-    uv = torch.cat([2 * config.centre_u - uv[:, :1], uv[:, 1:]], 1) * (mask > 0)
+    mask = samples.mask.flip(3)
+    uv = turned(samples.uv, config.centre_u) * (mask > 0)
     landmarks = samples.landmarks
     if landmarks is not None:
         x, y = landmarks[:, constant(LANDMARK_PARTNERS, torch.int64, landmarks.device)].unbind(-1)

@@ -439,14 +439,14 @@ def evaluate(
     from trainer.view import is_dataset
 
     loaded = apply.load(run_or_weights, device)
-    network = Averaged(loaded) if mirrored else loaded
+    network, how = (Averaged(loaded), "; averaged with their mirror images") if mirrored else (loaded, "")
     home = run_or_weights if run_or_weights.is_dir() else run_or_weights.parent
     out = out or home / f"evaluation-{target.resolve().name}{'-mirrored' * mirrored}"
     if not target.is_dir():
         raise DatasetError(f"there is no folder {target}")
     if not is_dataset(target):
         report = evaluate_photos(network, target, apply.landmark_uv(), progress=progress)
-        report["note"] += "; averaged with their mirror images" * mirrored
+        report["note"] += how
         write_photo_report(report, out)
         return report, out
     reader = SampleReader(target, ("input", "uv", "mask"))
@@ -458,6 +458,5 @@ def evaluate(
         else:
             positions = positions[np.unique(np.linspace(0, len(positions) - 1, limit).astype(int))]
         note = f"{len(positions)} of {note}"
-    note += "; averaged with their mirror images" * mirrored
-    result = evaluate_dataset(network, reader, positions, note, batch_size, progress)
+    result = evaluate_dataset(network, reader, positions, note + how, batch_size, progress)
     return write_dataset_report(result, network, reader, out), out

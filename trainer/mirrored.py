@@ -14,10 +14,15 @@ GUESS_UV_ERROR: Final = 0.16  # mean UV error of the answer that is the same eve
 Network = Callable[[Tensor], Tensor]
 
 
+def turned(maps: Tensor, centre_u: float = CENTRE_U) -> Tensor:
+    """Maps (N, C, H, W) whose first channel is U as the mirror images have them: U turns about the face's midline."""
+    flipped = maps.flip(3)
+    return torch.cat([2 * centre_u - flipped[:, :1], flipped[:, 1:]], 1)
+
+
 def seen_in_mirror(network: Network, pictures: Tensor) -> Tensor:
     """The answer to the mirror images, turned back, so that it compares with that to the pictures. (N, 4, H, W)."""
-    back = network(pictures.flip(3)).flip(3)
-    return torch.cat([2 * CENTRE_U - back[:, :1], back[:, 1:]], 1)
+    return turned(network(pictures.flip(3)))
 
 
 class Averaged:
