@@ -1,8 +1,8 @@
 """From label rays to label images: coverage masks and UV maps. numpy only.
 
-Blender shoots grid x grid label rays through every pixel, on a regular grid whose middle ray passes the pixel's centre.
-Each ray tells which object it hit and at which UV. The UV image takes the middle rays, unblended; the mask integrates
-all rays with the filter that the input image is sampled with.
+grid x grid label rays pass through every pixel, on a regular grid whose middle ray passes the pixel's centre. Each ray
+tells which head it hit and at which UV (`renderer.raster`). The UV image takes the middle rays, unblended; the mask
+integrates all rays with the filter that the input image is sampled with.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Rays:
 
     head: (h*grid, w*grid) number of the head hit, 0 for none. veiled: (h*grid, w*grid) something worn or
     held is in front. uv: (h*grid, w*grid, 2). row, column: first pixel of the
-    part; the rest of the image has no head. Optional planes hold further values per ray.
+    part; the rest of the image has no head. depth: (h*grid, w*grid) metres along the viewing axis, infinite for none.
     """
 
     row: int
@@ -39,13 +39,20 @@ class Rays:
     head: npt.NDArray[np.int32]
     veiled: Bools
     uv: Floats
-    planes: dict[str, Floats]
+    depth: Floats
 
 
 def nothing(grid: int) -> Rays:
     """Rays of one pixel that hit nothing."""
     side = (grid, grid)
-    return Rays(0, 0, np.zeros(side, np.int32), np.zeros(side, bool), np.zeros((*side, 2), np.float32), {})
+    return Rays(
+        0,
+        0,
+        np.zeros(side, np.int32),
+        np.zeros(side, bool),
+        np.zeros((*side, 2), np.float32),
+        np.full(side, np.inf, np.float32),
+    )
 
 
 def load_face_area(path: Path) -> Bools:

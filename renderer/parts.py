@@ -105,10 +105,10 @@ class PartBuilder:
         """(location, scale) of the UV mapping that mirrors a face texture about the middle of the face."""
         return ((1.0, 0.0, 0.0), (-1.0, 1.0, 1.0)) if canonical else self._skin_mirror
 
-    def textures(self, part: Part) -> Mapping[str, Path]:
-        """Pictures of a bound mesh by name."""
+    def picture(self, part: Part) -> Path:
+        """The picture on a bound mesh."""
         kind, name = part.name.split(":", 1)
-        return self._proxy(PROXY_FOLDERS[kind], name).textures
+        return next(iter(self._proxy(PROXY_FOLDERS[kind], name).textures.values()))
 
     def evaluate(self, head: Head) -> geometry.Points:
         """(V, 3) base vertices in head space: identity and expression, before deformation and pose."""

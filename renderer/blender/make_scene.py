@@ -12,7 +12,7 @@ import bpy
 
 from renderer.blender import materials
 
-CAMERA, SUN, WORLD, DARK = "camera", "sun", "surroundings", "dark"
+CAMERA, SUN, WORLD = "camera", "sun", "surroundings"
 
 
 def build() -> None:
@@ -27,18 +27,12 @@ def build() -> None:
         scene.collection.objects.link(thing)
     scene.camera = camera
     scene.world = materials.world(WORLD)
-    dark = bpy.data.worlds.new(DARK)
-    dark.use_nodes = False
-    dark.color = (0.0, 0.0, 0.0)
-    dark.use_fake_user = True
     materials.skin("skin")
     materials.plain("mouth", 0.3)
     materials.plain("sockets", 0.6)
     materials.plain("frame", 0.3)
     materials.plain("bare", 0.3)
     materials.black("black")
-    materials.blank("blank")
-    materials.veil("veil")
     materials.card("eyes", 0.12)
     materials.card("teeth", 0.1)
     materials.card("tongue", 0.08)

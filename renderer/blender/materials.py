@@ -9,8 +9,6 @@ from typing import Any
 
 import bpy
 
-VEIL_OPACITY = 0.4  # below `pass_alpha_threshold` of the label renders, one half
-
 
 class _Tree:
     """Short hand for building node trees."""
@@ -112,33 +110,6 @@ def black(name: str) -> bpy.types.Material:
     t.output(
         "ShaderNodeOutputMaterial", t.node("ShaderNodeBsdfDiffuse", inputs={"Color": (0.0, 0.0, 0.0, 1.0)}).outputs[0]
     )
-    return material
-
-
-def blank(name: str) -> bpy.types.Material:
-    """Neither reflects nor emits; the cheapest surface there is, for label renders."""
-    material, t = _material(name)
-    t.output("ShaderNodeOutputMaterial", t.node("ShaderNodeEmission", inputs={"Strength": 0.0}).outputs[0])
-    return material
-
-
-def veil(name: str) -> bpy.types.Material:
-    """What something worn looks like to label rays: it glows, and lets the rays pass to the face behind.
-
-    Its opacity stays just under the threshold above which Cycles writes UV and object index. Sets: picture (image),
-    whole (1: opaque everywhere, 0: where the picture is).
-    """
-    material, t = _material(name)
-    uv = t.node("ShaderNodeUVMap", uv_map="uv")
-    picture = t.node("ShaderNodeTexImage", "picture", {"Vector": uv.outputs[0]}, extension="EXTEND")
-    solid = t.node(
-        "ShaderNodeMath", operation="MAXIMUM", inputs={0: picture.outputs["Alpha"], 1: t.value("whole", 0.0)}
-    ).outputs[0]
-    there = t.node("ShaderNodeMath", operation="GREATER_THAN", inputs={0: solid, 1: 0.5}).outputs[0]
-    opacity = t.node("ShaderNodeMath", operation="MULTIPLY", inputs={0: there, 1: VEIL_OPACITY}).outputs[0]
-    clear = t.node("ShaderNodeBsdfTransparent").outputs[0]
-    glow = t.node("ShaderNodeEmission", inputs={"Color": (1.0, 1.0, 1.0, 1.0), "Strength": 1.0}).outputs[0]
-    t.output("ShaderNodeOutputMaterial", t.mix_shader(opacity, clear, glow))
     return material
 
 

@@ -1,4 +1,4 @@
-"""One scene, its images: input, label rays, and what follows from them.
+"""One scene, its images: input, labels, and what follows from them.
 
 Every setting that an image depends on is stated here for every render, so that no render inherits one from another.
 """
@@ -18,16 +18,22 @@ import numpy.typing as npt
 
 from renderer import exr, geometry, labels
 from renderer.blender.make_scene import WORLD
-from renderer.blender.materials import VEIL_OPACITY
-from renderer.blender.scene import SKIN_INDEX, SceneBuilder
-from renderer.errors import FormatError, MachineError
+from renderer.blender.scene import SceneBuilder
+from renderer.errors import MachineError
 from renderer.params import Camera, Deform, Environment, Expression, Light, Pose, SampleParams, Wear
 from renderer.pixel_filter import filtered
+from renderer.raster import Box, Rasteriser
 from renderer.spec import RenderSpec
 
 Image = npt.NDArray[Any]
 
 _SURFACE = ("depth", "normal", "albedo")  # of whatever is seen, so that hair and glasses count as they are
+_PASSES = {
+    "use_pass_z": "depth",
+    "use_pass_normal": "normal",
+    "use_pass_diffuse_color": "albedo",
+    "use_pass_glossy_color": "albedo",
+}
 _SPREAD = 0.6  # of the pixel filter over what Cycles averaged; has the least error (docs/benchmarks.md)
 _BORDER_PX = 2  # pixels around the heads' bounding box, more than the filter's reach
 
@@ -41,6 +47,7 @@ class PassRenderer:
     def __init__(self, scene: SceneBuilder, spec: RenderSpec, threads: int, scratch: Path) -> None:
         self.builder, self.spec, self.scratch = scene, spec, scratch
         self.area = labels.load_face_area(scene.builder.model.mask_path)
+        self.rasteriser = Rasteriser(scene.builder.picture)
         self.seconds: dict[str, float] = {}
         self._static(threads)
 
@@ -72,6 +79,8 @@ class PassRenderer:
         cycles.denoising_input_passes = "RGB_ALBEDO_NORMAL"
         cycles.denoising_quality = "FAST"
         cycles.denoising_use_gpu = False
+        for name in _PASSES:
+            setattr(scene.view_layers[0], name, False)
         light = bpy.data.worlds[WORLD].cycles
         light.sampling_method = "MANUAL"  # an automatic map follows the panorama's size and takes up to seconds
         light.sample_map_resolution = self.spec.light_map
@@ -88,7 +97,6 @@ class PassRenderer:
         measured = self._measure(images)
         if "view2" in wanted:
             yaw = params.second_camera_yaw_rad
-            self.builder.set_dark(False)
             self.builder.set_camera(params.camera, yaw)
             second = self._labels(params, params.camera, yaw, ())
             images |= {"view2": self.input_image(params.cycles_seed + 1)}
@@ -105,17 +113,12 @@ class PassRenderer:
         Cycles averages over (small) pixels, denoises them, and we weigh them by its pixel filter: so a sample serves
         every pixel that it is near to, where Cycles' own filter draws samples for each pixel alone.
         """
-        scene, cycles = self.builder.scene, self.builder.scene.cycles
-        self.builder.set_dark(False)
-        grid = self.spec.oversample
+        cycles, grid = self.builder.scene.cycles, self.spec.oversample
         self._frame(self.spec.resolution * grid)
         cycles.samples, cycles.seed = self.spec.samples_per_pixel // grid**2, seed
         cycles.max_bounces, cycles.transparent_max_bounces, cycles.min_transparent_bounces = 12, 8, 0
         cycles.use_denoising = self.spec.denoise
         cycles.pixel_filter_type, cycles.filter_width = "BOX", 1.0
-        layer = scene.view_layers[0]
-        for name in ("uv", "object_index", "z", "normal", "position", "diffuse_color", "glossy_color"):
-            setattr(layer, f"use_pass_{name}", False)
         channels = self._render("OPEN_EXR", "input")
         image = np.stack([channels[c] for c in "RGB"], axis=-1)
         with self._timed("filter"):
@@ -125,11 +128,15 @@ class PassRenderer:
     def _labels(
         self, params: SampleParams, camera: Camera, yaw_rad: float, wanted: tuple[str, ...]
     ) -> dict[str, Image]:
-        """UV and mask, and whatever else of `wanted` comes from label rays."""
+        """UV and mask, and whatever else of `wanted` is seen along the same rays."""
         grid, resolution = self.spec.mask_grid, self.spec.resolution
         counted = self.spec.hidden_face == "counted"
-        self.builder.set_dark(True)
-        rays = self._rays(camera, yaw_rad, grid, ("position",) if set(wanted) & {"position", "camera_position"} else ())
+        box = self._box(camera, yaw_rad)
+        with self._timed("labels"):
+            if box is None:
+                rays = labels.nothing(grid)
+            else:
+                rays = self.rasteriser.cast(self.builder.shown, camera, yaw_rad, box, grid, resolution)
         with self._timed("filter"):
             face = labels.face_rays(rays, self.area)
             bare = face & ~rays.veiled
@@ -147,73 +154,52 @@ class PassRenderer:
             "uv": whole(uv.astype(precision)),
             "mask": whole(np.stack([mask, visible], axis=-1).astype(np.float16)),
         }
-        if surface := tuple(name for name in _SURFACE if name in wanted):
-            self.builder.set_dark(False)  # of whatever is seen, so nothing is a veil
-            seen = self._rays(camera, yaw_rad, 1, surface).planes
-            images |= {"depth": seen["depth"][..., None]} if "depth" in wanted else {}
-            images |= {"normal": _to_camera(seen["normal"]).astype(np.float16)} if "normal" in wanted else {}
-            images |= {"albedo": seen["albedo"].astype(np.float16)} if "albedo" in wanted else {}
-        if "position" in wanted:
-            heads = labels.centre(rays.head, grid)
-            images["position"] = whole(
-                _in_head_space(labels.centre(rays.planes["position"], grid), heads, params) * inside
-            )
-        if "camera_position" in wanted:
-            world = _to_camera(labels.centre(rays.planes["position"], grid)).astype(np.float64)
-            images["camera_position"] = whole(((world - [0, 0, camera.distance_m]) * inside).astype(np.float32))
-        return images
+        if {"position", "camera_position"} & set(wanted):
+            depth = whole(np.where(inside[..., 0], labels.centre(rays.depth, grid), 0.0))
+            seen = geometry.unproject(depth, camera) * [1.0, -1.0, -1.0]  # y up, z to the viewer
+            world = (seen + np.array([0.0, 0.0, camera.distance_m])) @ geometry.second_camera(yaw_rad)
+            heads = whole(np.where(inside[..., 0], labels.centre(rays.head, grid), 0))
+            images["camera_position"] = seen.astype(np.float32)
+            images["position"] = _in_head_space(world, heads, params).astype(np.float32)
+        return images | self._surface(tuple(name for name in _SURFACE if name in wanted))
 
-    def _rays(self, camera: Camera, yaw_rad: float, grid: int, wanted: tuple[str, ...]) -> labels.Rays:
-        """Shoot the label rays of the part of the image where anything of interest can be."""
-        resolution = self.spec.resolution
-        everything = bool(set(_SURFACE) & set(wanted))
-        box = (0, 0, resolution, resolution) if everything else self._box(camera, yaw_rad)
-        if box is None:
-            return labels.nothing(grid)
-        row, column, bottom, right = box
+    def _surface(self, wanted: tuple[str, ...]) -> dict[str, Image]:
+        """Depth, normal and albedo at the pixels' centres, by Cycles: they depend on materials."""
+        if not wanted:
+            return {}
+        self._frame(self.spec.resolution)
         scene, cycles = self.builder.scene, self.builder.scene.cycles
-        self._frame(resolution * grid)
-        render, side = scene.render, resolution * grid
-        render.use_border = render.use_crop_to_border = True
-        # A hundredth of a ray inwards, so that rounding in Blender cannot move the border to the next ray
-        render.border_min_x, render.border_max_x = (column * grid + 0.01) / side, (right * grid + 0.01) / side
-        render.border_min_y = (side - bottom * grid + 0.01) / side
-        render.border_max_y = (side - row * grid + 0.01) / side
         cycles.samples, cycles.seed, cycles.max_bounces, cycles.use_denoising = 1, 0, 0, False
         cycles.pixel_filter_type, cycles.filter_width = "BOX", 0.01  # all but a point: the ray through the centre
+        cycles.transparent_max_bounces = cycles.min_transparent_bounces = 64  # through every card, no roulette
         layer = scene.view_layers[0]
+        for name, label in _PASSES.items():
+            setattr(layer, name, label in wanted)
         layer.pass_alpha_threshold = 0.5
-        cycles.transparent_max_bounces = cycles.min_transparent_bounces = 64  # through every veil, no roulette
-        layer.use_pass_uv = layer.use_pass_object_index = True
-        layer.use_pass_z, layer.use_pass_normal = "depth" in wanted, "normal" in wanted
-        layer.use_pass_position = "position" in wanted
-        layer.use_pass_diffuse_color = layer.use_pass_glossy_color = "albedo" in wanted
-        channels = self._render("OPEN_EXR_MULTILAYER", "labels")
-        planes = {k.split(".", 1)[1]: v for k, v in channels.items()}  # "ViewLayer.UV.U" -> "UV.U"
-        index = planes["IndexOB.X"]
-        expected = ((bottom - row) * grid, (right - column) * grid)
-        if index.shape != expected:
-            raise FormatError(f"Blender rendered {index.shape} label rays where {expected} were asked for")
-        # An antialiased index would be a fraction; one sample cannot be
-        head = np.maximum(np.rint(index).astype(np.int32) - SKIN_INDEX + 1, 0)
-        extra: dict[str, Image] = {}
+        channels = self._render("OPEN_EXR_MULTILAYER", "surface")
+        for name in _PASSES:
+            setattr(layer, name, False)
+        planes = {k.split(".", 1)[1]: v for k, v in channels.items()}  # "ViewLayer.Normal.X" -> "Normal.X"
+        images: dict[str, Image] = {}
         if "depth" in wanted:
-            extra["depth"] = np.where(planes["Depth.Z"] < 1e9, planes["Depth.Z"], 0.0).astype(np.float32)
-        for name in ("normal", "position"):
-            if name in wanted:
-                extra[name] = np.stack([planes[f"{name.capitalize()}.{axis}"] for axis in "XYZ"], axis=-1)
+            images["depth"] = np.where(planes["Depth.Z"] < 1e9, planes["Depth.Z"], 0.0).astype(np.float32)[..., None]
+        if "normal" in wanted:
+            normal = np.stack([planes[f"Normal.{axis}"] for axis in "XYZ"], axis=-1)
+            images["normal"] = _to_camera(normal).astype(np.float16)
         if "albedo" in wanted:
             colours = [np.stack([planes[f"{kind}Col.{c}"] for c in "RGB"], axis=-1) for kind in ("Diff", "Gloss")]
-            extra["albedo"] = np.clip(sum(colours), 0.0, 1.0)
-        veiled = planes["Combined.R"] > VEIL_OPACITY / 2
-        return labels.Rays(row, column, head, veiled, np.stack([planes["UV.U"], planes["UV.V"]], axis=-1), extra)
+            images["albedo"] = np.clip(sum(colours), 0.0, 1.0).astype(np.float16)
+        return images
 
-    def _box(self, camera: Camera, yaw_rad: float) -> tuple[int, int, int, int] | None:
-        """(row, column, bottom, right) in pixels around all face areas; None if they are out of the frame."""
+    def _box(self, camera: Camera, yaw_rad: float) -> Box | None:
+        """Pixels around all face areas; None if they are out of the frame."""
         resolution = self.spec.resolution
         turn = geometry.second_camera(yaw_rad)
         corners = []
-        for face in self.builder.faces:
+        for shown in self.builder.shown:
+            if shown.part.kind != "skin":
+                continue
+            face = shown.part.vertices[self.builder.builder.face_vertices]
             seen = geometry.project(face @ turn.T, camera, resolution)
             if (seen[:, 2] <= camera.distance_m * 0.05).any():
                 return 0, 0, resolution, resolution  # a head reaches to the camera: the projection says nothing
@@ -319,10 +305,9 @@ def _to_camera(vectors: Image) -> Image:
     return np.stack([vectors[..., 0], vectors[..., 2], -vectors[..., 1]], axis=-1)
 
 
-def _in_head_space(points: Image, heads: npt.NDArray[np.int32], params: SampleParams) -> Image:
-    """Blender's world to the space of the head that each pixel shows."""
-    world = _to_camera(points).astype(np.float64)
-    out = np.zeros(points.shape, np.float32)
+def _in_head_space(world: Image, heads: npt.NDArray[np.int32], params: SampleParams) -> Image:
+    """World to the space of the head that each pixel shows."""
+    out = np.zeros(world.shape)
     for number, head in enumerate(params.heads, start=1):
         of_head = heads == number
         out[of_head] = geometry.unposed(world[of_head], head.pose)

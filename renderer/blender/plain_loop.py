@@ -18,9 +18,11 @@ import numpy as np
 
 from renderer import exr
 from renderer.assets import build_catalog
+from renderer.blender.make_scene import SUN
 from renderer.blender.scene import SceneBuilder
 from renderer.head_model import load_head
-from renderer.parts import PartBuilder
+from renderer.parts import WORN, PartBuilder
+from renderer.raster import PAINTED
 from renderer.sampling import draw
 from renderer.spec import parse_spec
 
@@ -35,6 +37,9 @@ class PlainLoop:
         self.model, self.catalog = load_head(pack), build_catalog(pack, self.spec)
         self.builder = SceneBuilder(Path(job["blend"]), PartBuilder(self.model, self.catalog), self.catalog)
         self.emit = {kind: self._emission(kind) for kind in ("uv", "mask", "black")}
+        self.dark = bpy.data.worlds.new("dark")
+        self.dark.use_nodes = False
+        self.dark.color = (0.0, 0.0, 0.0)
         scene = self.builder.scene
         scene.render.threads_mode, scene.render.threads = "FIXED", threads
         scene.render.resolution_x = scene.render.resolution_y = self.spec.render.resolution
@@ -89,14 +94,12 @@ class PlainLoop:
 
     def dress(self, kind: str) -> None:
         """Every part black but the skin's face, which shows UV or mask. What is worn is hidden, as for mask Y."""
-        self.builder.set_dark(True)
-        for thing, _, _ in self.builder._dressed:
-            skin = thing.pass_index > 0
-            thing.hide_render = thing.hide_render or thing.name.split(".", 1)[1].split(":")[0] in (
-                "hair", "hat", "glasses", "prop",
-            )  # fmt: skip
+        self.builder.scene.world = self.dark
+        bpy.data.objects[SUN].hide_render = True
+        for thing, shown in zip(self.builder._linked, self.builder.shown, strict=True):
+            thing.hide_render = shown.part.kind in WORN | PAINTED | {"prop"}
             for number, slot in enumerate(thing.material_slots):
-                slot.material = self.emit[kind if skin and number == 0 else "black"]
+                slot.material = self.emit[kind if shown.part.kind == "skin" and number == 0 else "black"]
 
     def sample(self, index: int, folder: Path, mask_samples: int | None = None) -> dict[str, Any]:
         params = draw(self.spec, self.job["seed"], index, self.catalog, self.model, self.job["tag"])

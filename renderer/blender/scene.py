@@ -17,15 +17,12 @@ import numpy.typing as npt
 from mathutils import Vector
 
 from renderer.assets import Catalog
-from renderer.blender.make_scene import CAMERA, DARK, SUN, WORLD
+from renderer.blender.make_scene import CAMERA, SUN, WORLD
 from renderer.errors import AssetError
 from renderer.params import Camera, Environment, Head, Light, Prop, SampleParams, Vec3
-from renderer.parts import WORN, Part, PartBuilder, build_prop, triangles
+from renderer.parts import Part, PartBuilder, build_prop, triangles
+from renderer.raster import Shown
 
-SKIN_INDEX = 1  # pass index of the first head's skin; 2 for the second head, ...
-OTHER_INDEX = 0
-
-_PAINTED = frozenset({"brows", "lashes"})  # belong to the face: no hole in the mask
 _PLAIN: Mapping[str, tuple[float, float, float]] = {
     "mouth": (0.25, 0.05, 0.05),
     "sockets": (0.5, 0.25, 0.2),
@@ -51,10 +48,7 @@ class SceneBuilder:
         self._materials: dict[str, bpy.types.Material] = {}
         self._images: dict[Path, bpy.types.Image] = {}
         self._linked: list[bpy.types.Object] = []
-        # (object, its materials, its materials for label rays or none if those do not see it)
-        self._dressed: list[tuple[bpy.types.Object, Sequence[bpy.types.Material], Sequence[bpy.types.Material]]] = []
-        self._sun_on = True
-        self.faces: list[npt.NDArray[np.float32]] = []  # per head: (V, 3) world vertices around the face area
+        self.shown: list[Shown] = []  # every part in the scene, in the order of `_linked`
 
     # -- one sample ------------------------------------------------------------------------------------------------
 
@@ -66,21 +60,10 @@ class SceneBuilder:
         self._set_environment(params.environment)
         for number, head in enumerate(params.heads):
             for part in self.builder.build(head):
-                if part.kind == "skin":
-                    self.faces.append(part.vertices[self.builder.face_vertices])
-                self._show(part, number, self._part_materials(part, head, number))
+                self._show(Shown(part, number, head), self._part_materials(part, head, number))
         for number, prop in enumerate(params.props):
             part = build_prop(prop)
-            self._show(part, number, self._prop_materials(part, prop, number))
-
-    def set_dark(self, dark: bool) -> None:
-        """Lights off and materials away for label rays: what is worn becomes a veil, brows and lashes vanish."""
-        self.scene.world = bpy.data.worlds[DARK if dark else WORLD]
-        bpy.data.objects[SUN].hide_render = dark or not self._sun_on
-        for thing, materials, plain in self._dressed:
-            thing.hide_render = dark and not plain
-            for slot, material in zip(thing.material_slots, plain if dark and plain else materials, strict=True):
-                slot.material = material
+            self._show(Shown(part, number, None), self._prop_materials(part, prop, number))
 
     def set_camera(self, camera: Camera, yaw_rad: float = 0.0) -> None:
         """The camera, turned about the head by `yaw_rad`."""
@@ -103,7 +86,6 @@ class SceneBuilder:
         thing.rotation_mode = "QUATERNION"
         thing.rotation_quaternion = towards.to_track_quat("Z", "Y")
         data.energy, data.angle, data.color = light.strength, light.angle_rad, light.colour
-        self._sun_on = light.on
         thing.hide_render = not light.on
 
     def _set_environment(self, e: Environment) -> None:
@@ -127,10 +109,11 @@ class SceneBuilder:
         for thing in self._linked:
             self.scene.collection.objects.unlink(thing)
             thing.hide_render = False
-        self._linked, self._dressed, self.faces = [], [], []
+        self._linked, self.shown = [], []
 
-    def _show(self, part: Part, number: int, materials: Sequence[bpy.types.Material]) -> None:
-        thing = self._object(part, number)
+    def _show(self, shown: Shown, materials: Sequence[bpy.types.Material]) -> None:
+        part = shown.part
+        thing = self._object(part, shown.number)
         mesh = thing.data
         mesh.attributes["position"].data.foreach_set("vector", to_blender(part.vertices).ravel())
         if part.topology.rest is not None:  # props of one topology differ in shape
@@ -138,10 +121,9 @@ class SceneBuilder:
         mesh.update()
         for slot, material in zip(thing.material_slots, materials, strict=True):
             slot.material = material
-        self._dressed.append((thing, materials, self._plain_materials(part, materials, number)))
-        thing.pass_index = SKIN_INDEX + number if part.kind == "skin" else OTHER_INDEX
         self.scene.collection.objects.link(thing)
         self._linked.append(thing)
+        self.shown.append(shown)
 
     def _object(self, part: Part, number: int) -> bpy.types.Object:
         key = f"{number}.{part.name}"
@@ -189,25 +171,6 @@ class SceneBuilder:
         count = 1 if part.topology.slots is None else int(part.topology.slots.max()) + 1
         return [material] * count
 
-    def _plain_materials(
-        self, part: Part, materials: Sequence[bpy.types.Material], number: int
-    ) -> list[bpy.types.Material]:
-        """What label rays see of a part, by slot."""
-        if part.kind in _PAINTED:
-            return []
-        if part.kind not in WORN and part.kind != "prop":
-            return [bpy.data.materials["blank"]] * len(materials)
-        veils = []
-        for slot, material in enumerate(materials):
-            nodes, veil = material.node_tree.nodes, self._copy(f"{number}.veil.{part.kind}.{slot}", "veil")
-            picture, whole = veil.node_tree.nodes["picture"], veil.node_tree.nodes["whole"].outputs[0]
-            picture.image = nodes["picture"].image if "picture" in nodes else None
-            whole.default_value = float("picture" not in nodes)
-            if "tint" in nodes:  # a lens is in the way if it is dark
-                whole.default_value = nodes["tint"].outputs[0].default_value
-            veils.append(veil)
-        return veils
-
     def _skin(self, head: Head, number: int) -> bpy.types.Material:
         material, s = self._copy(f"{number}.skin", "skin"), head.surface
         nodes = material.node_tree.nodes
@@ -248,8 +211,7 @@ class SceneBuilder:
 
     def _card(self, part: Part, kind: str, number: int, tint: Vec3, iris: str) -> bpy.types.Material:
         material = self._copy(f"{number}.{kind}", kind)
-        textures = self.builder.textures(part)
-        path = self.catalog.irises[iris] if kind == "eyes" else next(iter(textures.values()))
+        path = self.catalog.irises[iris] if kind == "eyes" else self.builder.picture(part)
         nodes = material.node_tree.nodes
         nodes["picture"].image = self._image(path)
         nodes["colour"].outputs[0].default_value = (*tint, 1.0)
@@ -301,4 +263,4 @@ def _mesh(name: str, part: Part) -> bpy.types.Mesh:
     return mesh
 
 
-__all__ = ["OTHER_INDEX", "SKIN_INDEX", "SceneBuilder", "to_blender"]
+__all__ = ["SceneBuilder", "to_blender"]
