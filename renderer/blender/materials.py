@@ -1,6 +1,8 @@
 """Node trees of every material and of the world. Built once into the scene file; samples only set values.
 
 Nodes that a sample sets carry a name; everything that `scene.py` sets is listed in the docstring of its builder.
+Coordinates are moved by the mapping of a texture node itself: Cycles makes it one matrix, where a Mapping node costs
+six sines and cosines at every hit.
 """
 
 from __future__ import annotations
@@ -59,23 +61,18 @@ def _material(name: str) -> tuple[bpy.types.Material, _Tree]:
 def skin(name: str) -> bpy.types.Material:
     """Texture, solid colour and face texture blended, then diffuse, glossy and subsurface mixed.
 
-    Sets: texture (image), texture_map (location, rotation, scale), noise_map, noise_on, colour, colour_mix,
-    face (image), face_uv (uv_map), face_map, face_mix, gloss_mix, roughness, subsurface.
+    Sets: texture (image, mapping), noise (mapping), noise_on, colour, colour_mix, face (image, mapping), face_uv
+    (uv_map), face_mix, gloss_mix, roughness, subsurface.
     """
     material, t = _material(name)
     rest = t.node("ShaderNodeAttribute", attribute_name="rest").outputs["Vector"]
-    texture_map = t.node("ShaderNodeMapping", "texture_map", {"Vector": rest})
-    texture = t.node(
-        "ShaderNodeTexImage", "texture", {"Vector": texture_map.outputs[0]}, projection="BOX", projection_blend=0.25
-    )
-    noise_map = t.node("ShaderNodeMapping", "noise_map", {"Vector": rest})
-    noise = t.node("ShaderNodeTexNoise", "noise", {"Vector": noise_map.outputs[0], "Scale": 1.0, "Detail": 4.0})
+    texture = t.node("ShaderNodeTexImage", "texture", {"Vector": rest}, projection="BOX", projection_blend=0.25)
+    noise = t.node("ShaderNodeTexNoise", "noise", {"Vector": rest, "Scale": 1.0, "Detail": 4.0})
     noise_colour = t.node("ShaderNodeBrightContrast", inputs={"Color": noise.outputs["Color"], "Contrast": 1.2})
     material_colour = t.mix_colour(t.value("noise_on", 0.0), texture.outputs["Color"], noise_colour.outputs[0])
     blend = t.mix_colour(t.value("colour_mix", 0.5), material_colour, t.colour("colour"))
     face_uv = t.node("ShaderNodeUVMap", "face_uv", uv_map="uv_skin")
-    face_map = t.node("ShaderNodeMapping", "face_map", {"Vector": face_uv.outputs[0]})
-    face = t.node("ShaderNodeTexImage", "face", {"Vector": face_map.outputs[0]}, extension="EXTEND")
+    face = t.node("ShaderNodeTexImage", "face", {"Vector": face_uv.outputs[0]}, extension="EXTEND")
     albedo = t.mix_colour(t.value("face_mix", 0.0), blend, face.outputs["Color"])
     rough = t.value("roughness", 0.5)
     diffuse = t.node("ShaderNodeBsdfDiffuse", inputs={"Color": albedo}).outputs[0]
@@ -149,10 +146,8 @@ def prop(name: str) -> bpy.types.Material:
     """A thing before the face. Sets: texture (image), textured, colour, roughness."""
     material, t = _material(name)
     rest = t.node("ShaderNodeAttribute", attribute_name="rest").outputs["Vector"]
-    mapping = t.node("ShaderNodeMapping", inputs={"Vector": rest, "Scale": (4.0, 4.0, 4.0)})
-    texture = t.node(
-        "ShaderNodeTexImage", "texture", {"Vector": mapping.outputs[0]}, projection="BOX", projection_blend=0.25
-    )
+    texture = t.node("ShaderNodeTexImage", "texture", {"Vector": rest}, projection="BOX", projection_blend=0.25)
+    texture.texture_mapping.scale = (4.0, 4.0, 4.0)
     albedo = t.mix_colour(t.value("textured", 0.0), t.colour("colour"), texture.outputs["Color"])
     shader = t.node("ShaderNodeBsdfPrincipled", inputs={"Base Color": albedo, "Roughness": t.value("roughness", 0.5)})
     t.output("ShaderNodeOutputMaterial", shader.outputs[0])
@@ -162,19 +157,15 @@ def prop(name: str) -> bpy.types.Material:
 def world(name: str) -> bpy.types.World:
     """Panorama, coloured noise or one colour.
 
-    Sets: zoom (scale, mirror by a negative x), turn (rotation), panorama (image), noise_map, colour, kind_noise,
-    kind_plain, strength.
+    Sets: panorama (image, mapping), noise (mapping), colour, kind_noise, kind_plain, strength.
     """
     world = bpy.data.worlds.new(name)
     world.use_nodes = True
     world.use_fake_user = True
     t = _Tree(world.node_tree)
     direction = t.node("ShaderNodeTexCoord").outputs["Generated"]
-    zoom = t.node("ShaderNodeMapping", "zoom", {"Vector": direction})
-    turn = t.node("ShaderNodeMapping", "turn", {"Vector": zoom.outputs[0]})
-    panorama = t.node("ShaderNodeTexEnvironment", "panorama", {"Vector": turn.outputs[0]})
-    noise_map = t.node("ShaderNodeMapping", "noise_map", {"Vector": turn.outputs[0]})
-    noise = t.node("ShaderNodeTexNoise", "noise", {"Vector": noise_map.outputs[0], "Scale": 1.0, "Detail": 5.0})
+    panorama = t.node("ShaderNodeTexEnvironment", "panorama", {"Vector": direction})
+    noise = t.node("ShaderNodeTexNoise", "noise", {"Vector": direction, "Scale": 1.0, "Detail": 5.0})
     contrast = t.node("ShaderNodeBrightContrast", inputs={"Color": noise.outputs["Color"], "Contrast": 1.5})
     colour = t.colour("colour")
     picture = t.mix_colour(t.value("kind_noise", 0.0), panorama.outputs["Color"], contrast.outputs[0])

@@ -92,11 +92,10 @@ class SceneBuilder:
         world = bpy.data.worlds[WORLD]
         nodes = world.node_tree.nodes
         mirror = -1.0 if e.mirror else 1.0
-        nodes["zoom"].inputs["Scale"].default_value = (mirror * e.scale, 1.0, e.scale)
-        nodes["turn"].inputs["Rotation"].default_value = e.rotation_rad
+        zoom = np.array([mirror * e.scale, 1.0, e.scale])
+        _move(nodes["panorama"], scale=zoom, rotation=e.rotation_rad)
+        _move(nodes["noise"], scale=zoom * e.noise_scale, rotation=e.rotation_rad, location=e.noise_offset)
         nodes["panorama"].image = self._image(self.catalog.hdris[e.name], "Linear Rec.709") if e.name else None
-        nodes["noise_map"].inputs["Location"].default_value = e.noise_offset
-        nodes["noise_map"].inputs["Scale"].default_value = (e.noise_scale,) * 3
         nodes["colour"].outputs[0].default_value = (*e.colour, 1.0)
         nodes["kind_noise"].outputs[0].default_value = float(e.kind == "noise")
         nodes["kind_plain"].outputs[0].default_value = float(e.kind == "gray")
@@ -175,13 +174,10 @@ class SceneBuilder:
         material, s = self._copy(f"{number}.skin", "skin"), head.surface
         nodes = material.node_tree.nodes
         nodes["texture"].image = self._image(self.catalog.textures[s.texture]) if s.texture else None
-        mapping = nodes["texture_map"].inputs
-        mapping["Location"].default_value = s.texture_offset
-        mapping["Rotation"].default_value = s.texture_rotation_rad
-        mapping["Scale"].default_value = (s.texture_scale,) * 3
-        mapping = nodes["noise_map"].inputs
-        mapping["Location"].default_value = s.noise_offset
-        mapping["Scale"].default_value = (s.noise_scale,) * 3
+        _move(
+            nodes["texture"], scale=(s.texture_scale,) * 3, rotation=s.texture_rotation_rad, location=s.texture_offset
+        )
+        _move(nodes["noise"], scale=(s.noise_scale,) * 3, location=s.noise_offset)
         nodes["colour"].outputs[0].default_value = (*s.colour, 1.0)
         self._set_face(nodes, s.face, s.flip)
         for name, value in (
@@ -196,7 +192,6 @@ class SceneBuilder:
         return material
 
     def _set_face(self, nodes: bpy.types.Nodes, name: str, flip: bool) -> None:
-        mapping = nodes["face_map"].inputs
         if not name:
             nodes["face"].image = None
             location, scale = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
@@ -205,9 +200,7 @@ class SceneBuilder:
             nodes["face"].image = self._image(path)
             nodes["face_uv"].uv_map = "uv" if canonical else "uv_skin"
             location, scale = self.builder.mirror_map(canonical) if flip else ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-        mapping["Location"].default_value = location
-        mapping["Scale"].default_value = scale
-        mapping["Rotation"].default_value = (0.0, 0.0, 0.0)
+        _move(nodes["face"], scale=scale, location=location)
 
     def _card(self, part: Part, kind: str, number: int, tint: Vec3, iris: str) -> bpy.types.Material:
         material = self._copy(f"{number}.{kind}", kind)
@@ -238,6 +231,19 @@ class SceneBuilder:
             image.alpha_mode = "CHANNEL_PACKED" if path.suffix.lower() == ".png" else "NONE"
             self._images[path] = image
         return self._images[path]
+
+
+def _move(
+    texture: bpy.types.Node,
+    *,
+    scale: Sequence[float] | npt.NDArray[np.float64],
+    rotation: Vec3 = (0.0, 0.0, 0.0),
+    location: Vec3 = (0.0, 0.0, 0.0),
+) -> None:
+    """Texture coordinates are scaled, then turned, then moved."""
+    mapping = texture.texture_mapping
+    mapping.vector_type = "POINT"
+    mapping.scale, mapping.rotation, mapping.translation = scale, rotation, location
 
 
 def _mesh(name: str, part: Part) -> bpy.types.Mesh:
