@@ -102,20 +102,25 @@ def perlin3(points: Points, seed: int) -> Points:
     permutation = rng.permutation(256)
     gradients = rng.normal(size=(3, 256, 3))
     gradients /= np.linalg.norm(gradients, axis=2, keepdims=True)
+    gradients = np.ascontiguousarray(gradients.swapaxes(1, 2))  # by noise, axis, entry
     cell = np.floor(points)
     inside = points - cell
     corner = cell.astype(np.int64)
     fade = inside**3 * (inside * (inside * 6 - 15) + 10)
+    near_far = np.stack([1 - fade.T, fade.T])  # by side of the cell, axis, point
+    towards = np.stack([inside.T, inside.T - 1.0])
     total = np.zeros((3, len(points)))
     for dx in (0, 1):
+        along_x = permutation[(corner[:, 0] + dx) & 255]
         for dy in (0, 1):
+            along_y = permutation[(along_x + corner[:, 1] + dy) & 255]
+            weight_xy = near_far[dx, 0] * near_far[dy, 1]
             for dz in (0, 1):
-                at = permutation[(corner[:, 0] + dx) & 255]
-                at = permutation[(at + corner[:, 1] + dy) & 255]
-                at = permutation[(at + corner[:, 2] + dz) & 255]
-                towards = inside - (dx, dy, dz)
-                weight = np.prod(np.where((dx, dy, dz), fade, 1 - fade), axis=1)
-                total += weight * np.einsum("kvc,vc->kv", gradients[:, at], towards)
+                at = permutation[(along_y + corner[:, 2] + dz) & 255]
+                weight = weight_xy * near_far[dz, 2]
+                x, y, z = towards[dx, 0], towards[dy, 1], towards[dz, 2]
+                for noise, (gx, gy, gz) in zip(total, gradients, strict=True):
+                    noise += weight * (gx[at] * x + gy[at] * y + gz[at] * z)
     return np.asarray(1.5 * total.T)
 
 

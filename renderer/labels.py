@@ -23,15 +23,18 @@ LOOKUP = 2048  # side of the face area's look-up table
 T = TypeVar("T", bound=np.generic)
 Bools = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float32]
+Box = tuple[int, int, int, int]
+"""(row, column, bottom, right) in pixels."""
 
 
 @dataclass(frozen=True)
 class Rays:
     """Label rays of a part of the image.
 
-    head: (h*grid, w*grid) number of the head hit, 0 for none. veiled: (h*grid, w*grid) something worn or
-    held is in front. uv: (h*grid, w*grid, 2). row, column: first pixel of the
-    part; the rest of the image has no head. depth: (h*grid, w*grid) metres along the viewing axis, infinite for none.
+    row, column: first pixel of the part; nothing is in the rest of the image. All else by ray, (h*grid, w*grid):
+    head: number of the head hit, 0 for none. veiled: something worn or held is in front. uv: (..., 2). depth: metres
+    along the viewing axis, infinite for none. opacity: share of the light from behind everything that does not come
+    through.
     """
 
     row: int
@@ -40,19 +43,24 @@ class Rays:
     veiled: Bools
     uv: Floats
     depth: Floats
+    opacity: Floats
+
+    def cropped(self, box: Box, grid: int) -> Rays:
+        """The rays of a box within the part."""
+        row, column, bottom, right = box
+        part = (
+            slice((row - self.row) * grid, (bottom - self.row) * grid),
+            slice((column - self.column) * grid, (right - self.column) * grid),
+        )
+        return Rays(
+            row, column, self.head[part], self.veiled[part], self.uv[part], self.depth[part], self.opacity[part]
+        )
 
 
 def nothing(grid: int) -> Rays:
     """Rays of one pixel that hit nothing."""
-    side = (grid, grid)
-    return Rays(
-        0,
-        0,
-        np.zeros(side, np.int32),
-        np.zeros(side, bool),
-        np.zeros((*side, 2), np.float32),
-        np.full(side, np.inf, np.float32),
-    )
+    head, zero = np.zeros((grid, grid), np.int32), np.zeros((grid, grid), np.float32)
+    return Rays(0, 0, head, head > 0, np.zeros((grid, grid, 2), np.float32), zero + np.inf, zero)
 
 
 def load_face_area(path: Path) -> Bools:

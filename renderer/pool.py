@@ -310,7 +310,7 @@ def _cpu_s(pid: int) -> float:
 
 def patience_s(render: Mapping[str, Any]) -> float:
     """Seconds that a sample of this size and quality may compute without a word: ten times the slowest seen."""
-    return 0.3 * float(render.get("samples_per_pixel", 6)) * (float(render.get("resolution", 128)) / 128) ** 2
+    return 0.3 * float(render.get("samples_per_pixel", 8)) * (float(render.get("resolution", 128)) / 128) ** 2
 
 
 def file_bytes(render: Mapping[str, Any]) -> int:
@@ -357,10 +357,10 @@ def granted_cores() -> int:
 
 
 def packing(workers: int | None, threads: int | None, cores: int | None = None) -> tuple[int, int]:
-    """Workers and threads of each for the cores granted: one worker a core, two threads each.
+    """Workers and threads of each for the cores granted: one worker a core, of one thread each.
 
-    The parts of a sample that use one thread only (drawing, scene, encoding) then overlap with other workers' renders;
-    docs/benchmarks.md has the measurements.
+    Two threads each are no faster (docs/benchmarks.md); fewer workers leave theirs the cores of those missing.
     """
     cores = cores or granted_cores()
-    return workers or cores, threads or min(2, cores)
+    workers = workers or cores
+    return workers, threads or max(1, cores // workers)

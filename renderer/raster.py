@@ -1,4 +1,4 @@
-"""Label rays without Blender: which part of which head does each ray meet first, where on it, and behind what?
+"""Rays without Blender: which part of which head does each meet first, where on it, and how much light comes through?
 
 A rasteriser over triangles in the camera's space. For the ray d from the origin, the three triple products of d with
 two corners each have the same sign inside a triangle, are proportional to the barycentric coordinates of the hit, and
@@ -24,20 +24,20 @@ import numpy.typing as npt
 from PIL import Image
 
 from renderer import geometry
-from renderer.labels import Rays
+from renderer.labels import Box, Rays
 from renderer.params import Camera, Head
 from renderer.parts import WORN, Part, triangles
 
 PAINTED = frozenset({"brows", "lashes"})  # belong to the face: no hole in the mask
 NEAR_M = 0.001  # what is nearer to the camera is not seen
-OPAQUE = 0.5  # share of light that a thing must stop to be in the way of a ray
+VEILED = 0.5  # a ray of which less light comes through what is worn or held does not see the face
+LENS_MIRROR = 0.06  # share of light that a lens reflects (`materials.lens`)
 
-_VEIL = -1  # in place of a head's number: lets rays pass and marks them
-_SOLID = np.full((1, 1), 255, np.uint8)
+_IN_THE_WAY = WORN | {"prop"}
+_VEIL = -1  # in place of a head's number: lets rays pass, weakened
+_SOLID = np.ones((1, 1), np.float32)
 
-Bytes = npt.NDArray[np.uint8]
-Box = tuple[int, int, int, int]
-"""(row, column, bottom, right) in pixels."""
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -74,43 +74,48 @@ class Rasteriser:
     ) -> Rays:
         """grid x grid rays through every pixel of the box, from the camera turned by `yaw_rad` about the origin.
 
-        What is worn or held marks the rays behind it as veiled and lets them pass to the face; brows and lashes are not
-        there.
+        What is worn or held weakens a ray and lets it pass to the face; brows and lashes belong to the face.
         """
         row, column, bottom, right = box
         size = ((bottom - row) * grid, (right - column) * grid)
         depth, head = np.full(size, np.inf), np.zeros(size, np.int32)
-        uv, veiled = np.zeros((*size, 2), np.float32), np.zeros(size, bool)
+        uv, clear = np.zeros((*size, 2), np.float32), np.ones(size, np.float32)
         turn = geometry.second_camera(yaw_rad)
         tangent = camera.sensor_mm / camera.focal_mm  # of the whole angle of view, per unit of depth
         step = tangent / (resolution * grid)
         left = (column / resolution - 0.5 - camera.shift_x) * tangent + 0.5 * step
         top = (0.5 - row / resolution - camera.shift_y) * tangent - 0.5 * step
 
-        def draw(shown: Shown, which: npt.NDArray[np.bool_] | slice, number: int, opacity: Bytes) -> None:
+        def draw(shown: Shown, which: npt.NDArray[np.bool_] | slice, number: int, opacity: Floats) -> None:
             mesh = self._mesh(shown.part)
             points = shown.part.vertices.astype(np.float64) @ turn.T - [0.0, 0.0, camera.distance_m]
             chosen = mesh.triangles[which], mesh.uv[which]
-            _draw(points, *chosen, number, opacity, left, top, step, depth, head, uv, veiled)
+            _draw(points, *chosen, number, opacity, left, top, step, depth, head, uv, clear)
 
-        for shown in scene:
-            if shown.part.kind not in WORN | PAINTED | {"prop"}:
-                draw(shown, slice(None), shown.number + 1 if shown.part.kind == "skin" else 0, _SOLID)
-        for shown in scene:
-            if shown.part.kind in WORN or shown.part.kind == "prop":
-                for slot, opacity in enumerate(self._opacities(shown)):
-                    if opacity is not None:
+        def veil(kinds: frozenset[str]) -> None:
+            for shown in scene:
+                if shown.part.kind in kinds:
+                    for slot, opacity in enumerate(self._opacities(shown)):
                         draw(shown, self._mesh(shown.part).slots == slot, _VEIL, opacity)
-        return Rays(row, column, head, veiled, uv, depth.astype(np.float32))
 
-    def _opacities(self, shown: Shown) -> list[Bytes | None]:
-        """By slot: a picture of how opaque what is worn or held is; None if it is not in the way."""
+        for shown in scene:
+            if shown.part.kind not in _IN_THE_WAY | PAINTED:
+                draw(shown, slice(None), shown.number + 1 if shown.part.kind == "skin" else 0, _SOLID)
+        veil(_IN_THE_WAY)
+        veiled = clear < VEILED
+        veil(PAINTED)
+        opacity = np.where(np.isfinite(depth), np.float32(1.0), 1 - clear)
+        return Rays(row, column, head, veiled, uv, depth.astype(np.float32), opacity)
+
+    def _opacities(self, shown: Shown) -> list[Floats]:
+        """By slot: (H, W) in [0, 1] over the UVs of something that lets rays pass, V = 0 in row 0."""
         part = shown.part
-        if part.kind in ("hair", "hat"):
+        if part.kind in ("hair", "hat", *PAINTED):
             return [self._alpha(self._picture(part))]
         if part.kind == "glasses":
             assert shown.head is not None
-            return [_SOLID, _SOLID if shown.head.wear.lens_tint > OPAQUE else None]
+            tint = shown.head.wear.lens_tint
+            return [_SOLID, np.full((1, 1), LENS_MIRROR + (1 - LENS_MIRROR) * tint, np.float32)]
         return [_SOLID] * (int(self._mesh(part).slots.max()) + 1)
 
     def _mesh(self, part: Part) -> Mesh:
@@ -125,10 +130,10 @@ class Rasteriser:
         return self._meshes[part.name]
 
 
-def _alpha(path: Path) -> Bytes:
-    """(H, W) opacity of a picture, V = 0 in row 0."""
+def _alpha(path: Path) -> Floats:
     with Image.open(path) as image:
-        return np.ascontiguousarray(np.asarray(image.convert("RGBA").getchannel("A"))[::-1])
+        alpha = np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / 255
+    return np.ascontiguousarray(alpha[::-1])
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -138,7 +143,7 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
 @_compiled
 def _look_up(picture: Any, u: float, v: float) -> float:
-    """Bilinear, [0, 255]; what lies beyond the edges counts as its nearest neighbour inside."""
+    """Bilinear; what lies beyond the edges counts as its nearest neighbour inside."""
     height, width = picture.shape
     x, y = u * width - 0.5, v * height - 0.5
     left, low = math.floor(x), math.floor(y)
@@ -155,7 +160,7 @@ def _draw(
     points: Any,  # (V, 3) in the camera's space: x right, y up, z to the viewer
     corners: Any,  # (T, 3)
     corner_uv: Any,  # (T, 3, 2)
-    number: int,  # written to `head` where a triangle is nearest; _VEIL: mark what is behind instead
+    number: int,  # written to `head` where a triangle is nearest; _VEIL: weaken what is behind instead
     opacity: Any,  # (H, W) of a veil over its UV
     left: float,  # x at z = -1 of the first ray
     top: float,  # y at z = -1 of the first ray
@@ -163,7 +168,7 @@ def _draw(
     depth: Any,
     head: Any,
     uv: Any,
-    veiled: Any,
+    clear: Any,
 ) -> None:
     rows, columns = depth.shape
     for t in range(len(corners)):
@@ -200,7 +205,7 @@ def _draw(
                 u = (wa * corner_uv[t, 0, 0] + wb * corner_uv[t, 1, 0] + wc * corner_uv[t, 2, 0]) / total
                 v = (wa * corner_uv[t, 0, 1] + wb * corner_uv[t, 1, 1] + wc * corner_uv[t, 2, 1]) / total
                 if number == _VEIL:
-                    veiled[row, column] |= _look_up(opacity, u, v) > 255 * OPAQUE
+                    clear[row, column] *= 1.0 - _look_up(opacity, u, v)
                 else:
                     depth[row, column] = away
                     head[row, column] = number

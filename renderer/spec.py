@@ -64,9 +64,10 @@ class RenderSpec:
     """Image size, quality and labels."""
 
     resolution: int = knob(128, 16, 1024, "pixels per side")
-    samples_per_pixel: int = knob(6, 1, 65536, "Cycles samples of the input image; a multiple of oversample squared")
+    samples_per_pixel: int = knob(8, 1, 65536, "Cycles samples of the input image; a multiple of oversample squared")
     oversample: int = knob(1, 1, 8, "the input is rendered with so many pixels to a pixel's side, then filtered down")
     denoise: bool = field(default=True, metadata={"about": "OpenImageDenoise, guided by albedo and normals"})
+    denoise_quality: str = choice("balanced", ("fast", "balanced", "high"), "OpenImageDenoise's; high takes longest")
     light_map: int = knob(512, 4, 8192, "side of the map in which Cycles looks for an environment's lights, in pixels")
     mask_grid: int = knob(5, 1, 31, "label rays per pixel side; odd, so that the middle ray is the pixel centre")
     uv_precision: str = choice("half", ("half", "float"), "number format of the UV image")

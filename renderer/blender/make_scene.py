@@ -12,7 +12,7 @@ import bpy
 
 from renderer.blender import materials
 
-CAMERA, SUN, WORLD = "camera", "sun", "surroundings"
+CAMERA, SUN, WORLD, BACKDROP = "camera", "sun", "surroundings", "backdrop"
 
 
 def build() -> None:
@@ -27,6 +27,9 @@ def build() -> None:
         scene.collection.objects.link(thing)
     scene.camera = camera
     scene.world = materials.world(WORLD)
+    backdrop = bpy.data.scenes.new(BACKDROP)  # what the camera sees behind everything: the surroundings alone
+    backdrop.collection.objects.link(camera)
+    backdrop.camera, backdrop.world = camera, scene.world
     materials.skin("skin")
     materials.plain("mouth", 0.3)
     materials.plain("sockets", 0.6)

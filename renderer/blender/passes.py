@@ -6,7 +6,7 @@ Every setting that an image depends on is stated here for every render, so that 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,14 +15,16 @@ from typing import Any
 import bpy
 import numpy as np
 import numpy.typing as npt
+from scipy.ndimage import uniform_filter
 
 from renderer import exr, geometry, labels
-from renderer.blender.make_scene import WORLD
+from renderer.blender.make_scene import BACKDROP, WORLD
 from renderer.blender.scene import SceneBuilder
-from renderer.errors import MachineError
+from renderer.errors import FormatError, MachineError
+from renderer.labels import Box, Rays
 from renderer.params import Camera, Deform, Environment, Expression, Light, Pose, SampleParams, Wear
 from renderer.pixel_filter import filtered
-from renderer.raster import Box, Rasteriser
+from renderer.raster import Rasteriser
 from renderer.spec import RenderSpec
 
 Image = npt.NDArray[Any]
@@ -49,20 +51,25 @@ class PassRenderer:
         self.area = labels.load_face_area(scene.builder.model.mask_path)
         self.rasteriser = Rasteriser(scene.builder.picture)
         self.seconds: dict[str, float] = {}
-        self._static(threads)
+        self.backdrop = bpy.data.scenes[BACKDROP]
+        for one in (self.builder.scene, self.backdrop):
+            self._static(one, threads)
+        self._light = bpy.data.worlds[WORLD].cycles
+        self._light.sample_map_resolution = (
+            spec.light_map
+        )  # its own choice follows the panorama and takes up to seconds
 
-    def _static(self, threads: int) -> None:
+    def _static(self, scene: bpy.types.Scene, threads: int) -> None:
         """Settings that hold for every render of this process."""
-        scene = self.builder.scene
         render, cycles = scene.render, scene.cycles
         render.engine = "CYCLES"
         render.threads_mode, render.threads = "FIXED", threads
         render.use_persistent_data = False  # it changes pixels after visibility changes (docs/design/0003)
         render.use_compositing = render.use_sequencer = False
         render.resolution_percentage = 100
-        render.film_transparent = False
         render.use_motion_blur = False
         render.use_stamp = False
+        render.use_file_extension = False
         render.dither_intensity = 0.0
         scene.view_settings.view_transform = "Raw"
         scene.display_settings.display_device = "sRGB"
@@ -77,13 +84,10 @@ class PassRenderer:
         cycles.denoiser = "OPENIMAGEDENOISE"
         cycles.denoising_prefilter = "NONE"
         cycles.denoising_input_passes = "RGB_ALBEDO_NORMAL"
-        cycles.denoising_quality = "FAST"
+        cycles.denoising_quality = self.spec.denoise_quality.upper()
         cycles.denoising_use_gpu = False
         for name in _PASSES:
             setattr(scene.view_layers[0], name, False)
-        light = bpy.data.worlds[WORLD].cycles
-        light.sampling_method = "MANUAL"  # an automatic map follows the panorama's size and takes up to seconds
-        light.sample_map_resolution = self.spec.light_map
 
     # -- a sample --------------------------------------------------------------------------------------------------
 
@@ -92,52 +96,99 @@ class PassRenderer:
         self.seconds = {}
         with self._timed("scene"):
             self.builder.set_sample(params)
-        images = {"input": self.input_image(params.cycles_seed)}
-        images |= self._labels(params, params.camera, 0.0, wanted)
+        rays = self._rays(params.camera, 0.0)
+        images = {"input": self._input(rays, params.cycles_seed)}
+        images |= self._labels(rays, params, params.camera, 0.0, wanted)
         measured = self._measure(images)
         if "view2" in wanted:
             yaw = params.second_camera_yaw_rad
             self.builder.set_camera(params.camera, yaw)
-            second = self._labels(params, params.camera, yaw, ())
-            images |= {"view2": self.input_image(params.cycles_seed + 1)}
+            rays = self._rays(params.camera, yaw)
+            second = self._labels(rays, params, params.camera, yaw, ())
+            images |= {"view2": self._input(rays, params.cycles_seed + 1)}
             images |= {"view2_uv": second["uv"], "view2_mask": second["mask"]}
         if "neutral" in wanted:
+            plain = neutral(params)
             with self._timed("scene"):
-                self.builder.set_sample(neutral(params))
-            images["neutral"] = self.input_image(params.cycles_seed)
+                self.builder.set_sample(plain)
+            images["neutral"] = self._input(self._rays(plain.camera, 0.0), plain.cycles_seed)
         return {name: images[name] for name in wanted_order(images, wanted)}, measured
 
-    def input_image(self, seed: int) -> Image:
-        """(H, W, 3) half: linear radiance, path traced.
+    def _rays(self, camera: Camera, yaw_rad: float) -> Rays | None:
+        """Rays through all pixels in which something is; None if nothing is."""
+        box = self._box(camera, yaw_rad, [shown.part.vertices for shown in self.builder.shown])
+        if box is None:
+            return None
+        with self._timed("rays"):
+            return self.rasteriser.cast(
+                self.builder.shown, camera, yaw_rad, box, self.spec.mask_grid, self.spec.resolution
+            )
+
+    def _input(self, rays: Rays | None, seed: int) -> Image:
+        """(H, W, 3) half: linear radiance, the things path traced before the backdrop.
+
+        So paths are traced where there are things only, what lies behind them has no noise, and neither have outlines.
+        """
+        image = self._backdrop()
+        if rays is not None:
+            grid = self.spec.mask_grid
+            height, width = (n // grid for n in rays.opacity.shape)
+            box = rays.row, rays.column, rays.row + height, rays.column + width
+            colour, sampled = np.split(self._things(box, seed), [3], axis=-1)
+            with self._timed("filter"):
+                opacity = filtered(rays.opacity, grid)[..., None]
+                # A few samples hit or miss an outline by chance, but we know where it runs. What they lack or have too
+                # much of has the colour of the things around
+                size = (3, 3, 1)
+                around = uniform_filter(colour, size) / np.maximum(uniform_filter(sampled, size), 1e-3)
+                part = image[box[0] : box[2], box[1] : box[3]]
+                part[:] = colour + (opacity - sampled) * around + (1.0 - opacity) * part
+        return np.clip(image, 0.0, 65504.0).astype(np.float16)
+
+    def _backdrop(self) -> Image:
+        """(H, W, 3): the surroundings as the camera sees them, at four points of each pixel."""
+        cycles, grid = self.backdrop.cycles, 2
+        self._frame(self.backdrop, self.spec.resolution * grid)
+        cycles.samples, cycles.seed, cycles.max_bounces, cycles.use_denoising = 1, 0, 0, False
+        cycles.pixel_filter_type, cycles.filter_width = "BOX", 0.01  # all but a point: the ray through the centre
+        self._light.sampling_method = "NONE"  # nothing is lit here, so no map of the light need be made
+        channels = self._render(self.backdrop, "backdrop")
+        with self._timed("filter"):
+            return filtered(np.stack([channels[c] for c in "RGB"], axis=-1), grid)
+
+    def _things(self, box: Box, seed: int) -> Image:
+        """(h, w, 4): heads and props in the box, colour times opacity and opacity.
 
         Cycles averages over (small) pixels, denoises them, and we weigh them by its pixel filter: so a sample serves
         every pixel that it is near to, where Cycles' own filter draws samples for each pixel alone.
         """
-        cycles, grid = self.builder.scene.cycles, self.spec.oversample
-        self._frame(self.spec.resolution * grid)
+        scene, grid = self.builder.scene, self.spec.oversample
+        cycles = scene.cycles
+        self._frame(scene, self.spec.resolution * grid, tuple(edge * grid for edge in box))
+        scene.render.film_transparent = True
         cycles.samples, cycles.seed = self.spec.samples_per_pixel // grid**2, seed
         cycles.max_bounces, cycles.transparent_max_bounces, cycles.min_transparent_bounces = 12, 8, 0
         cycles.use_denoising = self.spec.denoise
         cycles.pixel_filter_type, cycles.filter_width = "BOX", 1.0
-        channels = self._render("OPEN_EXR", "input")
-        image = np.stack([channels[c] for c in "RGB"], axis=-1)
+        self._light.sampling_method = "MANUAL"
+        channels = self._render(scene, "input")
+        image = np.stack([channels[c] for c in "RGBA"], axis=-1)
+        row, column, bottom, right = box
+        if image.shape[:2] != ((bottom - row) * grid, (right - column) * grid):
+            raise FormatError(f"Blender rendered {image.shape[:2]} small pixels, {grid} to a pixel's side, of {box}")
         with self._timed("filter"):
-            image = filtered(image, grid, _SPREAD)
-        return np.clip(image, 0.0, 65504.0).astype(np.float16)
+            return filtered(image, grid, _SPREAD)
 
     def _labels(
-        self, params: SampleParams, camera: Camera, yaw_rad: float, wanted: tuple[str, ...]
+        self, rays: Rays | None, params: SampleParams, camera: Camera, yaw_rad: float, wanted: tuple[str, ...]
     ) -> dict[str, Image]:
         """UV and mask, and whatever else of `wanted` is seen along the same rays."""
         grid, resolution = self.spec.mask_grid, self.spec.resolution
         counted = self.spec.hidden_face == "counted"
-        box = self._box(camera, yaw_rad)
+        skins = [shown.part.vertices for shown in self.builder.shown if shown.part.kind == "skin"]
+        box = self._box(camera, yaw_rad, [skin[self.builder.builder.face_vertices] for skin in skins])
+        rays = labels.nothing(grid) if rays is None or box is None else rays.cropped(box, grid)
         with self._timed("labels"):
-            if box is None:
-                rays = labels.nothing(grid)
-            else:
-                rays = self.rasteriser.cast(self.builder.shown, camera, yaw_rad, box, grid, resolution)
-        with self._timed("filter"):
             face = labels.face_rays(rays, self.area)
             bare = face & ~rays.veiled
             visible = labels.coverage(bare, grid)
@@ -167,8 +218,10 @@ class PassRenderer:
         """Depth, normal and albedo at the pixels' centres, by Cycles: they depend on materials."""
         if not wanted:
             return {}
-        self._frame(self.spec.resolution)
-        scene, cycles = self.builder.scene, self.builder.scene.cycles
+        scene = self.builder.scene
+        cycles = scene.cycles
+        self._frame(scene, self.spec.resolution)
+        scene.render.film_transparent = False
         cycles.samples, cycles.seed, cycles.max_bounces, cycles.use_denoising = 1, 0, 0, False
         cycles.pixel_filter_type, cycles.filter_width = "BOX", 0.01  # all but a point: the ray through the centre
         cycles.transparent_max_bounces = cycles.min_transparent_bounces = 64  # through every card, no roulette
@@ -176,7 +229,7 @@ class PassRenderer:
         for name, label in _PASSES.items():
             setattr(layer, name, label in wanted)
         layer.pass_alpha_threshold = 0.5
-        channels = self._render("OPEN_EXR_MULTILAYER", "surface")
+        channels = self._render(scene, "surface", "OPEN_EXR_MULTILAYER")
         for name in _PASSES:
             setattr(layer, name, False)
         planes = {k.split(".", 1)[1]: v for k, v in channels.items()}  # "ViewLayer.Normal.X" -> "Normal.X"
@@ -191,18 +244,15 @@ class PassRenderer:
             images["albedo"] = np.clip(sum(colours), 0.0, 1.0).astype(np.float16)
         return images
 
-    def _box(self, camera: Camera, yaw_rad: float) -> Box | None:
-        """Pixels around all face areas; None if they are out of the frame."""
+    def _box(self, camera: Camera, yaw_rad: float, meshes: Sequence[Image]) -> Box | None:
+        """Pixels around meshes of (V, 3) world vertices; None if they are out of the frame."""
         resolution = self.spec.resolution
         turn = geometry.second_camera(yaw_rad)
         corners = []
-        for shown in self.builder.shown:
-            if shown.part.kind != "skin":
-                continue
-            face = shown.part.vertices[self.builder.builder.face_vertices]
-            seen = geometry.project(face @ turn.T, camera, resolution)
+        for vertices in meshes:
+            seen = geometry.project(vertices @ turn.T, camera, resolution)
             if (seen[:, 2] <= camera.distance_m * 0.05).any():
-                return 0, 0, resolution, resolution  # a head reaches to the camera: the projection says nothing
+                return 0, 0, resolution, resolution  # one reaches to the camera: the projection says nothing
             corners.append(seen[:, :2])
         if not corners:
             return None
@@ -215,21 +265,26 @@ class PassRenderer:
 
     # -- Blender ---------------------------------------------------------------------------------------------------
 
-    def _frame(self, side: int) -> None:
-        render = self.builder.scene.render
+    def _frame(self, scene: bpy.types.Scene, side: int, box: tuple[int, ...] | None = None) -> None:
+        """Pixels of the whole image along a side, and the part of it (row, column, bottom, right) to be rendered."""
+        render = scene.render
         render.resolution_x = render.resolution_y = side
-        render.use_border = render.use_crop_to_border = False
+        render.use_border = render.use_crop_to_border = box is not None
+        if box is not None:
+            row, column, bottom, right = box
+            # Blender rounds down: a hundredth of a pixel more, so that no rounding reaches the pixel before
+            render.border_min_x, render.border_max_x = (column + 0.01) / side, (right + 0.01) / side
+            render.border_min_y, render.border_max_y = (side - bottom + 0.01) / side, (side - row + 0.01) / side
 
-    def _render(self, file_format: str, name: str) -> dict[str, Image]:
+    def _render(self, scene: bpy.types.Scene, name: str, file_format: str = "OPEN_EXR") -> dict[str, Image]:
         """Render, and return the float32 channels of the result by name."""
-        scene, path = self.builder.scene, self.scratch / f"{name}.exr"
+        path = self.scratch / f"{name}.exr"
         settings = scene.render.image_settings
-        settings.file_format, settings.color_mode = file_format, "RGB"
+        settings.file_format, settings.color_mode = file_format, "RGBA"
         settings.color_depth, settings.exr_codec = "32", "NONE"
         scene.render.filepath = str(path)
-        scene.render.use_file_extension = False
         with self._timed(name):
-            bpy.ops.render.render(write_still=True)
+            bpy.ops.render.render(scene=scene.name, write_still=True)
         with self._timed("read"):
             return exr.read_channels(path)
 

@@ -16,6 +16,8 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -69,6 +71,8 @@ def versions() -> dict[str, Any]:
 
 def _prepare(job: dict[str, Any]) -> Any:
     """Open Blender and return the function that renders one index and stages it."""
+    with _narrowed(job["threads"]):
+        import bpy  # noqa: F401
     from renderer.archive import encode_sample, stage_sample
     from renderer.assets import build_catalog
     from renderer.blender.passes import PassRenderer
@@ -104,6 +108,23 @@ def _prepare(job: dict[str, Any]) -> Any:
         return {"seconds": seconds}
 
     return render
+
+
+@contextmanager
+def _narrowed(cores: int) -> Iterator[None]:
+    """As if this process had been granted so many cores only, and no longer than the block.
+
+    Blender starts a helper for each core that it finds when it is imported, whatever the threads it is told to render
+    with, and helpers without work spin for as long as it renders: a third of the time where workers have one thread.
+    """
+    granted = sorted(os.sched_getaffinity(0))
+    first = os.getpid() % len(granted)  # workers start side by side: not all of them on one core
+    os.sched_setaffinity(0, (granted * 2)[first : first + min(cores, len(granted))])
+    try:
+        yield
+    finally:
+        for thread in Path("/proc/self/task").iterdir():
+            os.sched_setaffinity(int(thread.name), granted)
 
 
 def _private_stdout() -> IO[str]:

@@ -62,7 +62,8 @@ def test_rays_off_the_face_area_or_off_every_head_are_no_face() -> None:
     area[: labels.LOOKUP // 2] = True  # V above one half
     uv = np.array([[[0.5, 0.9], [0.5, 0.1], [-1, -1], [0.5, 0.9]]], np.float32)
     head = np.array([[1, 1, 1, 0]], np.int32)
-    rays = labels.Rays(0, 0, head, np.zeros((1, 4), bool), uv, {})
+    zero = np.zeros((1, 4), np.float32)
+    rays = labels.Rays(0, 0, head, zero > 0, uv, zero, zero)
     assert labels.face_rays(rays, area).tolist() == [[True, False, False, False]]
 
 

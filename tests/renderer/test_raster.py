@@ -111,10 +111,27 @@ def test_hair_is_where_its_picture_is_opaque(tmp_path: Path) -> None:
     alpha = np.zeros((4, 4), np.uint8)
     alpha[0] = 255  # the top row of the picture: the upper quarter, half of it blended with the next row
     Image.fromarray(np.stack([alpha] * 4, -1)).save(tmp_path / "hair.png")
-    rays = cast(square("skin", 0.0), square("hair", 0.0001), picture=tmp_path / "hair.png")
+    hair = square("hair", 0.0001, x=0.001)  # off the rays: one along the diagonal would meet both triangles
+    rays = cast(square("skin", 0.0), hair, picture=tmp_path / "hair.png")
     assert rays.veiled[: SIDE // 4].all() and not rays.veiled[SIDE // 4 :].any()
 
 
-def test_brows_and_lashes_belong_to_the_face() -> None:
-    rays = cast(square("skin", 0.0), square("brows", 0.1), square("lashes", 0.1))
-    assert (rays.head == 1).all() and not rays.veiled.any()
+def test_opacity_is_what_all_layers_together_stop(tmp_path: Path) -> None:
+    """A solid square, half hidden by a card of opacity 0.6 that is as wide as the view, with a lens before all."""
+    Image.fromarray(np.full((2, 2, 4), 153, np.uint8)).save(tmp_path / "card.png")
+    parts = [square("skin", 0.0, size=0.5), square("hair", -0.1, size=1.2, x=0.001)]
+    lens = square("glasses", 0.1, size=1.2, x=0.001, slots=np.array([1], np.int32))
+    head: Any = SimpleNamespace(wear=Wear(lens_tint=0.5))
+    for worn, through in (([], 1.0), ([lens], 0.47)):
+        scene = [Shown(part, 0, head) for part in parts + worn]
+        caster = Rasteriser(lambda part: tmp_path / "card.png")
+        found = caster.cast(scene, CAMERA, 0.0, (0, 0, SIDE, SIDE), 1, SIDE).opacity
+        assert (found[4:12, 4:12] == 1).all()
+        np.testing.assert_allclose(found[:4], 1 - 0.4 * through, rtol=1e-5)
+
+
+def test_lashes_belong_to_the_face_and_stick_out_of_it(tmp_path: Path) -> None:
+    Image.fromarray(np.full((2, 2, 4), 255, np.uint8)).save(tmp_path / "lashes.png")
+    rays = cast(square("skin", 0.0, size=0.5), square("lashes", 0.1, size=1.2), picture=tmp_path / "lashes.png")
+    assert (rays.head[4:12, 4:12] == 1).all() and not rays.veiled.any()
+    assert (rays.opacity == 1).all()
