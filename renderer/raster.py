@@ -6,7 +6,7 @@ are exactly opposite for two triangles that share an edge, so that no ray slips 
 projected: triangles that reach behind the camera need no clipping. (Olano and Greer, Triangle scan conversion using 2D
 homogeneous coordinates, 1997.)
 
-It draws a face in a tenth of the time that Cycles takes for the same labels; numba compiles it at its first use.
+It draws a face in a tenth of the time that Cycles takes for the same labels.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from renderer import geometry
+from renderer.compiled import compiled
 from renderer.labels import Box, Rays
 from renderer.params import Camera, Head
 from renderer.parts import WORN, Part, triangles
@@ -35,9 +35,9 @@ LENS_MIRROR = 0.06  # share of light that a lens reflects (`materials.lens`)
 
 _IN_THE_WAY = WORN | {"prop"}
 _VEIL = -1  # in place of a head's number: lets rays pass, weakened
-_SOLID = np.ones((1, 1), np.float32)
+_SOLID = np.full((1, 1), 255, np.uint8)
 
-Floats = npt.NDArray[np.float32]
+Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Rasteriser:
         left = (column / resolution - 0.5 - camera.shift_x) * tangent + 0.5 * step
         top = (0.5 - row / resolution - camera.shift_y) * tangent - 0.5 * step
 
-        def draw(shown: Shown, which: npt.NDArray[np.bool_] | slice, number: int, opacity: Floats) -> None:
+        def draw(shown: Shown, which: npt.NDArray[np.bool_] | slice, number: int, opacity: Bytes) -> None:
             mesh = self._mesh(shown.part)
             points = shown.part.vertices.astype(np.float64) @ turn.T - [0.0, 0.0, camera.distance_m]
             chosen = mesh.triangles[which], mesh.uv[which]
@@ -107,15 +107,15 @@ class Rasteriser:
         opacity = np.where(np.isfinite(depth), np.float32(1.0), 1 - clear)
         return Rays(row, column, head, veiled, uv, depth.astype(np.float32), opacity)
 
-    def _opacities(self, shown: Shown) -> list[Floats]:
-        """By slot: (H, W) in [0, 1] over the UVs of something that lets rays pass, V = 0 in row 0."""
+    def _opacities(self, shown: Shown) -> list[Bytes]:
+        """By slot: (H, W) of 255ths over the UVs of something that lets rays pass, V = 0 in row 0."""
         part = shown.part
         if part.kind in ("hair", "hat", *PAINTED):
             return [self._alpha(self._picture(part))]
         if part.kind == "glasses":
             assert shown.head is not None
             tint = shown.head.wear.lens_tint
-            return [_SOLID, np.full((1, 1), LENS_MIRROR + (1 - LENS_MIRROR) * tint, np.float32)]
+            return [_SOLID, np.full((1, 1), round(255 * (LENS_MIRROR + (1 - LENS_MIRROR) * tint)), np.uint8)]
         return [_SOLID] * (int(self._mesh(part).slots.max()) + 1)
 
     def _mesh(self, part: Part) -> Mesh:
@@ -130,18 +130,12 @@ class Rasteriser:
         return self._meshes[part.name]
 
 
-def _alpha(path: Path) -> Floats:
+def _alpha(path: Path) -> Bytes:
     with Image.open(path) as image:
-        alpha = np.asarray(image.convert("RGBA").getchannel("A"), np.float32) / 255
-    return np.ascontiguousarray(alpha[::-1])
+        return np.ascontiguousarray(np.asarray(image.convert("RGBA").getchannel("A"))[::-1])
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Machine code, kept on disk for the next process. Without fast maths: equal bits on every machine of a kind."""
-    return numba.njit(cache=True, fastmath=False)(function)
-
-
-@_compiled
+@compiled
 def _look_up(picture: Any, u: float, v: float) -> float:
     """Bilinear; what lies beyond the edges counts as its nearest neighbour inside."""
     height, width = picture.shape
@@ -155,7 +149,7 @@ def _look_up(picture: Any, u: float, v: float) -> float:
     return float(below * (1.0 - fy) + above * fy)
 
 
-@_compiled
+@compiled
 def _draw(
     points: Any,  # (V, 3) in the camera's space: x right, y up, z to the viewer
     corners: Any,  # (T, 3)
@@ -205,7 +199,7 @@ def _draw(
                 u = (wa * corner_uv[t, 0, 0] + wb * corner_uv[t, 1, 0] + wc * corner_uv[t, 2, 0]) / total
                 v = (wa * corner_uv[t, 0, 1] + wb * corner_uv[t, 1, 1] + wc * corner_uv[t, 2, 1]) / total
                 if number == _VEIL:
-                    clear[row, column] *= 1.0 - _look_up(opacity, u, v)
+                    clear[row, column] *= 1.0 - _look_up(opacity, u, v) / 255
                 else:
                     depth[row, column] = away
                     head[row, column] = number

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import uniform_filter
 
-from renderer import exr, geometry, labels
+from renderer import exr, geometry, labels, panorama
 from renderer.blender.make_scene import BACKDROP, WORLD
 from renderer.blender.scene import SceneBuilder
 from renderer.errors import FormatError, MachineError
@@ -51,8 +51,8 @@ class PassRenderer:
         self.area = labels.load_face_area(scene.builder.model.mask_path)
         self.rasteriser = Rasteriser(scene.builder.picture)
         self.seconds: dict[str, float] = {}
-        self.backdrop = bpy.data.scenes[BACKDROP]
-        for one in (self.builder.scene, self.backdrop):
+        self._backdrop = bpy.data.scenes[BACKDROP]
+        for one in (self.builder.scene, self._backdrop):
             self._static(one, threads)
         self._light = bpy.data.worlds[WORLD].cycles
         self._light.sample_map_resolution = (
@@ -97,7 +97,7 @@ class PassRenderer:
         with self._timed("scene"):
             self.builder.set_sample(params)
         rays = self._rays(params.camera, 0.0)
-        images = {"input": self._input(rays, params.cycles_seed)}
+        images = {"input": self._input(params, 0.0, rays, params.cycles_seed)}
         images |= self._labels(rays, params, params.camera, 0.0, wanted)
         measured = self._measure(images)
         if "view2" in wanted:
@@ -105,13 +105,13 @@ class PassRenderer:
             self.builder.set_camera(params.camera, yaw)
             rays = self._rays(params.camera, yaw)
             second = self._labels(rays, params, params.camera, yaw, ())
-            images |= {"view2": self._input(rays, params.cycles_seed + 1)}
+            images |= {"view2": self._input(params, yaw, rays, params.cycles_seed + 1)}
             images |= {"view2_uv": second["uv"], "view2_mask": second["mask"]}
         if "neutral" in wanted:
             plain = neutral(params)
             with self._timed("scene"):
                 self.builder.set_sample(plain)
-            images["neutral"] = self._input(self._rays(plain.camera, 0.0), plain.cycles_seed)
+            images["neutral"] = self._input(plain, 0.0, self._rays(plain.camera, 0.0), plain.cycles_seed)
         return {name: images[name] for name in wanted_order(images, wanted)}, measured
 
     def _rays(self, camera: Camera, yaw_rad: float) -> Rays | None:
@@ -124,12 +124,12 @@ class PassRenderer:
                 self.builder.shown, camera, yaw_rad, box, self.spec.mask_grid, self.spec.resolution
             )
 
-    def _input(self, rays: Rays | None, seed: int) -> Image:
+    def _input(self, params: SampleParams, yaw_rad: float, rays: Rays | None, seed: int) -> Image:
         """(H, W, 3) half: linear radiance, the things path traced before the backdrop.
 
         So paths are traced where there are things only, what lies behind them has no noise, and neither have outlines.
         """
-        image = self._backdrop()
+        image = self.backdrop(params.environment, params.camera, yaw_rad)
         if rays is not None:
             grid = self.spec.mask_grid
             height, width = (n // grid for n in rays.opacity.shape)
@@ -145,16 +145,30 @@ class PassRenderer:
                 part[:] = colour + (opacity - sampled) * around + (1.0 - opacity) * part
         return np.clip(image, 0.0, 65504.0).astype(np.float16)
 
-    def _backdrop(self) -> Image:
+    def backdrop(self, environment: Environment, camera: Camera, yaw_rad: float) -> Image:
         """(H, W, 3): the surroundings as the camera sees them, at four points of each pixel."""
-        cycles, grid = self.backdrop.cycles, 2
-        self._frame(self.backdrop, self.spec.resolution * grid)
+        grid = 2
+        side = self.spec.resolution * grid
+        if environment.kind == "noise":
+            fine = self.backdrop_by_cycles(side)
+        elif environment.kind == "gray":
+            fine = np.full((side, side, 3), np.asarray(environment.colour, np.float32) * environment.strength)
+        else:
+            with self._timed("backdrop"):
+                picture = self.builder.panorama(environment.name)
+                fine = panorama.backdrop(picture, environment, camera, yaw_rad, side)
+        with self._timed("filter"):
+            return filtered(fine, grid)
+
+    def backdrop_by_cycles(self, side: int) -> Image:
+        """(side, side, 3): the surroundings of the scene at pixel centres; any kind, in four times the time."""
+        cycles = self._backdrop.cycles
+        self._frame(self._backdrop, side)
         cycles.samples, cycles.seed, cycles.max_bounces, cycles.use_denoising = 1, 0, 0, False
         cycles.pixel_filter_type, cycles.filter_width = "BOX", 0.01  # all but a point: the ray through the centre
         self._light.sampling_method = "NONE"  # nothing is lit here, so no map of the light need be made
-        channels = self._render(self.backdrop, "backdrop")
-        with self._timed("filter"):
-            return filtered(np.stack([channels[c] for c in "RGB"], axis=-1), grid)
+        channels = self._render(self._backdrop, "backdrop")
+        return np.stack([channels[c] for c in "RGB"], axis=-1)
 
     def _things(self, box: Box, seed: int) -> Image:
         """(h, w, 4): heads and props in the box, colour times opacity and opacity.

@@ -16,12 +16,16 @@ import numpy as np
 import numpy.typing as npt
 from mathutils import Vector
 
+from renderer import panorama
 from renderer.assets import Catalog
 from renderer.blender.make_scene import CAMERA, SUN, WORLD
 from renderer.errors import AssetError
 from renderer.params import Camera, Environment, Head, Light, Prop, SampleParams, Vec3
 from renderer.parts import Part, PartBuilder, build_prop, triangles
 from renderer.raster import Shown
+
+PANORAMA_SPACE = "Linear Rec.709"
+KEPT_PIXELS = 1 << 20  # panoramas with more are read again for every sample
 
 _PLAIN: Mapping[str, tuple[float, float, float]] = {
     "mouth": (0.25, 0.05, 0.05),
@@ -47,6 +51,7 @@ class SceneBuilder:
         self._objects: dict[str, bpy.types.Object] = {}
         self._materials: dict[str, bpy.types.Material] = {}
         self._images: dict[Path, bpy.types.Image] = {}
+        self._panoramas: dict[Path, npt.NDArray[np.float16]] = {}
         self._linked: list[bpy.types.Object] = []
         self.shown: list[Shown] = []  # every part in the scene, in the order of `_linked`
 
@@ -91,11 +96,10 @@ class SceneBuilder:
     def _set_environment(self, e: Environment) -> None:
         world = bpy.data.worlds[WORLD]
         nodes = world.node_tree.nodes
-        mirror = -1.0 if e.mirror else 1.0
-        zoom = np.array([mirror * e.scale, 1.0, e.scale])
+        zoom = panorama.zoom(e)
         _move(nodes["panorama"], scale=zoom, rotation=e.rotation_rad)
         _move(nodes["noise"], scale=zoom * e.noise_scale, rotation=e.rotation_rad, location=e.noise_offset)
-        nodes["panorama"].image = self._image(self.catalog.hdris[e.name], "Linear Rec.709") if e.name else None
+        nodes["panorama"].image = self._image(self.catalog.hdris[e.name], PANORAMA_SPACE) if e.name else None
         nodes["colour"].outputs[0].default_value = (*e.colour, 1.0)
         nodes["kind_noise"].outputs[0].default_value = float(e.kind == "noise")
         nodes["kind_plain"].outputs[0].default_value = float(e.kind == "gray")
@@ -221,6 +225,21 @@ class SceneBuilder:
             self._materials[key] = bpy.data.materials[kind].copy()
             self._materials[key].name = key
         return self._materials[key]
+
+    def panorama(self, name: str) -> npt.NDArray[np.float32]:
+        """(H, W, 3) radiance, the bottom row first."""
+        path = self.catalog.hdris[name]
+        if path not in self._panoramas:
+            image = self._image(path, PANORAMA_SPACE)
+            width, height = image.size
+            pixels = np.empty(width * height * image.channels, np.float32)
+            image.pixels.foreach_get(pixels)
+            image.buffers_free()  # or Blender keeps what only we have read
+            colours = pixels.reshape(height, width, image.channels)[..., :3]
+            if width * height > KEPT_PIXELS:
+                return np.ascontiguousarray(colours)
+            self._panoramas[path] = np.clip(colours, 0.0, 65504.0).astype(np.float16)
+        return self._panoramas[path].astype(np.float32)
 
     def _image(self, path: Path, colour_space: str = "sRGB") -> bpy.types.Image:
         if path not in self._images:

@@ -127,7 +127,7 @@ def test_opacity_is_what_all_layers_together_stop(tmp_path: Path) -> None:
         caster = Rasteriser(lambda part: tmp_path / "card.png")
         found = caster.cast(scene, CAMERA, 0.0, (0, 0, SIDE, SIDE), 1, SIDE).opacity
         assert (found[4:12, 4:12] == 1).all()
-        np.testing.assert_allclose(found[:4], 1 - 0.4 * through, rtol=1e-5)
+        np.testing.assert_allclose(found[:4], 1 - 0.4 * through, atol=2e-3)  # opacities are 255ths
 
 
 def test_lashes_belong_to_the_face_and_stick_out_of_it(tmp_path: Path) -> None:

@@ -1,0 +1,31 @@
+"""Backdrops of a spec's samples, by `renderer.panorama` and by Cycles. Run as a script: JOB.json OUT.npz"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from renderer.assets import build_catalog
+from renderer.blender.passes import PassRenderer
+from renderer.blender.scene import SceneBuilder
+from renderer.head_model import load_head
+from renderer.parts import PartBuilder
+from renderer.pixel_filter import filtered
+from renderer.sampling import draw
+from renderer.spec import parse_spec
+
+job = json.loads(Path(sys.argv[1]).read_text())
+spec, pack = parse_spec(job["spec"], "the job"), Path(job["pack"])
+model, catalog = load_head(pack), build_catalog(pack, spec)
+builder = SceneBuilder(Path(job["blend"]), PartBuilder(model, catalog), catalog)
+renderer = PassRenderer(builder, spec.render, 1, Path(sys.argv[2]).parent)
+ours, cycles = [], []
+for index in range(8):
+    params = draw(spec, job["seed"], index, catalog, model, job["tag"])
+    for yaw in (0.0, 0.4):
+        builder.set_sample(params)
+        builder.set_camera(params.camera, yaw)
+        ours.append(renderer.backdrop(params.environment, params.camera, yaw))
+        cycles.append(filtered(renderer.backdrop_by_cycles(2 * spec.render.resolution), 2))
+np.savez(sys.argv[2], ours=ours, cycles=cycles)
