@@ -26,7 +26,7 @@ MEMORY: Final = Path("/dev/shm")
 _STARTS: Final = 3  # workers in a row that may fail to start
 _PREFIX: Final = "headforge-worker-"
 _NEWBORN_S: Final = 60.0  # a scratch folder as young as this may not be locked yet
-_RAY_BYTES: Final = 64  # of one label ray in Blender's file: up to 16 floats
+_PIXEL_BYTES: Final = 64  # of one pixel in Blender's file: up to 16 floats
 _IDLE: Final = 0.01  # CPU seconds per second below which a process waits rather than works
 
 
@@ -310,14 +310,13 @@ def _cpu_s(pid: int) -> float:
 
 def patience_s(render: Mapping[str, Any]) -> float:
     """Seconds that a sample of this size and quality may compute without a word: ten times the slowest seen."""
-    return 0.3 * float(render.get("samples_per_pixel", 8)) * (float(render.get("resolution", 128)) / 128) ** 2
+    return 0.3 * float(render.get("samples_per_pixel", 12)) * (float(render.get("resolution", 128)) / 128) ** 2
 
 
 def file_bytes(render: Mapping[str, Any]) -> int:
-    """Bytes of the largest file that Blender hands to its worker: label rays or small pixels, before compression."""
-    fine = max(int(render.get("mask_grid", 5)), int(render.get("oversample", 1)))
-    side = int(render.get("resolution", 128)) * fine
-    return side * side * _RAY_BYTES
+    """Bytes of the largest file that Blender hands to its worker: small pixels, before compression."""
+    side = int(render.get("resolution", 128)) * int(render.get("oversample", 1))
+    return side * side * _PIXEL_BYTES
 
 
 def scratch_base(need: int) -> Path | None:

@@ -64,7 +64,7 @@ class RenderSpec:
     """Image size, quality and labels."""
 
     resolution: int = knob(128, 16, 1024, "pixels per side")
-    samples_per_pixel: int = knob(8, 1, 65536, "Cycles samples of the input image; a multiple of oversample squared")
+    samples_per_pixel: int = knob(12, 1, 65536, "Cycles samples of the input image; a multiple of oversample squared")
     oversample: int = knob(1, 1, 8, "the input is rendered with so many pixels to a pixel's side, then filtered down")
     denoise: bool = field(default=True, metadata={"about": "OpenImageDenoise, guided by albedo and normals"})
     denoise_quality: str = choice("balanced", ("fast", "balanced", "high"), "OpenImageDenoise's; high takes longest")

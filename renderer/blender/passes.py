@@ -36,7 +36,8 @@ _PASSES = {
     "use_pass_diffuse_color": "albedo",
     "use_pass_glossy_color": "albedo",
 }
-_SPREAD = 0.6  # of the pixel filter over what Cycles averaged; has the least error (docs/benchmarks.md)
+_SPREAD = 0.8  # of the pixel filter over what Cycles averaged; has the least error (docs/benchmarks.md)
+_RAY_WORTH = 2.5  # samples: 25 rays cover outlines with less error than 64 samples (docs/benchmarks.md)
 _BORDER_PX = 2  # pixels around the heads' bounding box, more than the filter's reach
 
 
@@ -51,13 +52,11 @@ class PassRenderer:
         self.area = labels.load_face_area(scene.builder.model.mask_path)
         self.rasteriser = Rasteriser(scene.builder.picture)
         self.seconds: dict[str, float] = {}
-        self._backdrop = bpy.data.scenes[BACKDROP]
-        for one in (self.builder.scene, self._backdrop):
+        self._behind = bpy.data.scenes[BACKDROP]
+        for one in (self.builder.scene, self._behind):
             self._static(one, threads)
         self._light = bpy.data.worlds[WORLD].cycles
-        self._light.sample_map_resolution = (
-            spec.light_map
-        )  # its own choice follows the panorama and takes up to seconds
+        self._light.sample_map_resolution = spec.light_map  # left to itself it follows the panorama: up to seconds
 
     def _static(self, scene: bpy.types.Scene, threads: int) -> None:
         """Settings that hold for every render of this process."""
@@ -136,9 +135,10 @@ class PassRenderer:
             box = rays.row, rays.column, rays.row + height, rays.column + width
             colour, sampled = np.split(self._things(box, seed), [3], axis=-1)
             with self._timed("filter"):
-                opacity = filtered(rays.opacity, grid)[..., None]
-                # A few samples hit or miss an outline by chance, but we know where it runs. What they lack or have too
-                # much of has the colour of the things around
+                few = self.spec.samples_per_pixel <= _RAY_WORTH * grid**2
+                opacity = filtered(rays.opacity, grid)[..., None] if few else sampled
+                # A few samples hit or miss an outline by chance, but the rays know where it runs. What the samples lack
+                # or have too much of has the colour of the things around
                 size = (3, 3, 1)
                 around = uniform_filter(colour, size) / np.maximum(uniform_filter(sampled, size), 1e-3)
                 part = image[box[0] : box[2], box[1] : box[3]]
@@ -162,12 +162,12 @@ class PassRenderer:
 
     def backdrop_by_cycles(self, side: int) -> Image:
         """(side, side, 3): the surroundings of the scene at pixel centres; any kind, in four times the time."""
-        cycles = self._backdrop.cycles
-        self._frame(self._backdrop, side)
+        cycles = self._behind.cycles
+        self._frame(self._behind, side)
         cycles.samples, cycles.seed, cycles.max_bounces, cycles.use_denoising = 1, 0, 0, False
         cycles.pixel_filter_type, cycles.filter_width = "BOX", 0.01  # all but a point: the ray through the centre
         self._light.sampling_method = "NONE"  # nothing is lit here, so no map of the light need be made
-        channels = self._render(self._backdrop, "backdrop")
+        channels = self._render(self._behind, "backdrop")
         return np.stack([channels[c] for c in "RGB"], axis=-1)
 
     def _things(self, box: Box, seed: int) -> Image:

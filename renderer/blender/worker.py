@@ -9,6 +9,7 @@ one sample.
 from __future__ import annotations
 
 import errno
+import gc
 import json
 import os
 import shutil
@@ -34,6 +35,8 @@ def main() -> None:
     job = json.loads(sys.stdin.readline())
     try:
         render = _prepare(job)
+        gc.collect()
+        gc.freeze()  # what is loaded stays: no need to walk over it again and again
         _answer(answers, {"ready": os.getpid(), **versions()})
         process = psutil.Process()
         for line in sys.stdin:
