@@ -152,6 +152,17 @@ def project(points: Points, camera: Camera, resolution: int) -> Points:
     return np.stack([x * resolution, (1.0 - y) * resolution, depth], axis=1)
 
 
+def at_unit_depth(column: Any, row: Any, camera: Camera, resolution: int) -> tuple[Any, Any]:
+    """Where the rays through points of the image cross the plane one unit before the camera: x right, y up.
+
+    column, row: numbers or arrays as `project` gives them, pixel centres at .5.
+    """
+    tangent = camera.sensor_mm / camera.focal_mm
+    x = (column / resolution - 0.5 - camera.shift_x) * tangent
+    y = (0.5 - row / resolution - camera.shift_y) * tangent
+    return x, y
+
+
 def camera_matrix(camera: Camera, resolution: int) -> Points:
     """(3, 3) intrinsics K as OpenCV has them: [column, row, 1] ~ K [x, y, z], x right, y down, z along the view."""
     focal = camera.focal_mm / camera.sensor_mm * resolution

@@ -30,9 +30,8 @@ def backdrop(
     to_blender = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
     turn = geometry.euler_matrix(environment.rotation_rad) * zoom(environment)
     matrix = turn @ to_blender @ geometry.second_camera(yaw_rad).T
-    tangent = camera.sensor_mm / camera.focal_mm
-    centres = (np.arange(resolution) + 0.5) / resolution
-    x, y = (centres - 0.5 - camera.shift_x) * tangent, (0.5 - centres - camera.shift_y) * tangent
+    centres = np.arange(resolution) + 0.5
+    x, y = geometry.at_unit_depth(centres, centres, camera, resolution)
     image = np.empty((resolution, resolution, 3), np.float32)
     _look(picture, matrix, x, y, np.float32(environment.strength), image)
     return image

@@ -29,11 +29,11 @@ from renderer.params import Camera, Head
 from renderer.parts import WORN, Part, triangles
 
 PAINTED = frozenset({"brows", "lashes"})  # belong to the face: no hole in the mask
+IN_THE_WAY = WORN | {"prop"}
 NEAR_M = 0.001  # what is nearer to the camera is not seen
 VEILED = 0.5  # a ray of which less light comes through what is worn or held does not see the face
 LENS_MIRROR = 0.06  # share of light that a lens reflects (`materials.lens`)
 
-_IN_THE_WAY = WORN | {"prop"}
 _VEIL = -1  # in place of a head's number: lets rays pass, weakened
 _SOLID = np.full((1, 1), 255, np.uint8)
 
@@ -81,10 +81,8 @@ class Rasteriser:
         depth, head = np.full(size, np.inf), np.zeros(size, np.int32)
         uv, clear = np.zeros((*size, 2), np.float32), np.ones(size, np.float32)
         turn = geometry.second_camera(yaw_rad)
-        tangent = camera.sensor_mm / camera.focal_mm  # of the whole angle of view, per unit of depth
-        step = tangent / (resolution * grid)
-        left = (column / resolution - 0.5 - camera.shift_x) * tangent + 0.5 * step
-        top = (0.5 - row / resolution - camera.shift_y) * tangent - 0.5 * step
+        step = camera.sensor_mm / camera.focal_mm / (resolution * grid)
+        left, top = geometry.at_unit_depth(column + 0.5 / grid, row + 0.5 / grid, camera, resolution)
 
         def draw(shown: Shown, which: npt.NDArray[np.bool_] | slice, number: int, opacity: Bytes) -> None:
             mesh = self._mesh(shown.part)
@@ -99,9 +97,9 @@ class Rasteriser:
                         draw(shown, self._mesh(shown.part).slots == slot, _VEIL, opacity)
 
         for shown in scene:
-            if shown.part.kind not in _IN_THE_WAY | PAINTED:
+            if shown.part.kind not in IN_THE_WAY | PAINTED:
                 draw(shown, slice(None), shown.number + 1 if shown.part.kind == "skin" else 0, _SOLID)
-        veil(_IN_THE_WAY)
+        veil(IN_THE_WAY)
         veiled = clear < VEILED
         veil(PAINTED)
         opacity = np.where(np.isfinite(depth), np.float32(1.0), 1 - clear)

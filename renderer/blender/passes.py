@@ -135,14 +135,16 @@ class PassRenderer:
             box = rays.row, rays.column, rays.row + height, rays.column + width
             colour, sampled = np.split(self._things(box, seed), [3], axis=-1)
             with self._timed("filter"):
-                few = self.spec.samples_per_pixel <= _RAY_WORTH * grid**2
-                opacity = filtered(rays.opacity, grid)[..., None] if few else sampled
-                # A few samples hit or miss an outline by chance, but the rays know where it runs. What the samples lack
-                # or have too much of has the colour of the things around
-                size = (3, 3, 1)
-                around = uniform_filter(colour, size) / np.maximum(uniform_filter(sampled, size), 1e-3)
+                opacity = sampled
+                if self.spec.samples_per_pixel <= _RAY_WORTH * grid**2:
+                    # A few samples hit or miss an outline by chance, but the rays know where it runs. What the samples
+                    # lack or have too much of has the colour of the things around
+                    opacity = filtered(rays.opacity, grid)[..., None]
+                    size = (3, 3, 1)
+                    around = uniform_filter(colour, size) / np.maximum(uniform_filter(sampled, size), 1e-3)
+                    colour += (opacity - sampled) * around
                 part = image[box[0] : box[2], box[1] : box[3]]
-                part[:] = colour + (opacity - sampled) * around + (1.0 - opacity) * part
+                part[:] = colour + (1.0 - opacity) * part
         return np.clip(image, 0.0, 65504.0).astype(np.float16)
 
     def backdrop(self, environment: Environment, camera: Camera, yaw_rad: float) -> Image:

@@ -21,8 +21,8 @@ from renderer.assets import build_catalog
 from renderer.blender.make_scene import SUN
 from renderer.blender.scene import SceneBuilder
 from renderer.head_model import load_head
-from renderer.parts import WORN, PartBuilder
-from renderer.raster import PAINTED
+from renderer.parts import PartBuilder
+from renderer.raster import IN_THE_WAY, PAINTED
 from renderer.sampling import draw
 from renderer.spec import parse_spec
 
@@ -97,7 +97,7 @@ class PlainLoop:
         self.builder.scene.world = self.dark
         bpy.data.objects[SUN].hide_render = True
         for thing, shown in zip(self.builder._linked, self.builder.shown, strict=True):
-            thing.hide_render = shown.part.kind in WORN | PAINTED | {"prop"}
+            thing.hide_render = shown.part.kind in IN_THE_WAY | PAINTED
             for number, slot in enumerate(thing.material_slots):
                 slot.material = self.emit[kind if shown.part.kind == "skin" and number == 0 else "black"]
 
