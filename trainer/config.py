@@ -252,11 +252,14 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """Adam, and how long. The second phase starts when the held-out error levels off (thesis 3.7).
+    """How weights step, and how long. The second phase starts when the held-out error levels off (thesis 3.7).
 
     The error is UV error + 1 - mask IoU: the loss itself may mean something else from epoch to epoch (ramps).
     """
 
+    optimiser: Literal["adam", "muon"] = noted(
+        "adam", "muon: orthogonalised steps for kernels (trainer/optimiser.py), Adam for the rest"
+    )
     lr: tuple[float, float] = ranged((1e-4, 1e-5), 0, 10, "learning rate of the two phases")
     beta1: tuple[float, float] = ranged((0.9, 0.99), 0, BELOW_ONE, "Adam's beta1 of the two phases")
     beta2: float = ranged(0.999, 0, BELOW_ONE, "Adam's beta2")

@@ -37,6 +37,7 @@ from trainer.dataset import SampleReader
 from trainer.evaluation import Evaluation, chosen_positions, evaluate, load_photo, photo_paths, sheet
 from trainer.loader import BadSamples, Loader, Minibatch, Positions, Streaming, check_room, open_source
 from trainer.network import UVNet, make_network, parameter_count
+from trainer.optimiser import make_optimiser
 from trainer.run_dir import RunDir, create_run, finite
 from trainer.sheets import SheetWriter, sheet_name
 
@@ -453,13 +454,7 @@ def make_model(fabric: Fabric, config: TrainConfig) -> Model:
     """A new network from the seed, on the device, in the precision and layout of the config."""
     layout = torch.channels_last if config.device.channels_last else torch.contiguous_format
     plain = synchronised(make_network(config.network, config.seed), fabric).to(memory_format=layout)  # type: ignore[call-overload]
-    schedule = config.schedule
-    optimiser = torch.optim.Adam(
-        plain.parameters(),
-        lr=schedule.lr[0],
-        betas=(schedule.beta1[0], schedule.beta2),
-        fused=True,
-    )
+    optimiser = make_optimiser(plain, config.schedule, config.device.precision)
     compiled: Any = torch.compile(plain) if config.device.compile else plain
     network, fabric_optimiser = fabric.setup(compiled, optimiser)
     return Model(plain, network, optimiser, fabric_optimiser, layout)
