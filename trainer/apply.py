@@ -65,7 +65,7 @@ class Face:
     @property
     def box(self) -> tuple[int, int, int, int]:
         """Left, top, right, bottom of the mask in the picture's pixels."""
-        top, bottom, left, right = visualise._box((self.mask > 0.5).float(), 0)
+        top, bottom, left, right = visualise.box_of((self.mask > 0.5).float(), 0)
         return self.window.x + left, self.window.y + top, self.window.x + right, self.window.y + bottom
 
 
@@ -166,7 +166,7 @@ def find_windows(network: Network, picture: Tensor, options: Options) -> list[Wi
         side /= 1.6
     kept: list[tuple[float, float, float, float]] = []
     for _, box in sorted(candidates, reverse=True):
-        if all(_overlap(box, other) < 0.3 for other in kept):
+        if all(shared_part(box, other) < 0.3 for other in kept):
             kept.append(box)
     return [window_around(box) for box in kept[: options.max_faces]]
 
@@ -185,7 +185,7 @@ def _patches(mask: npt.NDArray[Any]) -> Iterator[tuple[int, float, tuple[int, in
             yield area, float(mask[rows, columns][inside].mean()), box
 
 
-def _overlap(a: Sequence[float], b: Sequence[float]) -> float:
+def shared_part(a: Sequence[float], b: Sequence[float]) -> float:
     """Shared area as a part of the smaller box."""
     wide = min(a[2], b[2]) - max(a[0], b[0])
     high = min(a[3], b[3]) - max(a[1], b[1])

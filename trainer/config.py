@@ -350,7 +350,7 @@ def load_sweep(path: Path) -> list[TrainConfig]:
     """Read a sweep: `base` (a spec beside it), and `vary` (dotted key -> list of values, all combinations) or
     `runs` (a list of dotted key -> value). A plain spec is a sweep of one. At most `MAX_SWEEP` runs.
 
-    Each run's name gets the number of its combination, so that run-IDs tell them apart.
+    Where there are several, each run's name gets the number of its combination, so that run-IDs tell them apart.
     """
     raw = _load_yaml(path)
     if "base" not in raw:
@@ -365,7 +365,7 @@ def load_sweep(path: Path) -> list[TrainConfig]:
     configs = []
     for number, values in enumerate(runs):
         config = override(base, values, f"{path} run {number}")
-        configs.append(replace(config, name=f"{config.name}-{number:02d}"))
+        configs.append(replace(config, name=f"{config.name}-{number:02d}") if len(runs) > 1 else config)
     return configs
 
 

@@ -48,11 +48,11 @@ class SampleReader:
                 f"{path} has UV frame {self.info.get('uv_frame')!r}; this headforge trains on {UV_FRAME!r}: "
                 "the two must never be mixed, render the data set again"
             )
-        self._entries = list(self.dataset.entries())
-        if not self._entries:
+        self.entries = list(self.dataset.entries())
+        if not self.entries:
             raise DatasetError(f"every sample of {path} was skipped while it was rendered; look at its manifests")
-        self.keys = [entry.key for _, entry in self._entries]
-        stored = {name.removesuffix(".exr") for name in self._entries[0][1].members}
+        self.keys = [entry.key for _, entry in self.entries]
+        stored = {name.removesuffix(".exr") for name in self.entries[0][1].members}
         if lacking := sorted(set(self.images) - stored - {LANDMARKS}):
             raise DatasetError(
                 f"{path} holds {', '.join(sorted(stored - {'json'}))}, not {', '.join(lacking)}: add it to the "
@@ -68,7 +68,7 @@ class SampleReader:
         self.dtypes = {name: array.dtype for name, array in first.items()}
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.entries)
 
     @property
     def shard_of(self) -> Array:
@@ -83,7 +83,7 @@ class SampleReader:
 
     def read(self, position: int) -> dict[str, Array]:
         """The arrays of one sample. Raises FormatError or OSError where it is damaged."""
-        shard, entry = self._entries[position]
+        shard, entry = self.entries[position]
         decoded = {name: shard.image(entry, name) for name in self.images if name != LANDMARKS}
         arrays = prepare(decoded)
         if LANDMARKS in self.images:
@@ -92,7 +92,7 @@ class SampleReader:
 
     def params(self, position: int) -> dict[str, Any]:
         """The JSON record of one sample."""
-        shard, entry = self._entries[position]
+        shard, entry = self.entries[position]
         return shard.params(entry)
 
     def read_ahead(self, shard: int) -> None:

@@ -33,6 +33,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -46,6 +47,7 @@ from renderer.errors import DatasetError, SpecError
 from trainer.config import TrainConfig, parse_config, to_yaml
 
 META_VERSION: Final = 1
+REPORT_VERSION: Final = 1  # of evaluation.json
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,11 @@ def finite(value: Any) -> Any:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
     return value
+
+
+def rounded(value: float) -> float | None:
+    """To six digits, as reports have it; null where it is not finite."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
 def create_run(config: TrainConfig, tag: str, data: Mapping[str, Any], parameters: int) -> RunDir:

@@ -135,7 +135,7 @@ class UVTask:
     def metrics(self, prediction: Tensor, samples: augment.Samples, params: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Per-sample metrics by name, (N,) each; params: the samples' records, for landmarks."""
         if self.landmark_uv is not None:
-            points = np.stack([_single_head_landmarks(p) for p in params])
+            points = np.stack([single_head_landmarks(p) for p in params])
             samples = replace(samples, landmarks=torch.from_numpy(points).to(samples.input.device))
         return metrics.sample_metrics(prediction, samples, self.landmark_uv)
 
@@ -148,7 +148,7 @@ class UVTask:
         return means.get("uv_error", 1.0) + 1 - means.get("mask_iou", 0.0)
 
 
-def _single_head_landmarks(params: dict[str, Any]) -> npt.NDArray[np.float32]:
+def single_head_landmarks(params: dict[str, Any]) -> npt.NDArray[np.float32]:
     """NaN where there is not exactly one head: a UV cannot tell heads apart."""
     heads = params.get("landmarks_px") or []
     if len(heads) != 1:

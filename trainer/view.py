@@ -475,7 +475,7 @@ def dataset_data(
         "left_out": len(every) - len(keys),
         "figures": _dataset_figures(dataset, records, bad),
         "facts": _dataset_facts(dataset),
-        "commands": _render_command(info),
+        "commands": render_command(info),
     }
 
 
@@ -512,7 +512,7 @@ def _dataset_facts(dataset: Dataset) -> list[list[str]]:
     return rows
 
 
-def _render_command(info: Mapping[str, Any]) -> str:
+def render_command(info: Mapping[str, Any]) -> str:
     """How to render one sample again, four times as large; {index} is filled in by the page."""
     spec, changes = _spec_of(info)
     frames = changes.pop("sequence.frames", 0)

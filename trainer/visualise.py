@@ -43,7 +43,7 @@ def texture_projection(image: Tensor, uv: Tensor, mask: Tensor, texture: Tensor,
 
     UV is scaled up with the mask as weight, so that what lies outside the mask does not bleed in. (N, 3, H, W).
     """
-    top, bottom, left, right = _box(mask)
+    top, bottom, left, right = box_of(mask)
     if top >= bottom:
         return image.clone()
     out = image.clone()
@@ -59,7 +59,7 @@ def texture_projection(image: Tensor, uv: Tensor, mask: Tensor, texture: Tensor,
     return out
 
 
-def _box(mask: Tensor, margin: int = 1) -> tuple[int, int, int, int]:
+def box_of(mask: Tensor, margin: int = 1) -> tuple[int, int, int, int]:
     """Rows and columns (top, bottom, left, right) around all that is positive in any image of the minibatch."""
     inside = mask.amax((0, 1)) > 0
     rows, columns = inside.any(1).nonzero().flatten(), inside.any(0).nonzero().flatten()
@@ -143,7 +143,7 @@ def grid_lines(
     colours: Sequence[Sequence[float]] = (U_COLOUR, V_COLOUR),
 ) -> Tensor:
     """The picture with antialiased lines at every 1 / count of U and of V, `width_px` wide. (N, 3, H, W)."""
-    top, bottom, left, right = _box(mask)
+    top, bottom, left, right = box_of(mask)
     out = image.clone()
     if top >= bottom:
         return out

@@ -55,8 +55,7 @@ def test_a_wrong_value_is_named_with_its_key_and_source(raw, words):
 def test_every_training_spec_in_jobspecs_loads():
     names = sorted(JOBSPECS.glob("train_*.yaml"))
     assert len(names) >= 4
-    for path in names:
-        load_config(path)
+    assert all(len(load_sweep(path)) == 1 for path in names)
     assert all(len(load_sweep(p)) > 1 for p in JOBSPECS.glob("sweep_*.yaml"))
 
 
@@ -75,6 +74,8 @@ def test_a_sweep_makes_every_combination_under_its_own_name(tmp_path: Path):
     ]
     with pytest.raises(SpecError, match="is a sweep"):
         load_config(sweep)
+    sweep.write_text("base: base.yaml\nruns: [{name: other, seed: 3}]\n")
+    assert [(c.name, c.seed) for c in load_sweep(sweep)] == [("other", 3)]
 
 
 @pytest.mark.parametrize(

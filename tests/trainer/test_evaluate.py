@@ -17,7 +17,7 @@ from torch import Tensor
 
 from renderer.errors import DatasetError, FormatError
 from renderer.sample_format import UV_FRAME
-from trainer import apply, evaluate, view
+from trainer import apply, evaluate, photos, plots, view
 from trainer.augment import Samples
 from trainer.checkpoint import save_weights
 from trainer.config import NetworkConfig, TrainConfig, to_yaml
@@ -69,7 +69,7 @@ def test_the_worst_samples_come_first_and_those_without_a_face_never() -> None:
 
 
 def test_the_curve_of_errors_ends_below_one_where_some_never_arrive() -> None:
-    x, y = evaluate.error_curve(np.array([0.3, np.nan, 0.1, 0.2]))
+    x, y = plots.error_curve(np.array([0.3, np.nan, 0.1, 0.2]))
     assert x.tolist() == [0.1, 0.2, 0.3] and y.tolist() == [0.25, 0.5, 0.75]
 
 
@@ -130,7 +130,7 @@ def test_equal_evaluations_give_equal_plots(small: Path, tmp_path: Path) -> None
     reader = SampleReader(small, IMAGES)
     result = evaluate.evaluate_dataset(Answers(reader, [1, 2, 3], 0.1), reader, [1, 2, 3])
     for name in "ab":
-        evaluate.plot_curves(result, tmp_path / f"{name}.svg")
+        plots.plot_curves(result, tmp_path / f"{name}.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
 
@@ -150,7 +150,7 @@ def test_all_three_kinds_of_annotation_are_read_in_one_frame(tmp_path: Path) -> 
     (tmp_path / "landmarks.json").write_text(json.dumps({"a.png": [[x, y] for x, y in POINTS[:67].tolist()] + [None]}))
     write_pts(tmp_path / "b.pts", POINTS + 0.5)
     savemat(tmp_path / "c.mat", {"pt3d_68": np.vstack([(POINTS + 0.5).T, np.zeros(68)])})
-    found = {p.name: points for p, points in evaluate.read_annotations(tmp_path).items()}
+    found = {p.name: points for p, points in photos.read_annotations(tmp_path).items()}
     assert set(found) == {"a.png", "b.jpg", "c.jpg"}
     assert np.isnan(found["a.png"][67]).all()
     for points in found.values():
@@ -166,22 +166,22 @@ def test_a_bad_annotation_is_refused_by_name(name: str, content: str, tmp_path: 
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     (tmp_path / name).write_text(content)
     with pytest.raises(FormatError, match=name):
-        evaluate.read_annotations(tmp_path)
+        photos.read_annotations(tmp_path)
 
 
 def test_a_folder_without_annotations_is_refused(tmp_path: Path) -> None:
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(DatasetError, match=r"landmarks\.json"):
-        evaluate.read_annotations(tmp_path)
+        photos.read_annotations(tmp_path)
 
 
 def test_the_error_of_a_photo_is_measured_by_the_box_of_its_points() -> None:
     truth = np.zeros((68, 2))
     truth[0], truth[1] = (0, 0), (100, 25)
-    assert evaluate.photo_nme(truth + np.array([3, 4]), truth) == pytest.approx(5 / 50)
+    assert photos.photo_nme(truth + np.array([3, 4]), truth) == pytest.approx(5 / 50)
     found = np.full((68, 2), np.nan)
     found[:4] = truth[:4]
-    assert math.isnan(evaluate.photo_nme(found, truth))
+    assert math.isnan(photos.photo_nme(found, truth))
 
 
 class Oracle(torch.nn.Module):
@@ -206,12 +206,12 @@ def test_landmarks_of_the_annotated_face_are_scored_and_a_face_not_found_is_coun
     second = np.stack([(uv[:, 0] - 0.5) * 100 + 250, (0.5 - uv[:, 1]) * 100 + 120], 1)
     points: dict[str, Any] = {"two.png": second.tolist(), "none.png": second.tolist()}
     (tmp_path / "landmarks.json").write_text(json.dumps(points))
-    report = evaluate.evaluate_photos(Oracle(), tmp_path, torch.from_numpy(uv).float())
+    report = photos.evaluate_photos(Oracle(), tmp_path, torch.from_numpy(uv).float())
     by_name = {r["photo"]: r for r in report["per_sample"]}
     assert by_name["two.png"]["landmark_nme"] < 0.03 and by_name["two.png"]["landmarks_used"] == 1
     assert by_name["none.png"]["landmark_nme"] is None
     assert report["metrics"]["found_share"] == 0.5
-    evaluate.write_photo_report(report, tmp_path / "out")
+    photos.write_photo_report(report, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["samples"] == 2
     assert "2 samples" in evaluate.table(report)
 

@@ -168,13 +168,13 @@ def test_shards_without_a_sample_are_passed_over(make_dataset: Any, tmp_path: Pa
 def test_the_command_renders_a_sample_again_as_it_was() -> None:
     changed = replace(load_spec("gray"), render=replace(load_spec("gray").render, resolution=64, denoise=False))
     info = {"name": "gray", "seed": 3, "resolution": 64, "spec": to_plain(changed)}
-    command = shlex.split(view._render_command(info).replace("{index}", "5"))
+    command = shlex.split(view.render_command(info).replace("{index}", "5"))
     assert command[:8] == ["gen", "render", "--spec", "gray", "--seed", "3", "--only", "5"]
     again = _spec(command[3], tuple(command[9::2]))
     assert again == replace(changed, render=replace(changed.render, resolution=256))  # four times as large
 
     nasty = replace(changed, name="my spec; rm -rf ~", camera=replace(changed.camera, focal_mm=Uniform(50, 80)))
-    command = shlex.split(view._render_command({**info, "name": nasty.name, "spec": to_plain(nasty)}))
+    command = shlex.split(view.render_command({**info, "name": nasty.name, "spec": to_plain(nasty)}))
     assert "rm" not in command
     assert _spec(command[3], tuple(command[9::2])).camera == nasty.camera
 
