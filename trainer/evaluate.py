@@ -109,7 +109,7 @@ def evaluate_dataset(
     return Evaluation(reader.path.resolve().name, keys, values, tuple(records), note, tracks)
 
 
-def read_samples(reader: SampleReader, positions: Sequence[int], params: Sequence[Mapping[str, Any]]) -> Any:
+def read_samples(reader: SampleReader, positions: Sequence[int], params: Sequence[Mapping[str, Any]]) -> Samples:
     """Samples as the network is tested on them, landmarks included where there is just one head."""
     arrays = [reader.read(p) for p in positions]
     images, uv, mask = (torch.from_numpy(np.stack([a[n] for a in arrays])).float() for n in ("input", "uv", "mask"))
@@ -119,7 +119,6 @@ def read_samples(reader: SampleReader, positions: Sequence[int], params: Sequenc
 
 def write_dataset_report(result: Evaluation, network: Network, reader: SampleReader, out: Path) -> dict[str, Any]:
     """evaluation.json, worst.png and the plots; returns what evaluation.json holds."""
-
     out.mkdir(parents=True, exist_ok=True)
     where = {key: i for i, key in enumerate(reader.keys)}
     rows, tiles = [], []
@@ -205,7 +204,6 @@ def evaluate(
     out: by default `evaluation-NAME` in the run, or beside the weights file. mirrored: of the mean of what the network
     sees in the pictures and in their mirror images; `-mirrored` is added to the folder's name.
     """
-
     loaded = apply.load(run_or_weights, device)
     network, how = (Averaged(loaded), "; averaged with their mirror images") if mirrored else (loaded, "")
     home = run_or_weights if run_or_weights.is_dir() else run_or_weights.parent
