@@ -68,11 +68,11 @@ class Muon(torch.optim.Adam):
 def orthogonal(matrix: Tensor, steps: int = STEPS) -> Tensor:
     """About the nearest (semi-)orthogonal matrix, singular values within 0.7 .. 1.2 unless tiny, by Newton-Schulz."""
     if matrix.shape[0] > matrix.shape[1]:
-        return orthogonal(matrix.mT, steps).mT
+        return orthogonal(matrix.T, steps).T
     a, b, c = COEFFICIENTS
-    x = matrix / (matrix.norm() + 1e-12)
+    x: Tensor = matrix / (matrix.norm() + 1e-12)
     for _ in range(steps):
-        gram = x @ x.mT
+        gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x
 

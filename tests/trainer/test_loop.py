@@ -208,15 +208,16 @@ def test_a_signal_saves_and_stops_and_resume_goes_on(config, monkeypatch):
     assert all(torch.equal(weights(outcome.run)[k], v) for k, v in reference.items())
 
 
-@pytest.mark.parametrize("optimiser", ["adam", "muon"])
-def test_two_processes_train_as_one_with_the_same_global_minibatch(config, optimiser):
+@pytest.mark.parametrize(("optimiser", "rounding"), [("adam", 2e-5), ("muon", 3e-4)])
+def test_two_processes_train_as_one_with_the_same_global_minibatch(config, optimiser, rounding):
     config = override(config, {"schedule.optimiser": optimiser}, "test")
     one = weights(loop.train(config).run)
     two = weights(loop.train(override(config, {"device.devices": 2, "device.strategy": "ddp_spawn"}, "test")).run)
     start = weights(loop.train(override(config, {"schedule.max_samples": 1, "schedule.lr": [0, 0]}, "test")).run)
     moved = max(float((start[k] - v).abs().max()) for k, v in one.items())
     apart = max(float((two[k] - v).abs().max()) for k, v in one.items())
-    assert apart < 2e-5 and moved > 100 * apart  # sums in another order, 21 steps long
+    # sums in another order, 21 steps long; Muon steps as far where gradients are small enough to be rounding
+    assert apart < rounding and moved > 100 * apart
 
 
 def test_many_gpus_normalise_by_the_global_minibatch(config):
