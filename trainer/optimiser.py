@@ -65,13 +65,17 @@ class Muon(torch.optim.Adam):
         kernel.add_(step, alpha=-lr * RMS * max(matrix.shape) ** 0.5)
 
 
-def orthogonal(matrix: Tensor, steps: int = STEPS) -> Tensor:
-    """About the nearest (semi-)orthogonal matrix, singular values within 0.7 .. 1.2 unless tiny, by Newton-Schulz."""
+def orthogonal(matrix: Tensor) -> Tensor:
+    """About the nearest (semi-)orthogonal matrix, by Newton-Schulz.
+
+    Singular values come out at 0.68 to 1.21 where they were at least a thirtieth of the largest one; smaller ones stay
+    smaller.
+    """
     if matrix.shape[0] > matrix.shape[1]:
-        return orthogonal(matrix.T, steps).T
+        return orthogonal(matrix.T).T
     a, b, c = COEFFICIENTS
     x: Tensor = matrix / (matrix.norm() + 1e-12)
-    for _ in range(steps):
+    for _ in range(STEPS):
         gram = x @ x.T
         x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x
