@@ -151,7 +151,7 @@ def mirror(samples: Samples, config: Mirror, draws: Draws, progress: float) -> S
 
 
 def crop_scale(samples: Samples, config: CropScale, draws: Draws, progress: float) -> Samples:
-    """A window of another size and place, scaled to the full image. Outside the image: its border, and no face.
+    """A window of another size and place, turned, scaled to the full image. Outside the image: its border, and no face.
 
     The input is interpolated; UV and masks take the nearest pixel, since mixed labels are no labels.
     """
@@ -159,16 +159,19 @@ def crop_scale(samples: Samples, config: CropScale, draws: Draws, progress: floa
     low, high = (math.log(s) for s in config.scale)
     scale = torch.exp(draws.uniform("scale", low=low, high=high))
     shift = draws.uniform("shift", 2, low=-config.shift, high=config.shift) * 2  # grid units: the side is 2 long
-    zero = torch.zeros_like(scale)
-    theta = torch.stack([1 / scale, zero, shift[:, 0], zero, 1 / scale, shift[:, 1]], -1).reshape(-1, 2, 3)
-    grid = F.affine_grid(theta, list(samples.input.shape), align_corners=False)
+    turn = draws.uniform("turn", low=-config.turn_deg, high=config.turn_deg) * (math.pi / 180)
+    cosine, sine, aspect = torch.cos(turn), torch.sin(turn), samples.size[0] / samples.size[1]
+    rows = [cosine / scale, -sine / scale * aspect, shift[:, 0], sine / scale / aspect, cosine / scale, shift[:, 1]]
+    grid = F.affine_grid(torch.stack(rows, -1).reshape(-1, 2, 3), list(samples.input.shape), align_corners=False)
     labels = torch.cat([samples.uv, samples.mask, samples.occluded_mask], 1)
     labels = F.grid_sample(labels, grid, mode="nearest", padding_mode="zeros", align_corners=False)
     picture = F.grid_sample(samples.input, grid, mode="bilinear", padding_mode="border", align_corners=False)
     landmarks = samples.landmarks
     if landmarks is not None:
-        size = constant((samples.size[1], samples.size[0]), torch.int64, landmarks.device)
-        moved = ((landmarks / size * 2 - 1 - shift[:, None]) * scale[:, None, None] + 1) / 2 * size
+        half = constant((samples.size[1] / 2, samples.size[0] / 2), torch.float32, landmarks.device)
+        x, y = (landmarks - half - shift[:, None] * half).unbind(-1)  # from the window's middle
+        c, s = (scale * cosine)[:, None], (scale * sine)[:, None]
+        moved = torch.stack([c * x + s * y, c * y - s * x], -1) + half
         landmarks = _choose(chosen, moved, landmarks)
     return Samples(
         _choose(chosen, picture, samples.input),

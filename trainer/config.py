@@ -89,12 +89,13 @@ class QuarterTurns:
 
 @dataclass(frozen=True)
 class CropScale:
-    """A random window of the image, scaled to full size (thesis 4.5)."""
+    """A random window of the image, turned and scaled to full size (thesis 4.5)."""
 
     enabled: bool = False
     share: Ramp = ranged(Ramp(1, 1), 0, 1, "share of samples")
     scale: tuple[float, float] = ranged((0.75, 1.25), 0.1, 10, "magnification, drawn log-uniformly")
     shift: float = ranged(0.15, 0, 1, "largest shift as a share of the side")
+    turn_deg: float = ranged(0, 0, 180, "largest rotation, either way")
 
 
 @dataclass(frozen=True)

@@ -122,9 +122,19 @@ def test_the_result_has_256_levels_in_zero_to_one(samples, bank):
 # ---------------------------------------------------------------- geometry
 
 
-@pytest.mark.parametrize("stage", ["quarter_turns", "crop_scale"])
-def test_uv_and_landmarks_follow_the_picture(samples, synthetic, stage):
-    result = aug.augment(samples, only(stage), draws(12), None, 0.0)
+def cropped(samples: aug.Samples, height: int) -> aug.Samples:
+    """The upper rows: pictures that are not square."""
+    rest = {n: getattr(samples, n)[:, :, :height] for n in ("input", "uv", "mask", "occluded_mask")}
+    return aug.Samples(**rest, landmarks=samples.landmarks)
+
+
+@pytest.mark.parametrize(
+    ("stage", "changes", "height"),
+    [("quarter_turns", {}, 64), ("crop_scale", {}, 64), ("crop_scale", {"turn_deg": 90.0}, 56)],
+)
+def test_uv_and_landmarks_follow_the_picture(samples, synthetic, stage, changes, height):
+    samples = cropped(samples, height)
+    result = aug.augment(samples, only(stage, **changes), draws(12), None, 0.0)
     canonical = torch.tensor(synthetic.landmark_uv).float()
     inside = sample_at(result.mask, result.landmarks)[..., 0] > 0.99
     assert inside.sum() > 300
@@ -164,6 +174,16 @@ def test_the_head_packs_landmarks_are_symmetric_about_the_midline(head_pack):
     mirrored = uv[list(aug.LANDMARK_PARTNERS)]
     mirrored[:, 0] = 2 * AugmentConfig().mirror.centre_u - mirrored[:, 0]
     assert (mirrored - uv).abs().mean() < 5e-4
+
+
+def test_a_crop_turns_the_picture_about_its_middle_by_the_drawn_angle(samples):
+    config = replace(AugmentConfig().crop_scale, share=ALWAYS, scale=(1.0, 1.0), shift=0.0, turn_deg=90.0)
+    result = aug.crop_scale(samples, config, draws(12), 0.0)
+    angle = draws(12).uniform("turn", low=-90, high=90) * torch.pi / 180
+    was, now = samples.landmarks - 32, result.landmarks - 32
+    assert torch.allclose(now.norm(dim=-1), was.norm(dim=-1), atol=1e-3)
+    turned = torch.atan2(was[..., 1], was[..., 0]) - torch.atan2(now[..., 1], now[..., 0]) - angle[:, None]
+    assert torch.cos(turned).min() > 0.9999 and angle.abs().max() > 1
 
 
 def test_all_four_turns_come_up(samples):
