@@ -246,7 +246,7 @@ class Spec:
 def load_spec(source: str | Path) -> Spec:
     """A spec by file or by the name of a jobspec ("mixed"). Raises SpecError."""
     path = Path(source)
-    if not path.exists() and path.suffix == "" and len(path.parts) == 1:
+    if not path.is_file() and path.suffix == "" and len(path.parts) == 1:  # a folder of that name is no spec
         path = JOBSPECS / f"{source}.yaml"
     if not path.is_file():
         raise SpecError(f"no spec {str(source)!r}: give a YAML file or one of {', '.join(spec_names())}")

@@ -59,7 +59,7 @@ class Profile:
 def load_profile(source: str | Path) -> tuple[Profile, Path]:
     """A profile by file or by name ("local" is jobspecs/cluster_local.yaml), and its file. Raises SpecError."""
     path = Path(source)
-    if not path.exists() and path.suffix == "" and len(path.parts) == 1:
+    if not path.is_file() and path.suffix == "" and len(path.parts) == 1:
         path = JOBSPECS / f"{PREFIX}{str(source).removeprefix(PREFIX)}.yaml"
     if not path.is_file():
         raise SpecError(f"no cluster profile {str(source)!r}: give a YAML file or one of {', '.join(profile_names())}")

@@ -36,6 +36,12 @@ def test_every_spec_that_comes_with_headforge_is_readable_and_named_after_its_fi
         assert load_spec(name).name == name
 
 
+def test_a_folder_named_like_a_spec_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mixed").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_spec("mixed").name == "mixed"
+
+
 def test_plain_values_and_spec_are_each_others_inverse() -> None:
     spec = load_spec("all")
     assert parse_spec(to_plain(spec), "test") == spec
