@@ -243,11 +243,17 @@ class Spec:
 # ---------------------------------------------------------------- reading
 
 
+def jobspec_path(source: str | Path, prefix: str = "") -> Path:
+    """The file, or that of the jobspec of this name; it may not exist. A folder that is named like one is neither."""
+    path = Path(source)
+    if not path.is_file() and path.suffix == "" and len(path.parts) == 1:
+        path = JOBSPECS / f"{prefix}{path.name.removeprefix(prefix)}.yaml"
+    return path
+
+
 def load_spec(source: str | Path) -> Spec:
     """A spec by file or by the name of a jobspec ("mixed"). Raises SpecError."""
-    path = Path(source)
-    if not path.is_file() and path.suffix == "" and len(path.parts) == 1:  # a folder of that name is no spec
-        path = JOBSPECS / f"{source}.yaml"
+    path = jobspec_path(source)
     if not path.is_file():
         raise SpecError(f"no spec {str(source)!r}: give a YAML file or one of {', '.join(spec_names())}")
     try:

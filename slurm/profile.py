@@ -10,7 +10,7 @@ from typing import Any, Final
 import yaml
 
 from renderer.errors import SpecError
-from renderer.spec import JOBSPECS, UniqueKeyLoader, knob, parse_section
+from renderer.spec import JOBSPECS, UniqueKeyLoader, jobspec_path, knob, parse_section
 
 PREFIX: Final = "cluster_"
 
@@ -58,9 +58,7 @@ class Profile:
 
 def load_profile(source: str | Path) -> tuple[Profile, Path]:
     """A profile by file or by name ("local" is jobspecs/cluster_local.yaml), and its file. Raises SpecError."""
-    path = Path(source)
-    if not path.is_file() and path.suffix == "" and len(path.parts) == 1:
-        path = JOBSPECS / f"{PREFIX}{str(source).removeprefix(PREFIX)}.yaml"
+    path = jobspec_path(source, PREFIX)
     if not path.is_file():
         raise SpecError(f"no cluster profile {str(source)!r}: give a YAML file or one of {', '.join(profile_names())}")
     try:
