@@ -220,6 +220,16 @@ def test_two_processes_train_as_one_with_the_same_global_minibatch(config, optim
     assert apart < rounding and moved > 100 * apart
 
 
+def test_no_process_group_outlives_a_training(config):
+    torch.distributed.init_process_group("gloo", store=torch.distributed.HashStore(), rank=0, world_size=1)
+    try:
+        loop.train(config)
+        assert not torch.distributed.is_initialized()  # a process that ended with one aborted now and then
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
 def test_many_gpus_normalise_by_the_global_minibatch(config):
     network = make_network(replace(config.network, batch_norm=True), 0)
     names = list(network.state_dict())
