@@ -246,6 +246,9 @@ class LossConfig:
     face_present: Ramp = ranged(Ramp(0, 0), 0, 1e6, "largest mask value against whether there is a face")
     combine: Literal["sum", "mean"] = noted("sum", "total = sum or mean of the weighted terms")
     erosion_px: int = ranged(1, 1, 32, "radius of the erosion behind the eroded mask")
+    overshoot: Literal["counts", "free"] = noted(
+        "counts", "mask terms above 1 on the face and below 0 off it; counts: L1 as the thesis has it; free: 0"
+    )
     balance: Ramp = ranged(
         Ramp(0, 0), 0, 1, "mask terms: 0 counts each pixel alike, 1 face and background alike, whatever their area"
     )
@@ -523,6 +526,6 @@ def _check(config: TrainConfig, source: str) -> None:
     processes = config.device.devices * config.device.nodes
     if data.batch_size % processes:
         raise SpecError(f"{source}: data.batch_size {data.batch_size} does not divide among {processes} processes")
-    others = ("combine", "erosion_px", "balance")
+    others = ("combine", "erosion_px", "balance", "overshoot")
     if not any(getattr(config.loss, f.name).used for f in fields(config.loss) if f.name not in others):
         raise SpecError(f"{source}: every weight in loss is 0")

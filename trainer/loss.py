@@ -38,8 +38,8 @@ def loss_terms(
     weight = pixel_weights(target.mask, config.balance.at(progress))
     terms = {
         "uv": lambda: _mean(difference.abs() * target.mask),
-        "mask": lambda: _mean((mask - target.mask).abs() * weight),
-        "occluded_mask": lambda: _mean((occluded_mask - target.occluded_mask).abs() * weight),
+        "mask": lambda: _mean(mask_error(mask, target.mask, config) * weight),
+        "occluded_mask": lambda: _mean(mask_error(occluded_mask, target.occluded_mask, config) * weight),
     }
     eroded = erode(target.mask, config.erosion_px)
     for c, name in enumerate("uv"):
@@ -53,6 +53,18 @@ def loss_terms(
         terms["landmarks"] = lambda: landmark_term(uv, target, landmark_uv)
     terms["face_present"] = lambda: (mask.amax((1, 2, 3)) - target.mask.amax((1, 2, 3))).abs()
     return {name: terms[name]() for name in active_terms(config)}
+
+
+def mask_error(prediction: Tensor, target: Tensor, config: LossConfig) -> Tensor:
+    """|prediction - target|, or with `config.overshoot: free` 0 above 1 on the face and below 0 off it. (N, 1, H, W).
+
+    The last layer is linear: where overshoot counts, pixels that are as good as settled pull as hard as wrong ones.
+    """
+    error = (prediction - target).abs()
+    if config.overshoot == "counts":
+        return error
+    settled = ((target >= 1) & (prediction > 1)) | ((target <= 0) & (prediction < 0))
+    return error.masked_fill(settled, 0.0)
 
 
 def pixel_weights(mask: Tensor, balance: float) -> Tensor:

@@ -57,6 +57,28 @@ def test_each_term_sees_its_own_mistake_alone():
     assert wrong(lambda p: p[:, 1].add_(slope[None, :, None])).keys() == {"uv", "uv_dvdy"}
 
 
+def test_free_overshoot_forgives_masks_beyond_the_truth_and_nothing_else():
+    target, config = plane(), LossConfig(overshoot="free")
+
+    def masks(change, config: LossConfig = config) -> tuple[float, float]:
+        prediction = truth(target).clone()
+        change(prediction)
+        terms = loss_terms(prediction, target, config)
+        return terms["mask"].item(), terms["occluded_mask"].item()
+
+    def apart(p: torch.Tensor) -> torch.Tensor:
+        return p[:, 2].add_(0.4 * (2 * target.mask[:, 0] - 1))  # 1.4 on the face, -0.4 off it
+
+    assert masks(apart) == (0, 0)
+    assert masks(apart, LossConfig())[0] == pytest.approx(0.4)
+    assert masks(lambda p: p[:, 2].add_(0.4))[0] == pytest.approx(0.4 * 3 / 4)  # off the face, three quarters
+    assert masks(lambda p: p[:, 2].sub_(0.4))[0] == pytest.approx(0.4 / 4)
+    assert masks(lambda p: p[:, 2].mul_(-1))[0] == pytest.approx(2 / 4)  # farther than wrong costs more, not the same
+    # half hidden: neither side is free
+    assert masks(lambda p: p[:, 3].add_(0.4 * target.mask[:, 0]))[1] == pytest.approx(0.1)
+    assert masks(lambda p: p[:, 3].sub_(0.4 * target.mask[:, 0]))[1] == pytest.approx(0.1)
+
+
 def test_gradients_beside_the_border_do_not_count():
     target = plane()
     prediction = truth(target).clone()
