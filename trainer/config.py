@@ -254,6 +254,10 @@ class LossConfig:
     )
 
 
+TERMS: Final = ("uv", "mask", "occluded_mask", "uv_dudx", "uv_dudy", "uv_dvdx", "uv_dvdy", "landmarks", "face_present")
+"""Fields of `LossConfig` that weigh a term of the loss, in the order in which it is logged."""
+
+
 @dataclass(frozen=True)
 class ScheduleConfig:
     """How weights step, and how long. The second phase starts when the held-out error levels off (thesis 3.7).
@@ -526,6 +530,5 @@ def _check(config: TrainConfig, source: str) -> None:
     processes = config.device.devices * config.device.nodes
     if data.batch_size % processes:
         raise SpecError(f"{source}: data.batch_size {data.batch_size} does not divide among {processes} processes")
-    others = ("combine", "erosion_px", "balance", "overshoot")
-    if not any(getattr(config.loss, f.name).used for f in fields(config.loss) if f.name not in others):
+    if not any(getattr(config.loss, term).used for term in TERMS):
         raise SpecError(f"{source}: every weight in loss is 0")

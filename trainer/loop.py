@@ -256,11 +256,9 @@ def launch(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outcom
 
 def _launched(fabric: Fabric, plain: dict[str, Any], run_path: str | None) -> tuple[str, str, int]:
     """`session` with arguments and result that Fabric can hand to other processes: it refuses frozen dataclasses."""
-    try:
-        outcome = session(fabric, parse_config(plain, "the config"), Path(run_path) if run_path else None)
-    finally:
-        if torch.distributed.is_initialized():  # gloo's threads abort a process that ends while they still run
-            torch.distributed.destroy_process_group()
+    outcome = session(fabric, parse_config(plain, "the config"), Path(run_path) if run_path else None)
+    if torch.distributed.is_initialized():  # gloo's threads abort a process that ends while they still run
+        torch.distributed.destroy_process_group()
     return str(outcome.run), outcome.state, outcome.step
 
 

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from renderer.errors import SpecError
 from trainer.augment import Samples, erode
-from trainer.config import LossConfig
+from trainer.config import TERMS, LossConfig
 from trainer.device import constant
 
 IN_VIEW_UV = 0.03  # a landmark is seen where the true UV at its pixel is this close to its own: else it lies behind
 REFERENCE_SIZE_PX = 128  # UV changes per pixel shrink as images grow; they are stated per 1/128 of the image's side
-TERMS = ("uv", "mask", "occluded_mask", "uv_dudx", "uv_dudy", "uv_dvdx", "uv_dvdy", "landmarks", "face_present")
 
 
 def loss_terms(

@@ -9,8 +9,7 @@ import yaml
 
 from renderer.errors import SpecError
 from renderer.spec import JOBSPECS
-from trainer.config import Ramp, TrainConfig, load_config, load_sweep, override, parse_config, to_plain, to_yaml
-from trainer.loss import TERMS
+from trainer.config import TERMS, Ramp, TrainConfig, load_config, load_sweep, override, parse_config, to_plain, to_yaml
 
 
 def test_a_config_survives_its_own_yaml():
