@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -20,6 +19,7 @@ import torch
 from torch import Tensor
 
 from renderer.errors import DatasetError, HeadforgeError, MachineError, SpecError
+from renderer.machine import memory_free_bytes
 from trainer.dataset import SampleReader
 from trainer.device import send
 
@@ -229,18 +229,15 @@ def empty_tensors(
     }
 
 
-def check_room(reader: SampleReader, count: int, place: torch.device) -> None:
-    """Raise MachineError if `count` decoded samples do not fit on `place`."""
+def check_room(reader: SampleReader, count: int, place: torch.device, reserve: int = 0) -> None:
+    """Raise MachineError if `count` decoded samples do not fit on `place`, beside `reserve` bytes for other things."""
     need = reader.bytes_per_sample * count
-    if place.type == "cuda":
-        free = torch.cuda.mem_get_info(place)[0]
-    else:
-        meminfo = Path("/proc/meminfo").read_text().splitlines()
-        free = next(int(line.split()[1]) * 1024 for line in meminfo if line.startswith("MemAvailable"))
-    if need > 0.9 * free:
+    free = torch.cuda.mem_get_info(place)[0] if place.type == "cuda" else memory_free_bytes()
+    if need + reserve > 0.9 * free:
+        beside = f" beside the {reserve / 1e9:.1f} GB that training takes" if reserve else ""
         raise MachineError(
-            f"{count} samples need {need / 1e9:.1f} GB on {place}, {free / 1e9:.1f} GB are free: set data.cache to "
-            "'none', or data.limit"
+            f"{count} samples need {need / 1e9:.1f} GB on {place}{beside}, {free / 1e9:.1f} GB are free: set data.cache "
+            "to 'none', or data.limit"
         )
 
 

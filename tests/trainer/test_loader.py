@@ -119,3 +119,14 @@ def test_a_data_set_smaller_than_a_minibatch_is_refused(small: Path):
 def test_a_cache_that_does_not_fit_is_refused(small: Path):
     with pytest.raises(MachineError, match=r"data\.cache to 'none'"):
         check_room(SampleReader(small, IMAGES), 10**12, CPU)
+
+
+def test_what_a_job_may_not_use_is_no_room_for_a_cache(small: Path, monkeypatch):
+    reader = SampleReader(small, IMAGES)
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "1")  # MiB, of which this process holds more already
+    with pytest.raises(MachineError, match=r"0\.0 GB are free"):
+        check_room(reader, 70, CPU)
+    monkeypatch.delenv("SLURM_MEM_PER_NODE")
+    check_room(reader, 70, CPU)
+    with pytest.raises(MachineError, match=r"beside the 1000\.0 GB that training takes"):
+        check_room(reader, 70, CPU, reserve=10**12)
