@@ -236,8 +236,8 @@ def check_room(reader: SampleReader, count: int, place: torch.device, reserve: i
     if need + reserve > 0.9 * free:
         beside = f" beside the {reserve / 1e9:.1f} GB that training takes" if reserve else ""
         raise MachineError(
-            f"{count} samples need {need / 1e9:.1f} GB on {place}{beside}, {free / 1e9:.1f} GB are free: set data.cache "
-            "to 'none', or data.limit"
+            f"{count} samples need {need / 1e9:.1f} GB on {place}{beside}, {free / 1e9:.1f} GB are free: set "
+            "data.cache to 'none', or data.limit"
         )
 
 

@@ -80,7 +80,9 @@ def test_a_slurm_job_is_granted_what_its_variables_say(tmp_path, environment, li
 
 def test_memory_in_use_is_taken_off_what_a_job_was_granted(tmp_path):
     root = machine(tmp_path, {"proc/self/statm": "9999 1024 0 0 0 0 0\n"})
-    used = memory_limit_bytes(root, {"SLURM_MEM_PER_NODE": "64"}) - memory_free_bytes(root, {"SLURM_MEM_PER_NODE": "64"})
+    used = memory_limit_bytes(root, {"SLURM_MEM_PER_NODE": "64"}) - memory_free_bytes(
+        root, {"SLURM_MEM_PER_NODE": "64"}
+    )
     assert used >= 1024 * 4096
 
 
