@@ -22,6 +22,7 @@ from typing import Any
 
 from renderer import exr
 from renderer.errors import DatasetError, FormatError
+from renderer.files import file_sha256, make_folder, publish, write_atomic
 from renderer.sample_format import (
     FORMAT_VERSION,
     canonical_json,
@@ -179,7 +180,7 @@ def write_shard(
     Raises FormatError if samples and skipped do not make up the range.
     """
     shards = out / SHARDS
-    shards.mkdir(parents=True, exist_ok=True)
+    make_folder(shards)
     stem = shard_stem(start, stop)
     final, manifest_path = shards / f"{stem}.tar", shards / f"{stem}.json"
     if is_finished(manifest_path):
@@ -218,45 +219,6 @@ def write_shard(
     finally:
         local.unlink(missing_ok=True)
     return manifest
-
-
-def publish(local: Path, final: Path, sha256: str) -> None:
-    """Bring a finished file to its final name. May cross file systems: copied beside it, checked, then renamed."""
-    partial = final.with_name(f".{final.name}.{uuid.uuid4().hex}.partial")
-    try:
-        if local.parent == final.parent:
-            with local.open("rb") as file:
-                os.fsync(file.fileno())
-            local.replace(final)
-            return
-        with local.open("rb") as source, partial.open("wb") as target:
-            while chunk := source.read(1 << 22):
-                target.write(chunk)
-            target.flush()
-            os.fsync(target.fileno())
-        if file_sha256(partial) != sha256:
-            raise DatasetError(f"{final} arrived damaged on its way from {local}: check the disk and run again")
-        partial.replace(final)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Whole or not at all, also across a power cut."""
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_manifest(path: Path) -> Manifest:

@@ -14,6 +14,7 @@ from renderer import archive, collage
 from renderer.assets import pack_folder
 from renderer.commit import commit
 from renderer.errors import AssetError
+from renderer.files import write_atomic
 from renderer.sample_format import CHANNELS, image_names
 
 _TILES = 48
@@ -28,8 +29,8 @@ def write_card(path: Path) -> None:
     ]
     Image.fromarray(np.asarray(collage.sheet(tiles))).save(path / "collage.png")
     spec = yaml.safe_dump(dataset.info["spec"], sort_keys=False)
-    archive.write_atomic(path / "spec.yaml", spec.encode())
-    archive.write_atomic(path / "README.md", card_text(dataset, _credits(dataset.info)).encode())
+    write_atomic(path / "spec.yaml", spec.encode())
+    write_atomic(path / "README.md", card_text(dataset, _credits(dataset.info)).encode())
 
 
 def _credits(info: dict[str, Any]) -> str:

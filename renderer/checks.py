@@ -15,6 +15,7 @@ from scipy.spatial import cKDTree
 
 from renderer import archive, geometry, labels
 from renderer.errors import AssetError, FormatError, HeadforgeError
+from renderer.files import file_sha256
 from renderer.params import Camera, Deform, Expression, Head, Identity, Interior, Pose, Surface, Wear
 from renderer.sample_format import FLOAT_IMAGES, HALF_STEP, PURE, image_names
 
@@ -63,7 +64,7 @@ def _verify_shard(job: tuple[dict[str, Any], archive.ShardReader]) -> Verdict:
     info, shard = job
     verdict, m = Verdict(), shard.manifest
     name = shard.tar.name
-    if archive.file_sha256(shard.tar) != m.tar_sha256:
+    if file_sha256(shard.tar) != m.tar_sha256:
         verdict.problems.append(f"{name}: the tar is not the one its manifest was written for")
     have = sorted([s.index for s in m.samples] + [s.index for s in m.skipped])
     if have != list(range(m.start, m.stop)):

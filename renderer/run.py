@@ -28,6 +28,7 @@ from renderer import archive
 from renderer.assets import Catalog, build_catalog, check_assets, lacks
 from renderer.commit import commit
 from renderer.errors import DatasetError, FormatError, MachineError, SpecError
+from renderer.files import write_atomic
 from renderer.head_model import HeadModel, load_head
 from renderer.plan import Plan, missing_ranges
 from renderer.pool import Done, Failed, PoolOptions, RenderJob, WorkerPool
@@ -172,7 +173,7 @@ def claim(out: Path, setup: Setup) -> None:
     if holds(out, setup):
         return
     info = json.dumps(setup.info(), indent=1, sort_keys=True).encode()
-    archive.write_atomic(out / archive.DATASET_FILE, info)
+    write_atomic(out / archive.DATASET_FILE, info)
 
 
 def holds(out: Path, setup: Setup) -> bool:

@@ -23,6 +23,7 @@ from typing import Any, Final
 from uuid import uuid4
 
 from renderer import archive
+from renderer.files import write_atomic
 from renderer.sample_format import shard_stem
 from slurm.plan import Range
 
@@ -105,7 +106,7 @@ class Beat:
         """Renew the file. A full disk must not end a job, so errors are swallowed: the next beat will do."""
         self.now = time.time()
         with contextlib.suppress(OSError):
-            archive.write_atomic(folder.beats / f"{self.job}.json", json.dumps(asdict(self)).encode())
+            write_atomic(folder.beats / f"{self.job}.json", json.dumps(asdict(self)).encode(), durable=False)
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Failure:
     def write(self, folder: JobFolder) -> None:
         with contextlib.suppress(OSError):
             path = folder.failures / f"{shard_stem(*self.shard)}.{uuid4().hex[:8]}.json"
-            archive.write_atomic(path, json.dumps(asdict(self)).encode())
+            write_atomic(path, json.dumps(asdict(self)).encode())
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from renderer import archive, run
 from renderer.errors import DatasetError, HeadforgeError, MachineError
+from renderer.files import file_sha256, publish, write_atomic
 from renderer.pool import PoolOptions, granted_cores, packing
 from renderer.sample_format import shard_stem
 from renderer.spec import Spec
@@ -238,7 +239,7 @@ def _take_away(folder: JobFolder, ranges: list[Range], scratch: Path) -> None:
             with tarfile.open(local, "w") as tar:
                 for path in staged:
                     tar.add(path, path.name)
-            archive.publish(local, folder.saved(r), archive.file_sha256(local))
+            publish(local, folder.saved(r), file_sha256(local))
 
 
 def _bring_back(folder: JobFolder, ranges: list[Range], scratch: Path) -> None:
@@ -331,7 +332,7 @@ def finish(out: str, count: int, cores: int = 1) -> dict[str, Any]:
     }
 
     def keep() -> None:
-        archive.write_atomic(JobFolder(path).finish, json.dumps(result, indent=1).encode())
+        write_atomic(JobFolder(path).finish, json.dumps(result, indent=1).encode())
 
     keep()
     if damaged:
@@ -353,6 +354,6 @@ def _damaged(path: Path) -> list[str]:
     found = []
     for file in archive.finished_manifests(path):
         manifest = archive.read_manifest(file)
-        if archive.file_sha256(file.with_suffix(".tar")) != manifest.tar_sha256:
+        if file_sha256(file.with_suffix(".tar")) != manifest.tar_sha256:
             found.append(file.name)
     return found

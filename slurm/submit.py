@@ -21,6 +21,7 @@ from submitit.slurm.slurm import _make_sbatch_string
 
 from renderer import archive, run
 from renderer.errors import DatasetError, MachineError, SpecError
+from renderer.files import write_atomic
 from renderer.plan import BYTES_PER_SAMPLE, SECONDS_PER_SAMPLE, Plan
 from slurm import scheduler
 from slurm.command_job import CommandOrder, run_command
@@ -177,7 +178,7 @@ def _submit_missing(
         "shards": len(ranges), "commit": commit, "user": getpass.getuser(), "time": time.time(),
         "partition": part.name, "cores": profile.cores, "exclude": list(profile.exclude),
     }  # fmt: skip
-    archive.write_atomic(submission_folder / "submission.json", json.dumps(record, indent=1).encode())
+    write_atomic(submission_folder / "submission.json", json.dumps(record, indent=1).encode())
     log(
         f"submitted {samples} samples in {len(ranges)} shards as {tasks} tasks of {len(arrays)} array(s)"
         f" {', '.join(jobs[:-1])}; job {jobs[-1]} verifies and writes the index. `gen status {folder.out}` tells more"
@@ -273,7 +274,7 @@ def submit_commands(
         shutil.rmtree(submission_folder, ignore_errors=True)
         raise
     record = {"name": name, "jobs": [job], "commands": [list(o.argv) for o in orders], "commit": commit}
-    archive.write_atomic(submission_folder / "submission.json", json.dumps(record, indent=1).encode())
+    write_atomic(submission_folder / "submission.json", json.dumps(record, indent=1).encode())
     log(f"submitted {len(orders)} command(s) as job {job} on {part.name}; logs in {submission_folder}")
     return Submission(name, (job,), len(orders), 0, submission_folder)
 

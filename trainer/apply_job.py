@@ -14,8 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from renderer.archive import write_atomic
 from renderer.errors import AssetError, DatasetError, FormatError, SpecError
+from renderer.files import write_atomic
 from renderer.video import Movie
 from trainer import apply, head_fit, mesh, visualise
 from trainer.live import LiveView

@@ -17,8 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from renderer.archive import write_atomic
 from renderer.errors import DatasetError, FormatError
+from renderer.files import write_atomic
 from trainer.config import NetworkConfig, parse_config, to_plain
 from trainer.network import UVNet
 

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from renderer.archive import write_atomic
 from renderer.errors import DatasetError
+from renderer.files import write_atomic
 from renderer.sample_format import key_index
 from trainer import apply, photos, plots, task, temporal
 from trainer.augment import Samples, plain

@@ -16,8 +16,8 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from renderer.archive import write_atomic
 from renderer.errors import MachineError, SpecError
+from renderer.files import write_atomic
 from trainer.checkpoint import load_network, read_weights, weights_file
 from trainer.config import to_plain
 from trainer.network import UVNet

@@ -28,8 +28,8 @@ from lightning_fabric.plugins import Precision
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from renderer.archive import write_atomic
 from renderer.errors import DatasetError, HeadforgeError, MachineError, SpecError
+from renderer.files import write_atomic
 from trainer import task as uv
 from trainer.checkpoint import checkpoints, load_checkpoint, load_start, save_checkpoint, save_weights
 from trainer.config import ScheduleConfig, TrainConfig, parse_config, to_plain

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from renderer.archive import write_atomic
 from renderer.errors import MachineError, SpecError
+from renderer.files import write_atomic
 from renderer.head_model import HeadModel
 from renderer.labels import load_face_area, look_up
 

@@ -19,8 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from renderer.archive import write_atomic
 from renderer.errors import DatasetError, FormatError
+from renderer.files import write_atomic
 from trainer import apply, visualise
 from trainer.mirrored import Network
 from trainer.plots import Floats, plot_photos

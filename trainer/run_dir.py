@@ -41,9 +41,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from renderer.archive import write_atomic
 from renderer.commit import commit
 from renderer.errors import DatasetError, SpecError
+from renderer.files import write_atomic
 from trainer.config import TrainConfig, parse_config, to_yaml
 
 META_VERSION: Final = 1

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from renderer.archive import write_atomic
+from renderer.files import write_atomic
 
 
 def sheet_name(epoch: int) -> str:

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 from renderer import archive, checks, geometry, labels, run
 from renderer.cli import main
+from renderer.files import file_sha256
 from renderer.params import Camera
 from renderer.parts import PartBuilder, triangles
 from renderer.pool import Done, PoolOptions, WorkerPool
@@ -263,9 +264,9 @@ def test_pixels_do_not_depend_on_company_shards_threads_or_workers(
 
 def test_top_up_keeps_what_is_there(smoke: Setup, tmp_path: Path) -> None:
     first = render_to(tmp_path / "d", smoke, 5, shard_size=4)
-    before = {s.tar.name: (s.tar.stat().st_mtime_ns, archive.file_sha256(s.tar)) for s in first.shards}
+    before = {s.tar.name: (s.tar.stat().st_mtime_ns, file_sha256(s.tar)) for s in first.shards}
     more = render_to(tmp_path / "d", smoke, 9, shard_size=4)
-    after = {s.tar.name: (s.tar.stat().st_mtime_ns, archive.file_sha256(s.tar)) for s in more.shards}
+    after = {s.tar.name: (s.tar.stat().st_mtime_ns, file_sha256(s.tar)) for s in more.shards}
     assert len(before) == 2 and before.items() <= after.items()
     assert [e.index for _, e in more.entries()] == list(range(9))
 
@@ -397,13 +398,13 @@ def test_kill_dash_nine_at_random_instants_loses_nothing(
         process.wait()
         for tar in sorted((out / "shards").glob("[0-9]*.tar")):
             if tar.with_suffix(".json").exists():
-                state = (tar.stat().st_mtime_ns, archive.file_sha256(tar))
+                state = (tar.stat().st_mtime_ns, file_sha256(tar))
                 assert finished.setdefault(tar.name, state) == state
     result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     for name, state in finished.items():
         tar = out / "shards" / name
-        assert (tar.stat().st_mtime_ns, archive.file_sha256(tar)) == state
+        assert (tar.stat().st_mtime_ns, file_sha256(tar)) == state
     assert checks.verify(out, 2).problems == []
     assert pixels(archive.open_dataset(out)) == pixels(rendered)
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from renderer import archive, run
+from renderer.files import file_sha256
 from renderer.pool import PoolOptions
 from renderer.spec import Spec, parse_spec
 from slurm import scheduler, submit
@@ -184,7 +185,7 @@ class Job:
         pixels = [(entry.index, entry.pixels) for _, entry in dataset.entries()]
         assert [i for i, _ in pixels] == list(range(count)), self.logs()
         assert dict(pixels) == reference(count)
-        sums = {s.tar: archive.file_sha256(s.tar) == s.manifest.tar_sha256 for s in dataset.shards}
+        sums = {s.tar: file_sha256(s.tar) == s.manifest.tar_sha256 for s in dataset.shards}
         assert all(sums.values()), sums
         assert sorted(p.name for p in (self.out / "shards").glob("*.tar")) == [s.tar.name for s in dataset.shards]
         assert not checks.verify(self.out, 1).problems

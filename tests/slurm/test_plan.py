@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 
-from renderer import archive
 from renderer.errors import MachineError, SpecError
 from renderer.plan import missing_ranges
-from slurm import scheduler, status
+from slurm import records, scheduler, status
 from slurm.packing import Packing, candidates, write_best
 from slurm.plan import MOST_TASKS, Work, plan_arrays, plan_tasks, shard_warning
 from slurm.profile import load_profile, profile_names
@@ -197,10 +196,10 @@ def test_records_survive_damage_and_a_full_disk(tmp_path: Path, monkeypatch: pyt
     assert [b.job for b in read_beats(folder)] == ["1_0"]
     assert len(read_failures(folder)) == 1
 
-    def full(*_: Any) -> None:
+    def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(archive, "write_atomic", full)
+    monkeypatch.setattr(records, "write_atomic", full)
     beat("1_0", "a").write(folder)
 
 
