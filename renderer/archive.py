@@ -6,14 +6,11 @@ stands beside it. Equal samples give equal tar bytes: fixed member order, owner 
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
-import os
 import re
 import tarfile
-import threading
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -23,6 +20,7 @@ from typing import Any
 from renderer import exr
 from renderer.errors import DatasetError, FormatError
 from renderer.files import file_sha256, make_folder, publish, write_atomic
+from renderer.open_files import OpenFiles
 from renderer.sample_format import (
     FORMAT_VERSION,
     canonical_json,
@@ -245,40 +243,26 @@ def read_manifest(path: Path) -> Manifest:
         raise FormatError(f"{path} is not a shard manifest: {error}; delete it to render the shard again") from error
 
 
-_OPENING = threading.Lock()
-
-
 class ShardReader:
-    """Random access to the members of one shard. Opens lazily; safe to pickle before use and to share in threads.
+    """Random access to the members of one shard. Opens lazily; safe to pickle and to share in threads.
 
+    files: keeps tars open, shared by the shards of a data set; by default the shard has its own.
     Raises FormatError on a member that is cut short; `verify=True` compares its hash, too.
     """
 
-    def __init__(self, tar: Path, manifest: Manifest) -> None:
+    def __init__(self, tar: Path, manifest: Manifest, files: OpenFiles | None = None) -> None:
         self.tar, self.manifest = tar, manifest
-        self._fd: int | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"tar": self.tar, "manifest": self.manifest, "_fd": None}
+        self._files = files or OpenFiles()
 
     def read(self, entry: SampleEntry, extension: str, *, verify: bool = False) -> bytes:
         """Content of KEY.`extension`, for example "uv.exr"."""
         if extension not in entry.members:
             raise FormatError(f"{self.tar}: sample {entry.key} has no {extension!r}; it has {sorted(entry.members)}")
         member = entry.members[extension]
-        data = os.pread(self._open(), member.size, member.offset)
+        data = self._files.read(self.tar, member.size, member.offset)
         if len(data) != member.size or (verify and hashlib.sha256(data).hexdigest() != member.sha256):
             raise FormatError(f"{self.tar}: {entry.key}.{extension} is cut short or damaged; run `gen verify`")
         return data
-
-    def _open(self) -> int:
-        with _OPENING:  # two threads must not open it twice
-            if self._fd is None:
-                try:
-                    self._fd = os.open(self.tar, os.O_RDONLY)
-                except OSError as error:
-                    raise DatasetError(f"cannot open shard {self.tar}: {error.strerror}") from error
-            return self._fd
 
     def image(self, entry: SampleEntry, name: str) -> exr.Image:
         """One decoded image, (H, W, C)."""
@@ -293,15 +277,6 @@ class ShardReader:
         if not isinstance(record, dict):
             raise FormatError(f"{self.tar}: {entry.key}.json holds no record; run `gen verify`")
         return record
-
-    def close(self) -> None:
-        if self._fd is not None:
-            with contextlib.suppress(OSError):
-                os.close(self._fd)
-            self._fd = None
-
-    def __del__(self) -> None:
-        self.close()
 
 
 # ---------------------------------------------------------------- a data set
@@ -392,6 +367,7 @@ def _open(path: Path) -> Dataset:
     """`open_dataset` without a look at the index."""
     info = read_info(path)
     shards: list[ShardReader] = []
+    files = OpenFiles()
     for file in manifests(path):
         if not is_finished(file):
             raise DatasetError(f"{file} has lost its tar: put it back or run the data set's `gen render` again")
@@ -406,7 +382,7 @@ def _open(path: Path) -> Dataset:
         tar = file.with_suffix(".tar")
         if tar.stat().st_size != manifest.tar_bytes:
             raise DatasetError(f"{tar} has {tar.stat().st_size} bytes, its manifest says {manifest.tar_bytes}")
-        shards.append(ShardReader(tar, manifest))
+        shards.append(ShardReader(tar, manifest, files))
     if not shards:
         raise DatasetError(f"{path} holds no finished shard yet; run its `gen render` again")
     return Dataset(path, info, tuple(shards))
