@@ -38,13 +38,13 @@ def _spec(source: str, settings: tuple[str, ...]) -> Any:
     return resolved(parse_spec(raw, f"{source} with --set"), Path.cwd())
 
 
-def _options(workers: int | None, threads: int | None) -> Any:
+def _options(workers: int | None, threads: int | None, device: str) -> Any:
     from renderer.pool import PoolOptions, packing
 
     for name, value in (("--workers", workers), ("--threads", threads)):
         if value is not None and value < 1:
             raise SpecError(f"{name} is {value}; it must be at least 1")
-    return PoolOptions(*packing(workers, threads))
+    return PoolOptions(*packing(workers, threads, device=device))
 
 
 @click.command()
@@ -55,7 +55,11 @@ def _options(workers: int | None, threads: int | None) -> Any:
     "--sequence", type=int, metavar="FRAMES", help="Clips of so many frames of smooth motion instead of single images."
 )
 @click.option("--out", type=FOLDER, help="Folder of the data set.  [default: out/NAME, out/NAME-sequence]")
-@click.option("--workers", type=int, help="Render processes.  [default: as many as cores granted]")
+@click.option(
+    "--workers",
+    type=int,
+    help="Render processes.  [default: one per core granted, as far as memory allows; one per GPU]",
+)
 @click.option("--threads", type=int, help="Threads of each.  [default: 2]")
 @click.option("--shard-size", type=int, default=500, show_default=True, help="Samples per tar.")
 @click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change the spec.")
@@ -115,7 +119,7 @@ def render(
     )
     spec = _spec(source, settings)
     out = out or Path("out") / (spec.name if sequence is None else f"{spec.name}-sequence")
-    options = _options(workers, threads)
+    options = _options(workers, threads, spec.render.device)
     setup = run.prepare(spec, seed, log=lambda text: click.echo(text, err=True))
     if only is not None:
         _render_only(setup, only, out, options)
@@ -382,7 +386,7 @@ def _preview(spec: Any, seed: int, samples: tuple[int, int], folder: Path) -> Pa
     run.claim(out, setup)
     with tqdm(total=samples[1] - samples[0], unit="sample", disable=None) as bar:
         run.render_shards(
-            setup, [samples], out, out / run.STAGING, _options(None, None),
+            setup, [samples], out, out / run.STAGING, _options(None, None, spec.render.device),
             progress=lambda step, _: (bar.update(step), None)[1],
         )  # fmt: skip
     return out

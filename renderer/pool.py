@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from renderer.errors import MachineError
+from renderer.machine import memory_limit_bytes
 
 TRIES: Final = 2  # a sample that fails this often is skipped
 COMMAND: Final = (sys.executable, "-m", "renderer.blender.worker")
@@ -27,6 +28,12 @@ _STARTS: Final = 3  # workers in a row that may fail to start
 _PREFIX: Final = "headforge-worker-"
 _NEWBORN_S: Final = 60.0  # a scratch folder as young as this may not be locked yet
 _PIXEL_BYTES: Final = 64  # of one pixel in Blender's file: up to 16 floats
+VISIBLE: Final = {"CUDA": "CUDA_VISIBLE_DEVICES", "OPTIX": "CUDA_VISIBLE_DEVICES", "HIP": "HIP_VISIBLE_DEVICES"}
+PARENT_BYTES: Final = 200 << 20  # of the process that feeds the workers
+WORKER_BYTES: Final = 640 << 20  # peak of one worker of the default spec, docs/benchmarks.md
+LEAST_BYTES: Final = 300 << 20  # Blender and a head by themselves
+RECYCLE_RSS: Final = 3 << 30  # of one worker, however much memory there is
+RECYCLE_SHARE: Final = 0.8  # of its part of the memory granted: a sample may need more than the one before
 _IDLE: Final = 0.01  # CPU seconds per second below which a process waits rather than works
 
 
@@ -48,7 +55,7 @@ class PoolOptions:
     workers: int
     threads: int
     recycle_after: int = 1000  # samples
-    recycle_rss: int = 3 << 30  # bytes
+    recycle_rss: int = 0  # bytes; 0: by the memory granted, `worker_memory`
     recycle_descriptors: int = 256
     stall_s: float = 300.0  # silence of an idle process that counts as stuck; one that computes has `patience_s`
 
@@ -78,6 +85,7 @@ class _Worker:
     scratch: Path
     log: IO[bytes]
     heard: float
+    device: str = ""  # the GPU that it sees; empty: whatever there is
     cpu_s: float = 0.0  # CPU time when it was last heard
     tail: str = ""  # last words, once it is buried
     busy: deque[int] = field(default_factory=deque)
@@ -94,6 +102,9 @@ class WorkerPool:
         self.job, self.staging, self.options = job, staging, options
         self.versions: dict[str, str] = {}
         self.patience_s = 4 * options.stall_s + patience_s(job.spec.get("render", {}))
+        self.recycle_rss = options.recycle_rss or worker_memory(options.workers)
+        self.kind = str(job.spec.get("render", {}).get("device", "CPU"))
+        self.devices = gpus(self.kind)
         self.recycled = self.killed = 0
         self._workers: list[_Worker] = []
         self._failed_starts = 0
@@ -152,8 +163,14 @@ class WorkerPool:
         scratch = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=scratch_base(need)))
         log = (scratch / "log.txt").open("wb")
         fcntl.flock(log, fcntl.LOCK_EX)  # held by the worker, too, which inherits it: free once both are dead
-        process = subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True)
-        worker = _Worker(process, scratch, log, time.monotonic())
+        device, environment = "", dict(os.environ)
+        if self.devices:  # Cycles would use all that it sees, so that workers would share every GPU
+            device = min(self.devices, key=[w.device for w in self._workers].count)
+            environment[VISIBLE[self.kind]] = device
+        process = subprocess.Popen(
+            COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, env=environment
+        )
+        worker = _Worker(process, scratch, log, time.monotonic(), device)
         job = {
             **asdict(self.job),
             "staging": str(self.staging),
@@ -213,7 +230,7 @@ class WorkerPool:
             else:
                 yield from self._fault(index, answer["error"], waiting, failures)
             o = self.options
-            tired = worker.finished >= o.recycle_after or answer["rss"] > o.recycle_rss
+            tired = worker.finished >= o.recycle_after or answer["rss"] > self.recycle_rss
             if (tired or answer["descriptors"] > o.recycle_descriptors) and not worker.retiring:
                 worker.retiring = True  # finishes what it holds, then sees the end of its input
                 self.recycled += 1
@@ -355,11 +372,41 @@ def granted_cores() -> int:
     return max(1, int(cores))
 
 
-def packing(workers: int | None, threads: int | None, cores: int | None = None) -> tuple[int, int]:
-    """Workers and threads of each for the cores granted: one worker a core, of one thread each.
+def worker_memory(workers: int) -> int:
+    """Bytes at which one of so many workers is replaced. Raises MachineError where Blender does not fit in."""
+    granted = memory_limit_bytes()
+    share = (granted - PARENT_BYTES) // workers
+    if share < LEAST_BYTES:
+        raise MachineError(
+            f"{workers} workers share {granted >> 20} MiB of memory; each needs {LEAST_BYTES >> 20} or more: have fewer"
+            " workers, or ask for more memory (memory_gb of a cluster profile)"
+        )
+    return min(RECYCLE_RSS, int(RECYCLE_SHARE * share))
 
-    Two threads each are no faster (docs/benchmarks.md); fewer workers leave theirs the cores of those missing.
+
+def gpus(kind: str) -> list[str]:
+    """GPUs granted for Cycles' device `kind`, as its variable names them; none for the CPU, or where nobody tells."""
+    if kind not in VISIBLE:
+        return []
+    granted = os.environ.get(VISIBLE[kind])
+    if granted is None and kind == "HIP" and (outer := os.environ.get("ROCR_VISIBLE_DEVICES")):
+        return [str(i) for i in range(len(outer.split(",")))]  # counted within those
+    if granted is None and kind != "HIP":
+        with contextlib.suppress(OSError, subprocess.SubprocessError):
+            listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True)
+            return [str(i) for i in range(sum(line.startswith("GPU ") for line in listed.stdout.splitlines()))]
+    return [name for name in (granted or "").split(",") if name]
+
+
+def packing(workers: int | None, threads: int | None, cores: int | None = None, device: str = "CPU") -> tuple[int, int]:
+    """Workers and threads of each for what is granted: one worker a core, of one thread each, or one worker a GPU.
+
+    Two threads each are no faster (docs/benchmarks.md); fewer workers leave theirs the cores of those missing. Memory
+    bounds the workers, too, unless their number is given.
     """
     cores = cores or granted_cores()
-    workers = workers or cores
+    if device != "CPU":
+        workers = workers or max(1, len(gpus(device)))
+    fits = max(1, (memory_limit_bytes() - PARENT_BYTES) // WORKER_BYTES)
+    workers = workers or min(cores, fits)
     return workers, threads or max(1, cores // workers)

@@ -24,7 +24,7 @@ for line in sys.stdin:
     index = json.loads(line)["index"]
     answer = {"done": index, "seconds": {}}
     exec(job["spec"]["does"])
-    print(json.dumps({**answer, "rss": 0, "descriptors": 0}), flush=True)
+    print(json.dumps({"rss": 0, "descriptors": 0, **answer}), flush=True)
 """
 BURN = "end = time.process_time() + 1.5\nwhile time.process_time() < end: pass"
 DIE = "print('my last words', file=sys.stderr, flush=True); sys.exit(3)"
@@ -113,6 +113,62 @@ def test_scratch_of_dead_runs_is_swept_that_of_living_ones_is_not(memory: Path) 
         fcntl.flock(log, fcntl.LOCK_EX)
         list(workers("").render([0]))
         assert not dead.exists() and alive.exists() and young.exists()
+
+
+# ---------------------------------------------------------------- what the machine grants
+
+
+@pytest.mark.parametrize(("workers", "mib"), [(1, 3072), (4, 779)])
+def test_a_worker_is_replaced_before_the_jobs_memory_is_full(
+    memory: Path, monkeypatch: pytest.MonkeyPatch, workers: int, mib: int
+) -> None:
+    monkeypatch.setattr(pool, "memory_limit_bytes", lambda: 4 << 30)
+    assert pool.worker_memory(workers) >> 20 == mib
+    grown = WorkerPool(
+        RenderJob({"does": f"answer['rss'] = {850 << 20}"}, 0, "", "", ""), Path(), PoolOptions(workers, 1)
+    )
+    assert len(list(grown.render(range(8)))) == 8
+    assert bool(grown.recycled) == (workers == 4)
+
+
+def test_workers_that_cannot_fit_are_refused_and_not_made_unasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pool, "memory_limit_bytes", lambda: 4 << 30)
+    assert pool.packing(None, None, 64) == (6, 10) and pool.packing(16, None, 64) == (16, 4)
+    with pytest.raises(MachineError, match=r"16 workers share 4096 MiB .*fewer workers"):
+        WorkerPool(RenderJob({}, 0, "", "", ""), Path(), PoolOptions(16, 1))
+
+
+SEEN = "import os; answer['seconds'] = {os.environ['CUDA_VISIBLE_DEVICES']: 1.0}; time.sleep(0.1)"
+
+
+def test_each_gpu_has_a_worker_that_sees_it_alone(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-7")
+    assert pool.packing(None, None, 8, "CUDA") == (2, 4)
+    job = RenderJob({"does": SEEN, "render": {"device": "CUDA"}}, 0, "", "", "")
+    done = [o for o in WorkerPool(job, Path(), PoolOptions(2, 1)).render(range(6)) if isinstance(o, Done)]
+    assert {name for o in done for name in o.seconds} == {"3", "GPU-7"} and len({o.pid for o in done}) == 2
+
+
+def test_a_replaced_worker_has_the_gpu_of_the_one_before(memory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    job = RenderJob({"does": SEEN, "render": {"device": "OPTIX"}}, 0, "", "", "")
+    done = [
+        o for o in WorkerPool(job, Path(), PoolOptions(2, 1, recycle_after=2)).render(range(12)) if isinstance(o, Done)
+    ]
+    seen = [name for o in done for name in o.seconds]
+    assert len({o.pid for o in done}) > 3 and min(seen.count("0"), seen.count("1")) >= 3
+
+
+def test_gpus_are_counted_where_no_variable_names_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'GPU 0: A (UUID: x)'\necho 'GPU 1: A (UUID: y)'\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert pool.gpus("CUDA") == ["0", "1"] and pool.gpus("CPU") == []
+    monkeypatch.setenv("ROCR_VISIBLE_DEVICES", "4,5,6")
+    monkeypatch.delenv("HIP_VISIBLE_DEVICES", raising=False)
+    assert pool.gpus("HIP") == ["0", "1", "2"], "HIP counts within what ROCm shows"
 
 
 # ---------------------------------------------------------------- failures of a shard
