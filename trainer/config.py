@@ -15,6 +15,7 @@ import re
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -336,6 +337,10 @@ class TrainConfig:
     output: OutputConfig = OutputConfig()
 
 
+PATHS: Final = ("start", "data.path", "augment.environments", "output.runs", "output.photos")
+"""Fields that name files or folders; empty ones stay empty."""
+
+
 # ---------------------------------------------------------------- reading
 
 
@@ -383,6 +388,12 @@ def override(config: TrainConfig, values: Mapping[str, Any], source: str) -> Tra
     for key, value in values.items():
         _set(tree, key, value, source)
     return parse_config(tree, source)
+
+
+def absolute_paths(config: TrainConfig) -> TrainConfig:
+    """The config with its paths made absolute: a run is resumed, looked at and queued from other working folders."""
+    found = {key: attrgetter(key)(config) for key in PATHS}
+    return override(config, {key: str(Path(path).absolute()) for key, path in found.items() if path}, "absolute paths")
 
 
 def to_plain(config: Any) -> dict[str, Any]:

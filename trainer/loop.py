@@ -32,7 +32,7 @@ from renderer.errors import DatasetError, HeadforgeError, MachineError, SpecErro
 from renderer.files import write_atomic
 from trainer import task as uv
 from trainer.checkpoint import checkpoints, load_checkpoint, load_start, save_checkpoint, save_weights
-from trainer.config import ScheduleConfig, TrainConfig, parse_config, to_plain
+from trainer.config import ScheduleConfig, TrainConfig, absolute_paths, parse_config, to_plain
 from trainer.dataset import SampleReader
 from trainer.evaluation import Evaluation, chosen_positions, evaluate, load_photo, photo_paths, sheet
 from trainer.loader import BadSamples, Loader, Minibatch, Positions, Streaming, check_room, open_source
@@ -214,6 +214,7 @@ def meta_parameters(config: TrainConfig) -> int:
 
 def train(config: TrainConfig) -> Outcome:
     """Start a new run. Raises a HeadforgeError for anything that `check` finds, before the run directory exists."""
+    config = absolute_paths(config)
     check(config)
     return launch(make_fabric(config), config, None)
 

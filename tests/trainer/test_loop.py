@@ -30,6 +30,7 @@ from trainer.evaluation import load_photo
 from trainer.network import make_network
 from trainer.run_dir import RunDir
 from trainer.task import COLUMNS, UVTask
+from trainer.view_extras import projection_gallery
 
 ROOT = Path(__file__).resolve().parents[2]
 OFF = {s: {"enabled": False} for s in ("occlusion", "channel_shuffle", "exposure", "gamma", "noise")}
@@ -255,6 +256,30 @@ def test_the_scale_of_half_precision_gradients_is_part_of_a_checkpoint(config):
     path = save_checkpoint(folder, 1, state, 1)
     loop.restore(path, config, reader, network, optimiser, None, loader, after)
     assert after.scaler.state_dict()["scale"] == 128.0
+
+
+def test_a_run_started_with_relative_paths_is_resumed_and_shown_from_anywhere(config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, path in (("data", config.data.path), ("environments", config.augment.environments)):
+        (tmp_path / name).symlink_to(path)
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (40, 40)).save(tmp_path / "photos" / "a.png")
+    first = loop.train(override(config, {"schedule.max_samples": 8}, "test")).run
+    relative = {
+        "data.path": "data", "augment.environments": "environments", "output.runs": "runs", "output.photos": "photos",
+        "start": os.path.relpath(first), "schedule.max_samples": 8,
+    }  # fmt: skip
+    run = loop.train(override(config, relative, "test")).run
+    assert run.is_absolute() and run.parent == tmp_path / "runs"
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    stored = RunDir(run).load_config()
+    assert stored.start == str(first) and stored.output.photos == str(tmp_path / "photos")
+    assert loop.resume(run).state == "finished"
+    gallery, why_not = projection_gallery(run, tmp_path / "elsewhere", "a")
+    assert gallery is not None and not why_not and len(gallery["rows"]) >= 4
+    with Image.open(tmp_path / "elsewhere" / gallery["file"]) as picture:
+        assert picture.size == (32 * len(gallery["columns"]), 32 * len(gallery["rows"]))
 
 
 def test_only_one_process_trains_a_run(config):
