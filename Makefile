@@ -71,8 +71,8 @@ format: setup ## rewrites
 	$(BIN)/ruff check --fix .
 
 bench: setup ## speed and error on this machine, as JSON lines; of the trainer, too, where DATA is a data set
-	$(GEN) bench
-	@if [ -f $(DATA)/dataset.json ]; then $(GEN) bench-input $(DATA) && $(GEN) bench-network $(BENCH_SPEC) --data $(DATA); \
+	$(GEN) bench render
+	@if [ -f $(DATA)/dataset.json ]; then $(GEN) bench input $(DATA) && $(GEN) bench network $(BENCH_SPEC) --data $(DATA); \
 	else echo "no data set in $(DATA): the trainer's figures are left out; name one with make bench DATA=FOLDER" >&2; fi
 
 clean: ## what was built here; the asset cache stays

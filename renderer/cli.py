@@ -3,50 +3,43 @@
 from __future__ import annotations
 
 import errno
-import importlib
 from typing import Any, Final
 
 import click
 
 from renderer.errors import HeadforgeError
+from renderer.lazy_group import LazyGroup
 
 COMMANDS: Final = {
     # name: (module:object, one line for `gen --help`)
-    "render": ("renderer.commands:render", "Render a data set, or what is missing of it."),
-    "verify": ("renderer.commands:verify", "Prove a data set sound: hashes, ranges, labels, statistics."),
-    "collage": ("renderer.commands:collage", "Picture sheet of a spec or of a data set."),
-    "stats": ("renderer.commands:stats", "Plot the distribution of every knob of a data set."),
-    "gather": ("renderer.commands:gather", "Merge the shards of a data set into one tar."),
-    "doctor": ("renderer.commands:doctor", "Check this machine, and say the fix for what is wrong."),
-    "bench": ("renderer.commands:bench", "Measure speed, image error and packing on this machine."),
+    "render": ("renderer.commands.render:render", "Render a data set, or what is missing of it."),
+    "verify": ("renderer.commands.checks:verify", "Prove a data set sound: hashes, ranges, labels, statistics."),
+    "collage": ("renderer.commands.collage:collage", "Picture sheet of a spec or of a data set."),
+    "stats": ("renderer.commands.dataset:stats", "Plot the distribution of every knob of a data set."),
+    "gather": ("renderer.commands.dataset:gather", "Merge the shards of a data set into one tar."),
+    "doctor": ("renderer.commands.checks:doctor", "Check this machine, and say the fix for what is wrong."),
     "status": ("slurm.cli:status", "What is done, running, missing or failed of a data set on a cluster."),
     "train": ("trainer.cli:train", "Train a network on a data set."),
     "export": ("trainer.cli:export", "Weights of a run as safetensors, ONNX or torch.export."),
     "apply": ("trainer.view_cli:apply_", "Run a trained network on photos and video."),
     "evaluate": ("trainer.view_cli:evaluate", "Metrics of a trained network over a data set or annotated photos."),
     "view": ("trainer.view_cli:view", "Results page of a run or two, or of a data set; opens from disk."),
-    "bench-input": ("trainer.cli:bench_input", "Measure the trainer's input pipeline."),
-    "bench-network": ("trainer.cli:bench_network", "Measure training steps against the device's ceiling."),
     "assets": ("blend_assets.cli:assets", "Build and inspect the head pack."),
+    "bench": ("renderer.cli:bench", "Measure this machine: renderer, trainer, packing, scaling."),
+}
+
+BENCHES: Final = {
+    "render": ("renderer.commands.bench:bench", "Samples per second, drift and image error of the renderer."),
+    "input": ("trainer.cli:bench_input", "The trainer's input pipeline."),
+    "network": ("trainer.cli:bench_network", "Training steps against the device's ceiling."),
+    "visualise": ("trainer.view_cli:bench_visualise", "Projections of UV maps, frames per second of one core."),
+    "packing": ("slurm.cli:packing", "Workers x threads of a node; writes the best into a profile."),
+    "scaling": ("slurm.cli:scaling", "Where the time of a cluster's data set went; projects to more nodes."),
 }
 
 
-class LazyGroup(click.Group):
-    """A group that knows its commands by name and imports one only to run it."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in COMMANDS:
-            return None
-        module, _, attribute = COMMANDS[name][0].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), attribute)
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
+class MainGroup(LazyGroup):
+    """The outermost group, where errors become one line and exit code 2."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -64,7 +57,7 @@ def _fail(ctx: click.Context, words: str) -> None:
     ctx.exit(2)
 
 
-@click.command(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=MainGroup, lazy=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="headforge")
 def main() -> None:
     """headforge: renders randomised heads with dense UV labels, and trains networks on them.
@@ -73,6 +66,17 @@ def main() -> None:
     gen render --count 64                     64 samples of the default spec into out/mixed
     gen collage --dataset out/mixed           look at them
     gen verify out/mixed                      prove them sound
+    """
+
+
+@click.command(cls=LazyGroup, lazy=BENCHES)
+def bench() -> None:
+    """Measure this machine. Most print JSON lines; figures worth keeping go to docs/benchmarks.md.
+
+    \b
+    gen bench render --what throughput
+    gen bench network train_uvnet_small --data out/mixed
+    gen bench packing cluster_mine.yaml
     """
 
 

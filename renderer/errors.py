@@ -10,6 +10,9 @@
 The text names the value, where it came from and the way out.
 """
 
+import difflib
+from collections.abc import Iterable
+
 
 class HeadforgeError(Exception):
     """Base of every error with a message meant for the user."""
@@ -33,3 +36,9 @@ class DatasetError(HeadforgeError):
 
 class MachineError(HeadforgeError):
     """This machine cannot do what was asked."""
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """For the end of a message: the known word that `word` was meant to be, or nothing where none is like it."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f": did you mean {near[0]!r}?" if near else ""

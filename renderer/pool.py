@@ -114,6 +114,11 @@ class WorkerPool:
         """Process ids of the living workers."""
         return [w.process.pid for w in self._workers]
 
+    @property
+    def in_hand(self) -> int:
+        """Samples that were handed to workers and have not come back."""
+        return sum(len(w.busy) for w in self._workers)
+
     def render(self, indices: Iterable[int], stop: Callable[[], bool] = lambda: False) -> Iterator[Done | Failed]:
         """Render the indices, in any order of completion. Once `stop` is true no further sample is begun.
 

@@ -10,7 +10,6 @@ import json
 import os
 import platform
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -183,10 +182,17 @@ def holds(out: Path, setup: Setup) -> bool:
         if there["tag"] != setup.tag:
             raise DatasetError(f"{out} holds another data set: {_difference(there, setup)}; choose another --out")
         return True
-    known = (STAGING, LOCK, *LEFT_OVERS)
-    if out.is_dir() and any(not any(fnmatch(p.name, pattern) for pattern in known) for p in out.iterdir()):
-        raise DatasetError(f"{out} is not empty and no data set; choose another --out")
+    check_folder(out)
     return False
+
+
+def check_folder(out: Path) -> None:
+    """Raises DatasetError if a folder holds something, but no data set: what can be known before assets are there."""
+    known = (STAGING, LOCK, *LEFT_OVERS)
+    if (out / archive.DATASET_FILE).exists() or not out.is_dir():
+        return
+    if any(not any(fnmatch(p.name, pattern) for pattern in known) for p in out.iterdir()):
+        raise DatasetError(f"{out} is not empty and no data set; choose another --out")
 
 
 def _difference(there: dict[str, Any], setup: Setup) -> str:
@@ -254,6 +260,7 @@ class Report:
     recycled: int = 0
     killed: int = 0
     peak_rss: int = 0
+    in_hand: Callable[[], int] = lambda: 0  # samples that workers hold at this moment
 
 
 Progress = Callable[[int, Report], None]
@@ -269,13 +276,15 @@ def render_shards(
     stop: Callable[[], bool] = lambda: False,
     progress: Progress = lambda step, report: None,
     work: dict[str, Any] | None = None,
+    report: Report | None = None,
 ) -> Report:
     """Render shards into the data set at `out`, staging samples in `staging` (may be node-local scratch).
 
     Samples that lie in the staging folder already are not rendered again. `stop` ends the run after the samples in
-    hand; they stay staged. `progress` is called with the number of new samples.
+    hand; they stay staged. `progress` is called with the number of new samples. report: filled while samples are
+    rendered, for those who want to look at it meanwhile; returned in any case.
     """
-    report, started = Report(), time.monotonic()
+    report, started = report or Report(), time.monotonic()
     staging.mkdir(parents=True, exist_ok=True)
     _sweep(staging)
     for final in (out / archive.SHARDS, staging):
@@ -286,6 +295,7 @@ def render_shards(
     missing = [i for r in open_ranges for i in range(*r) if i not in state[r]]
     progress(sum(len(s) for s in state.values()), report)
     pool = WorkerPool(setup.job(), staging, options)
+    report.in_hand = lambda: pool.in_hand
     home = {i: r for r in open_ranges for i in range(*r)}
 
     def close(r: tuple[int, int]) -> None:
@@ -392,24 +402,3 @@ def versions(worker: dict[str, str]) -> dict[str, str]:
     except metadata.PackageNotFoundError:  # a snapshot on PYTHONPATH
         own = "not installed"
     return {"headforge": own, "commit": commit(), **worker, "machine": platform.machine()}
-
-
-class Stopper:
-    """Turns SIGINT and SIGTERM into a wish to stop after the samples in hand."""
-
-    def __init__(self) -> None:
-        self.asked = False
-
-    def __call__(self) -> bool:
-        return self.asked
-
-    def __enter__(self) -> Stopper:
-        self._old = {s: signal.signal(s, self._ask) for s in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
-
-    def _ask(self, number: int, frame: object) -> None:
-        self.asked = True

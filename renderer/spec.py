@@ -17,15 +17,17 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final, get_origin, get_type_hints
 
 import yaml
 
-from renderer.errors import SpecError
+from renderer.errors import SpecError, did_you_mean
 from renderer.sample_format import OPTIONAL_LABELS
 
-JOBSPECS: Final = Path(__file__).resolve().parent.parent / "jobspecs"
+JOBSPECS: Final = Path(str(files("jobspecs")))  # a package of its own, so that it is found wherever it is installed
+TRAININGS: Final = ("train_", "sweep_")  # names of jobspecs for the trainer
 MOST_RAYS: Final = 8192  # label rays or small pixels along a side of the image: 2 GiB per worker
 
 
@@ -251,11 +253,18 @@ def jobspec_path(source: str | Path, prefix: str = "") -> Path:
     return path
 
 
+def find_jobspec(source: str | Path, kind: str, names: list[str], prefix: str = "") -> Path:
+    """The file that `source` names. kind: what it should be, for the message. Raises SpecError if there is none."""
+    path = jobspec_path(source, prefix)
+    if not path.is_file():
+        meant = did_you_mean(Path(source).stem.removeprefix(prefix), names)
+        raise SpecError(f"no {kind} {str(source)!r}{meant or ''}; give a YAML file or one of {', '.join(names)}")
+    return path
+
+
 def load_spec(source: str | Path) -> Spec:
     """A spec by file or by the name of a jobspec ("mixed"). Raises SpecError."""
-    path = jobspec_path(source)
-    if not path.is_file():
-        raise SpecError(f"no spec {str(source)!r}: give a YAML file or one of {', '.join(spec_names())}")
+    path = find_jobspec(source, "spec", spec_names())
     try:
         raw = yaml.load(path.read_text(), Loader=UniqueKeyLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -279,8 +288,16 @@ def resolved(spec: Spec, base: Path) -> Spec:
 
 def spec_names() -> list[str]:
     """Names of the specs that come with headforge (not those of clusters, trainings and sweeps)."""
-    other = ("cluster_", "train_", "sweep_")
-    return sorted(p.stem for p in JOBSPECS.glob("*.yaml") if not p.stem.startswith(other))
+    return [name for name in _jobspecs() if not name.startswith(("cluster_", *TRAININGS))]
+
+
+def training_names() -> list[str]:
+    """Names of the trainings and sweeps that come with headforge."""
+    return [name for name in _jobspecs() if name.startswith(TRAININGS)]
+
+
+def _jobspecs() -> list[str]:
+    return sorted(p.stem for p in JOBSPECS.glob("*.yaml"))
 
 
 def parse_spec(raw: Mapping[str, Any], source: str) -> Spec:

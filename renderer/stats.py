@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from renderer import archive
 
 
-def knob_values(path: Path) -> dict[str, list[Any]]:
+def knob_values(path: Path, progress: Callable[[int], object] = lambda done: None) -> dict[str, list[Any]]:
     """Every knob's values over the samples of a data set, and what was measured."""
     values: dict[str, list[Any]] = defaultdict(list)
     for shard, entry in archive.open_dataset(path).entries():
         record = shard.params(entry)
         for name, value in {**record["knobs"], **{f"measured.{k}": v for k, v in record["measured"].items()}}.items():
             values[name].append(value)
+        progress(1)
     return dict(sorted(values.items()))
 
 
-def plot_knobs(path: Path, out: Path) -> int:
-    """Histogram of each knob into one picture; returns how many knobs there are."""
+def plot_knobs(path: Path, out: Path, progress: Callable[[int], object] = lambda done: None) -> int:
+    """Histogram of each knob into one picture; returns how many knobs there are.
+
+    progress: called with the number of samples just read.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    values = knob_values(path)
+    values = knob_values(path, progress)
     columns = 6
     rows = math.ceil(len(values) / columns)
     figure, axes = plt.subplots(rows, columns, figsize=(columns * 2.6, rows * 1.7), squeeze=False)

@@ -1,4 +1,4 @@
-"""Commands of the SLURM layer. Options in, library calls, text out."""
+"""Commands of the SLURM layer: `gen status`, `gen bench packing`, `gen bench scaling`."""
 
 from __future__ import annotations
 
@@ -36,3 +36,33 @@ def status(out: Path, watch: bool) -> None:
         click.echo(library.describe(found))
     if not found.done:
         sys.exit(3)
+
+
+@click.command()
+@click.argument("profile")
+@click.option("--spec", default="mixed", show_default=True, help="What is rendered to measure.")
+def packing(profile: str, spec: str) -> None:
+    """Measure workers x threads on this node, and write the best into PROFILE, a file or a name.
+
+    Run it on a node, not on the login node: plans of later submissions rest on its seconds per sample.
+
+    \b
+    srun --cpus-per-task=8 gen bench packing cluster_mine.yaml
+    """
+    from slurm.packing import tune
+
+    tune(profile, spec, log=click.echo)
+
+
+@click.command()
+@click.argument("dataset", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--count", type=click.IntRange(1), default=300_000, show_default=True, help="Samples to project to.")
+def scaling(dataset: Path, count: int) -> None:
+    """Where the time of DATASET, rendered on a cluster, went, and what more nodes would bring.
+
+    \b
+    gen bench scaling out/mixed
+    """
+    from slurm.scaling import report
+
+    click.echo(report(dataset, count))

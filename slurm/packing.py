@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -103,7 +102,3 @@ def tune(profile: str | Path, spec: str | Path = "mixed", log: Callable[[str], N
     best = write_best(profile, measure(run.prepare(load_spec(spec), 0, log), cores, log=log), cores)
     log(f"best on {cores} cores: {best.workers} processes x {best.threads} threads, written to the profile")
     return best
-
-
-if __name__ == "__main__":
-    tune(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "mixed")

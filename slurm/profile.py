@@ -10,7 +10,7 @@ from typing import Any, Final
 import yaml
 
 from renderer.errors import SpecError
-from renderer.spec import JOBSPECS, UniqueKeyLoader, jobspec_path, knob, parse_section
+from renderer.spec import JOBSPECS, UniqueKeyLoader, find_jobspec, knob, parse_section
 
 PREFIX: Final = "cluster_"
 
@@ -41,7 +41,7 @@ class Profile:
     cores: int = knob(8, 1, 1024, "cores of a job")
     memory_gb: float = knob(8, 0.1, 10_000, "memory of a job")
     workers: int = knob(0, 0, 1024, "Blender processes of a job; 0: one per core")
-    threads: int = knob(0, 0, 256, "threads of each; 0: two")
+    threads: int = knob(0, 0, 256, "threads of each; 0: cores divided by workers")
     parallel: int = knob(0, 0, 100_000, "jobs running at once; 0: as many as the cluster gives")
     task_min: float = knob(45, 0, 60 * 24, "work of one array element in minutes; 0: one shard each")
     seconds_per_sample: float = knob(0, 0, 1e6, "core-seconds per sample of your spec there; 0: headforge's estimate")
@@ -58,9 +58,7 @@ class Profile:
 
 def load_profile(source: str | Path) -> tuple[Profile, Path]:
     """A profile by file or by name ("local" is jobspecs/cluster_local.yaml), and its file. Raises SpecError."""
-    path = jobspec_path(source, PREFIX)
-    if not path.is_file():
-        raise SpecError(f"no cluster profile {str(source)!r}: give a YAML file or one of {', '.join(profile_names())}")
+    path = find_jobspec(source, "cluster profile", profile_names(), PREFIX)
     try:
         raw = yaml.load(path.read_text("utf-8"), Loader=UniqueKeyLoader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -1,6 +1,6 @@
 """What a finished data set says about the next one: time per shard, idle share, publishing; and a projection from it.
 
-`python -m slurm.scaling OUT` prints both. The model is a sum of terms, each the wall time that its resource needs by
+`gen bench scaling OUT` prints both. The model is a sum of terms, each the wall time that its resource needs by
 itself; docs/scaling.md has the figures and the reading of them.
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import statistics
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from renderer import archive
+from renderer.errors import DatasetError
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,10 @@ def shard_times(out: Path) -> list[ShardTime]:
 
 
 def summarise(times: Sequence[ShardTime]) -> Measured:
-    """Medians. Needs a job with two shards or more, or starting cannot be told from rendering. Raises ValueError."""
+    """Medians. Needs a job with two shards or more, or starting cannot be told from rendering. Raises DatasetError."""
     later = [t for t in times if not t.first]
     if not later:
-        raise ValueError("every job made a single shard; measure with several shards per job")
+        raise DatasetError("every job made a single shard; measure with several shards per job")
     steady = statistics.median(t.wall / t.samples for t in later)
     firsts = [t.wall - steady * t.samples for t in times if t.first]
     return Measured(
@@ -161,7 +161,3 @@ def jobs_for(measured: Measured, site: Site, count: int, nodes: int) -> int:
     hours = count * measured.sample_core_s / site.cores / 3600
     per_node = max(1, round(2 * hours / nodes))
     return min(nodes * per_node, max(1, math.ceil(count / measured.shard_samples)))
-
-
-if __name__ == "__main__":
-    print(report(Path(sys.argv[1])))

@@ -1,11 +1,11 @@
-"""Speed of the projections at 256 x 256 on one core, as JSON lines. `python -m trainer.bench_visualise`"""
+"""Speed of the projections at 256 x 256 on one core, as JSON lines. `gen bench visualise` prints them."""
 
 from __future__ import annotations
 
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -28,7 +28,8 @@ def measure(work: Callable[[], object], seconds: float = 2.0) -> float:
     return best
 
 
-def main() -> None:
+def lines() -> Iterator[str]:
+    """One figure after the other, with the machine and commit that it belongs to."""
     torch.set_num_threads(1)
     line = (torch.arange(SIZE) + 0.5) / SIZE
     y, x = torch.meshgrid(line, line, indexing="ij")
@@ -46,10 +47,6 @@ def main() -> None:
     with torch.no_grad():
         for name, work in works.items():
             about = {"machine": platform.processor() or platform.machine(), "commit": commit()}
-            print(
-                json.dumps({"name": name, "value": round(measure(work), 1), "unit": "frames/s", "size": SIZE, **about})
+            yield json.dumps(
+                {"name": name, "value": round(measure(work), 1), "unit": "frames/s", "size": SIZE, **about}
             )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""Commands of the trainer: `gen train`, `gen export`, `gen bench-input`. Options in, library calls, text out."""
+"""`gen train`, `gen export`, `gen bench input`, `gen bench network`: options in, library calls, text out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 import yaml
 
 from renderer.errors import SpecError
+from renderer.spec import find_jobspec, training_names
 from trainer.config import TrainConfig, load_sweep, override, to_yaml
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ INTERRUPTED = 75  # exit code of a run that a signal stopped and `--resume` cont
 
 
 def configs_of(spec: Path, data: Path | None, runs: Path | None, values: tuple[str, ...]) -> list[TrainConfig]:
-    """The runs of a spec or sweep, with the command line's overrides. Raises SpecError."""
+    """The runs of a spec or sweep, by file or name, with the command line's overrides. Raises SpecError."""
+    path = find_jobspec(spec, "training spec", training_names())
     changes: dict[str, Any] = {}
     for text in values:
         key, equals, value = text.partition("=")
@@ -33,17 +35,17 @@ def configs_of(spec: Path, data: Path | None, runs: Path | None, values: tuple[s
         changes["data.path"] = str(data)
     if runs is not None:
         changes["output.runs"] = str(runs)
-    return [override(config, changes, f"{spec} and the command line") for config in load_sweep(spec)]
+    return [override(config, changes, f"{spec} and the command line") for config in load_sweep(path)]
 
 
 @click.command(
     epilog="""\b
 Examples:
-  gen train jobspecs/train_uvnet_small.yaml --data out/mixed
-  gen train jobspecs/train_uvnet.yaml --data out/mixed --set device.precision=bf16-mixed --dry-run
-  gen train jobspecs/sweep_occlusion.yaml --data out/mixed --only 3
+  gen train train_uvnet_small --data out/mixed
+  gen train train_uvnet --data out/mixed --set device.precision=bf16-mixed --dry-run
+  gen train sweep_occlusion --data out/mixed --only 3
   gen train --resume runs/uvnet_small-1a2b3c-20260101-120000
-  gen train jobspecs/sweep_occlusion.yaml --data /shared/mixed --slurm cluster_gpu
+  gen train sweep_occlusion --data /shared/mixed --slurm cluster_gpu
 """
 )
 @click.argument("spec", required=False, type=click.Path(path_type=Path))
@@ -66,7 +68,7 @@ def train(
     allow_dirty: bool,
     dry_run: bool,
 ) -> None:
-    """Train UV-net as SPEC says, or every run of a sweep, one after the other.
+    """Train UV-net as SPEC says (a YAML file, or the name of one that comes with headforge), or every run of a sweep.
 
     SIGTERM and SIGUSR1 save a checkpoint and end with exit code 75; `--resume` goes on exactly where it stopped.
     """
@@ -74,7 +76,9 @@ def train(
     from trainer.run_dir import RunDir
 
     if (spec is None) == (run is None):
-        raise SpecError("give either a SPEC to start, or --resume RUN to go on")
+        raise SpecError(
+            f"give either a SPEC to start ({', '.join(training_names())}, or a file), or --resume RUN to go on"
+        )
     if run is not None:
         if data or runs or values or profile or only is not None:
             raise SpecError(
@@ -157,8 +161,8 @@ def export(run: Path, out: Path, formats: tuple[str, ...], dry_run: bool) -> Non
 @click.command(
     epilog="""\b
 Examples:
-  gen bench-input out/mixed
-  gen bench-input out/mixed --samples 1000 --workers 2
+  gen bench input out/mixed
+  gen bench input out/mixed --samples 1000 --workers 2
 """
 )
 @click.argument("dataset", type=click.Path(path_type=Path))
@@ -176,9 +180,9 @@ def bench_input(dataset: Path, samples: int, workers: int, environments: Path | 
 @click.command(
     epilog="""\b
 Examples:
-  gen bench-network jobspecs/train_uvnet.yaml --set data.batch_size=256
-  gen bench-network jobspecs/train_uvnet.yaml --data out/mixed
-  gen bench-network jobspecs/train_uvnet_small.yaml --set device.precision=32-true
+  gen bench network train_uvnet --set data.batch_size=256
+  gen bench network train_uvnet --data out/mixed
+  gen bench network train_uvnet_small --set device.precision=32-true
 """
 )
 @click.argument("spec", type=click.Path(path_type=Path))

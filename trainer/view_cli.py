@@ -1,4 +1,4 @@
-"""`gen view`, `gen apply`, `gen evaluate`: read options, call the library, print."""
+"""`gen view`, `gen apply`, `gen evaluate`, `gen bench visualise`: read options, call the library, print."""
 
 from __future__ import annotations
 
@@ -164,3 +164,12 @@ def evaluate(
         )
     click.echo(json.dumps(report["metrics"]) if as_json else table(report))
     click.echo(folder, err=True)
+
+
+@click.command()
+def bench_visualise() -> None:
+    """Speed of the projections of UV maps at 256 x 256 on one core: one JSON line per figure."""
+    from trainer.bench_visualise import lines
+
+    for line in lines():
+        click.echo(line)

@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
-CASES = [
-    ("torch", "renderer.cli, renderer.commands, renderer.run, renderer.checks, renderer.card, blend_assets.build"),
-    ("bpy", "renderer.cli, renderer.commands, renderer.run, renderer.checks, renderer.card, blend_assets.build"),
-]
+MODULES = (
+    "renderer.cli, renderer.commands.render, renderer.commands.collage, renderer.commands.checks, renderer.run, "
+    "renderer.checks, renderer.card, blend_assets.build"
+)
+CASES = [("torch", MODULES), ("bpy", MODULES)]
 
 
 def imports_without(blocked: str, modules: str) -> subprocess.CompletedProcess[str]:

@@ -141,7 +141,7 @@ def test_label_rays_that_do_not_fit_into_memory_are_refused() -> None:
 def test_folders_given_with_set_are_relative_to_where_one_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from renderer.commands import _spec
+    from renderer.commands.options import spec_of
 
     monkeypatch.chdir(tmp_path)
-    assert _spec("smoke", ("assets.hdris=[rel]", "assets.head=mine")).assets.hdris == (str(tmp_path / "rel"),)
+    assert spec_of("smoke", ("assets.hdris=[rel]", "assets.head=mine")).assets.hdris == (str(tmp_path / "rel"),)

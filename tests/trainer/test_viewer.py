@@ -20,7 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 from renderer.archive import Skipped, write_shard
-from renderer.commands import _spec
+from renderer.commands.options import spec_of
 from renderer.errors import DatasetError
 from renderer.spec import Uniform, load_spec, to_plain
 from trainer import view
@@ -170,13 +170,13 @@ def test_the_command_renders_a_sample_again_as_it_was() -> None:
     info = {"name": "gray", "seed": 3, "resolution": 64, "spec": to_plain(changed)}
     command = shlex.split(view.render_command(info).replace("{index}", "5"))
     assert command[:8] == ["gen", "render", "--spec", "gray", "--seed", "3", "--only", "5"]
-    again = _spec(command[3], tuple(command[9::2]))
+    again = spec_of(command[3], tuple(command[9::2]))
     assert again == replace(changed, render=replace(changed.render, resolution=256))  # four times as large
 
     nasty = replace(changed, name="my spec; rm -rf ~", camera=replace(changed.camera, focal_mm=Uniform(50, 80)))
     command = shlex.split(view.render_command({**info, "name": nasty.name, "spec": to_plain(nasty)}))
     assert "rm" not in command
-    assert _spec(command[3], tuple(command[9::2])).camera == nasty.camera
+    assert spec_of(command[3], tuple(command[9::2])).camera == nasty.camera
 
 
 @pytest.mark.parametrize("targets", [["nothing"], ["a", "small"], ["a", "b", "c"]])

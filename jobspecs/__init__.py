@@ -1,0 +1,1 @@
+"""Specs, cluster profiles and trainings that come with headforge, as YAML. Imports nothing."""

@@ -1,0 +1,141 @@
+"""`gen collage`."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from renderer import archive
+from renderer import collage as pictures
+from renderer.commands.options import FOLDER, SPEC_HELP, at_least, check_picture, spec_of
+from renderer.commands.render import preview
+from renderer.errors import DatasetError, SpecError
+from renderer.progress import Progress
+
+
+@dataclass(frozen=True)
+class Request:
+    """The options of `gen collage`."""
+
+    dataset: Path | None
+    source: str
+    count: int
+    seed: int
+    triplets: bool
+    augment: bool
+    clip: int | None
+    fps: float
+    captions: bool
+    columns: int | None
+    out: Path | None
+    settings: tuple[str, ...]
+
+
+@click.command()
+@click.option("--dataset", type=FOLDER, help="Show this data set rather than rendering.")
+@click.option("--spec", "source", default="mixed", show_default=True, help=SPEC_HELP)
+@click.option("--count", type=int, default=96, show_default=True, help="Tiles.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the samples rendered.")
+@click.option("--triplets", is_flag=True, help="Input, UV and mask side by side.")
+@click.option(
+    "--augment", is_flag=True, help="With --dataset: the trainer's augmentations, each alone and all together."
+)
+@click.option("--clip", type=int, help="Video of this clip of a sequence instead of a sheet.")
+@click.option("--fps", type=click.FloatRange(1, 240), default=30, show_default=True, help="Rate of the video.")
+@click.option("--captions", is_flag=True, help="Some parameters under each tile.")
+@click.option("--columns", type=int, help="Tiles in a row.")
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Picture or .mp4.  [default: NAME-collage.png]"
+)
+@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change the spec.")
+def collage(**options: Any) -> None:
+    """Picture sheet of a spec (rendered on the fly) or of a data set; or a clip of a sequence as video.
+
+    \b
+    gen collage --spec realistic --count 48 --captions
+    gen collage --dataset out/mixed --triplets
+    gen collage --dataset out/clip --clip 0 --out clip.mp4
+    """
+    r = Request(**options)
+    _check(r)
+    if r.augment:
+        assert r.dataset is not None
+        from trainer.cli import collage as augment_collages
+
+        for path in augment_collages(r.dataset, r.out or Path(f"{r.dataset.resolve().name}-augment")):
+            click.echo(path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        if r.dataset is None:
+            spec = spec_of(r.source, r.settings)
+            samples = (0, r.count) if r.clip is None else _clip_samples(r.clip, spec.sequence.frames, spec.name)
+            dataset, name = preview(spec, r.seed, samples, Path(folder)), spec.name
+        else:
+            dataset, name = r.dataset, r.dataset.resolve().name
+        click.echo(_write_sheet(dataset, name, r) if r.clip is None else _write_clip(dataset, name, r.clip, r))
+
+
+def _check(r: Request) -> None:
+    """Raises SpecError before anything is rendered."""
+    at_least(1, count=r.count, columns=r.columns)
+    at_least(0, seed=r.seed, clip=r.clip)
+    if r.augment and r.dataset is None:
+        raise SpecError("--augment needs --dataset: which data set shall be augmented?")
+    if r.clip is not None and r.out is not None and r.out.suffix != ".mp4":
+        raise SpecError(f"--out is {str(r.out)!r}; the video of a clip is an .mp4 file")
+    if not r.augment and r.clip is None:
+        check_picture(r.out)
+
+
+def _write_sheet(dataset: Path, name: str, r: Request) -> Path:
+    """The first samples of a data set as tiles of one picture."""
+    import numpy as np
+    from PIL import Image
+
+    chosen = [pair for pair, _ in zip(archive.open_dataset(dataset).entries(), range(r.count), strict=False)]
+    tiles, texts = [], []
+    with Progress(len(chosen), "tile", "drawing") as bar:
+        for shard, entry in chosen:
+            images = {n: shard.image(entry, n) for n in (("input", "uv", "mask") if r.triplets else ("input",))}
+            tiles.append(pictures.triplet_picture(images) if r.triplets else pictures.tone_map(images["input"]))
+            if r.captions:
+                texts.append(pictures.caption(shard.params(entry)))
+            bar.update()
+    out = r.out or Path(f"{name}-collage{'-triplets' if r.triplets else ''}.png")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pictures.sheet(tiles, r.columns, texts))).save(out)
+    return out
+
+
+def _clip_samples(clip: int, frames: int, name: str) -> tuple[int, int]:
+    """First sample of a clip, and the one after its last."""
+    if not frames:
+        raise DatasetError(f"{name} holds no clips: `gen render --sequence FRAMES` renders some")
+    return clip * frames, (clip + 1) * frames
+
+
+def _write_clip(dataset: Path, name: str, clip: int, r: Request) -> Path:
+    """The frames of one clip of a data set as MP4."""
+    from renderer import video
+
+    out = r.out or Path(f"{name}-clip{clip}.mp4")
+    data = archive.open_dataset(dataset)
+    start, stop = _clip_samples(clip, data.clip_frames, str(dataset))
+    frames = [(shard, entry) for shard, entry in data.entries() if start <= entry.index < stop]
+    if not frames:
+        raise DatasetError(f"{dataset} holds no sample of clip {clip}; those are samples {start} .. {stop - 1}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    movie = video.Movie(out, r.fps)
+    with Progress(len(frames), "frame", "writing") as bar:
+        for shard, entry in frames:
+            if r.triplets:
+                movie.add(pictures.triplet_picture({n: shard.image(entry, n) for n in ("input", "uv", "mask")}))
+            else:
+                movie.add(pictures.tone_map(shard.image(entry, "input")))
+            bar.update()
+    movie.close()
+    return out

@@ -1,0 +1,58 @@
+"""Options that several commands share, and the checks of their values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import yaml
+
+from renderer.errors import SpecError
+from renderer.pool import PoolOptions, packing
+from renderer.spec import Spec, load_spec, parse_spec, resolved, to_plain
+
+SPEC_HELP = "Spec: a YAML file, or the name of one that comes with headforge."
+FOLDER = click.Path(path_type=Path, file_okay=False)
+PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
+
+
+def spec_of(source: str, settings: tuple[str, ...]) -> Spec:
+    """Load a spec and apply `--set section.key=value` on top. Raises SpecError."""
+    spec = load_spec(source)
+    if not settings:
+        return spec
+    raw = to_plain(spec)
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        section, _, key = name.rpartition(".")
+        if not equals or (section and not isinstance(raw.get(section), dict)):
+            raise SpecError(f"--set {setting!r} is not of the form section.key=value")
+        try:
+            (raw[section] if section else raw)[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SpecError(f"--set {setting!r} has a value that is not YAML") from error
+    return resolved(parse_spec(raw, f"{source} with --set"), Path.cwd())
+
+
+def at_least(least: int, **values: int | None) -> None:
+    """Refuse options below `least`; None was not given. Raises SpecError."""
+    for name, value in values.items():
+        if value is not None and value < least:
+            raise SpecError(f"--{name.replace('_', '-')} is {value}; it must be at least {least}")
+
+
+def pool_options(workers: int | None, threads: int | None, device: str) -> PoolOptions:
+    """How many workers and threads render here, on the spec's device. Raises SpecError."""
+    at_least(1, workers=workers, threads=threads)
+    return PoolOptions(*packing(workers, threads, device=device))
+
+
+def check_picture(out: Path | None) -> None:
+    """Whether a picture can be written under this name. Raises SpecError, before anything is rendered for it."""
+    if out is not None and out.suffix.lower() not in PICTURES:
+        raise SpecError(f"--out is {str(out)!r}; a picture's name ends in .png, .jpg, .tif or .webp")
+
+
+def say(text: str) -> None:
+    """A line for people, who may send the results elsewhere."""
+    click.echo(text, err=True)

@@ -1,0 +1,47 @@
+"""Ctrl-C and SIGTERM as a wish to stop: the first lets what is in hand be finished, the second does not."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from types import FrameType
+from typing import Final
+
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopper:
+    """Within `with Stopper(...) as stop`, `stop()` is true once a signal asked to stop.
+
+    finishing: what is still done then, in words, asked for when the signal comes. A second Ctrl-C raises
+    KeyboardInterrupt at once. Signals are for the main thread; in any other nothing changes.
+    """
+
+    def __init__(self, finishing: Callable[[], str] = lambda: "", signals: Sequence[signal.Signals] = SIGNALS) -> None:
+        self.finishing, self.signals = finishing, signals
+        self.asked = False
+        self._old: dict[signal.Signals, object] = {}
+
+    def __call__(self) -> bool:
+        return self.asked
+
+    def __enter__(self) -> Stopper:
+        if threading.current_thread() is threading.main_thread():
+            self._old = {s: signal.signal(s, self._ask) for s in self.signals}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._old.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = True
+        if words := self.finishing():
+            # not through sys.stderr, whose lock the interrupted code may hold
+            again = "; press Ctrl-C again to stop at once" if number == signal.SIGINT else ""
+            heard = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+            os.write(2, f"\ngen: {heard}: {words}{again}\n".encode())
