@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from renderer.errors import AssetError
+from renderer.lazy_group import LazyGroup
 
 
 def _pack() -> Path:
@@ -21,7 +22,7 @@ def _pack() -> Path:
     return found
 
 
-@click.group()
+@click.group(cls=LazyGroup)
 def assets() -> None:
     """Build and inspect the head pack: head, expressions, skins, hair, environment maps."""
 

@@ -80,6 +80,8 @@ def shard_times(out: Path) -> list[ShardTime]:
 
 def summarise(times: Sequence[ShardTime]) -> Measured:
     """Medians. Needs a job with two shards or more, or starting cannot be told from rendering. Raises DatasetError."""
+    if not times:
+        raise DatasetError("no shard of it was made by a cluster job: there is nothing to project from")
     later = [t for t in times if not t.first]
     if not later:
         raise DatasetError("every job made a single shard; measure with several shards per job")

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from renderer import archive, card, run
-from renderer.cli import main
+from renderer.cli import BENCHES, COMMANDS, main
 from renderer.sample_format import sample_key
 
 
@@ -51,8 +51,55 @@ def test_options_without_effect_are_refused(never: None, words: list[str], expec
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
+        ([], "--count is missing"),
+        (["--count", "0"], "--count is 0"),
+        (["--count", "4", "--shard-size", "0"], "--shard-size is 0"),
+        (["--count", "4", "--seed", "-1"], "--seed is -1"),
+        (["--only", "-1"], "--only is -1"),
+        (["--count", "4", "--threads", "0"], "--threads is 0"),
+        (["--count", "4", "--slurm", "generc"], "did you mean 'generic'"),
+        (["--count", "4", "--spec", "realsitic"], "did you mean 'realistic'"),
+        (["--count", "4", "--out", "full"], "full is not empty and no data set"),
+    ],
+)
+def test_a_render_is_refused_before_assets_are_fetched(
+    never: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], expected: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "letter.txt").touch()
+    assert expected in refused(gen("render", *words))
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [(["rendr"], "render"), (["bench", "netwrok"], "network"), (["assets", "biuld"], "build")],
+)
+def test_a_misspelt_command_is_recognised(words: list[str], meant: str) -> None:
+    result = gen(*words)
+    assert result.exit_code == 2 and f"did you mean {meant!r}?" in result.stderr
+
+
+def test_every_command_that_is_listed_can_be_called() -> None:
+    called = 0
+    for prefix, names in (((), COMMANDS), (("bench",), BENCHES)):
+        for name in names:
+            result = gen(*prefix, name, "--help")
+            assert result.exit_code == 0 and "Usage:" in result.output, (name, result.output)
+            called += 1
+    assert called > 15
+
+
+def test_the_scaling_of_a_data_set_that_no_cluster_made_is_refused(tmp_path: Path) -> None:
+    assert "no shard of it was made by a cluster job" in refused(gen("bench", "scaling", str(small(tmp_path))))
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
         (["verify", ".", "--workers", "0"], "--workers is 0"),
         (["collage", "--columns", "-1"], "--columns is -1"),
+        (["collage", "--clip", "0", "--out", "c.gif"], "'c.gif'; the video of a clip is an .mp4 file"),
         (["collage", "--out", "c.foo"], "'c.foo'; a picture's name ends in"),
         (["stats", ".", "--out", "c.foo"], "'c.foo'; a picture's name ends in"),
     ],
