@@ -31,8 +31,16 @@ from renderer.files import write_atomic
 from renderer.head_model import HeadModel, load_head
 from renderer.plan import Plan, missing_ranges
 from renderer.pool import Done, Failed, PoolOptions, RenderJob, WorkerPool
-from renderer.sample_format import FORMAT_VERSION, UV_FRAME, dataset_tag, image_names, shard_stem
-from renderer.spec import Spec, spec_identity, to_plain
+from renderer.sample_format import (
+    DRAW_VERSION,
+    FORMAT_VERSION,
+    RENDER_VERSION,
+    UV_FRAME,
+    dataset_tag,
+    image_names,
+    shard_stem,
+)
+from renderer.spec import Spec, parse_spec, spec_identity, to_plain
 
 BPY_VERSION: Final = "4.5"  # the LTS series whose pixels the tests and figures are about
 STAGING: Final = ".staging"
@@ -62,6 +70,8 @@ class Setup:
             "seed": self.seed,
             "assets": self.catalog.identity(),
             "format_version": FORMAT_VERSION,
+            "draw_version": DRAW_VERSION,
+            "render_version": RENDER_VERSION,
             "bpy": BPY_VERSION,
         }
 
@@ -74,6 +84,9 @@ class Setup:
         render = self.spec.render
         return {
             "format_version": FORMAT_VERSION,
+            "draw_version": DRAW_VERSION,
+            "render_version": RENDER_VERSION,
+            "made_by": made_by(),
             "name": self.spec.name,
             "tag": self.tag,
             "seed": self.seed,
@@ -180,7 +193,7 @@ def holds(out: Path, setup: Setup) -> bool:
     if (out / archive.DATASET_FILE).exists():
         there = archive.read_info(out)
         if there["tag"] != setup.tag:
-            raise DatasetError(f"{out} holds another data set: {_difference(there, setup)}; choose another --out")
+            raise DatasetError(f"{out} holds another data set: {_difference(out, there, setup)}")
         return True
     check_folder(out)
     return False
@@ -195,22 +208,45 @@ def check_folder(out: Path) -> None:
         raise DatasetError(f"{out} is not empty and no data set; choose another --out")
 
 
-def _difference(there: dict[str, Any], setup: Setup) -> str:
-    """In words: what the data set there has that this run has not."""
+def _difference(out: Path, there: dict[str, Any], setup: Setup) -> str:
+    """In words: what the data set there has that this run has not, and the way out."""
     here = setup.info()
     if there["seed"] != here["seed"]:
-        return f"its seed is {there['seed']}, this run's {here['seed']}"
-    spec = to_plain(Spec()) | there["spec"]  # an older data set does not state sections that came later
-    if spec != here["spec"]:
-        changed = sorted(
-            f"{section}.{key}" if isinstance(value, dict) else section
-            for section, value in here["spec"].items()
-            for key in (value if isinstance(value, dict) else [section])
-            if (spec[section].get(key) != value[key] if isinstance(value, dict) else False)
-            or (not isinstance(value, dict) and spec[section] != value)
+        return f"its seed is {there['seed']}, this run's {here['seed']}; choose another --out"
+    if changed := _changed(there["spec"], here["spec"], str(out / archive.DATASET_FILE)):
+        return f"its spec is {there['name']!r} and differs in {', '.join(changed)}; choose another --out"
+    kinds = ("draw_version", "render_version", "bpy")
+    if other := [f"{k} {there.get(k, 'not stated')} (here {here[k]})" for k in kinds if there.get(k) != here[k]]:
+        by = {"headforge": "unknown", "commit": "unknown", **_maker(out, there)}
+        return (
+            f"code that draws or renders differently made it: {', '.join(other)}. Choose another --out, or add to it"
+            f" with the headforge that made it, version {by['headforge']}, commit {by['commit']}"
         )
-        return f"its spec is {there['name']!r} and differs in {', '.join(dict.fromkeys(changed)) or 'its keys'}"
-    return "it was rendered with other assets or another version of Blender or of the sample format"
+    return "it was rendered with other assets; choose another --out"
+
+
+def _changed(there: dict[str, Any], here: dict[str, Any], source: str) -> list[str]:
+    """Fields in which two plain specs differ; what an older data set does not state has its default."""
+    try:
+        old = to_plain(parse_spec(there, source))
+    except SpecError as error:  # of a headforge that knows other fields
+        return [str(error)]
+    differing = []
+    for section, value in here.items():
+        if not isinstance(value, dict):
+            differing += [section] if old[section] != value else []
+        else:
+            differing += [f"{section}.{key}" for key in value if old[section][key] != value[key]]
+    return differing
+
+
+def _maker(out: Path, info: dict[str, Any]) -> dict[str, str]:
+    """Version and commit of the headforge that made a data set; older ones state them in their manifests alone."""
+    found: dict[str, str] = info.get("made_by") or {}
+    for file in archive.finished_manifests(out)[:1] if not found else ():
+        with contextlib.suppress(FormatError):
+            found = archive.read_manifest(file).versions
+    return found
 
 
 @contextlib.contextmanager
@@ -395,10 +431,15 @@ def _check_space(out: Path) -> None:
         )
 
 
-def versions(worker: dict[str, str]) -> dict[str, str]:
-    """What made the pixels: recorded in every manifest."""
+def made_by() -> dict[str, str]:
+    """Version and commit of this headforge."""
     try:
         own = metadata.version("headforge")
     except metadata.PackageNotFoundError:  # a snapshot on PYTHONPATH
         own = "not installed"
-    return {"headforge": own, "commit": commit(), **worker, "machine": platform.machine()}
+    return {"headforge": own, "commit": commit()}
+
+
+def versions(worker: dict[str, str]) -> dict[str, str]:
+    """What made the pixels: recorded in every manifest."""
+    return {**made_by(), **worker, "machine": platform.machine()}

@@ -43,6 +43,8 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 FORMAT_VERSION: Final = 1
+DRAW_VERSION: Final = 1  # raise it when (spec, seed, index) gives other parameters
+RENDER_VERSION: Final = 1  # raise it when parameters give other pixels, or other measures in the record
 UV_FRAME: Final = "hm08-frontal-1"  # name of the UV frame; never mix two frames in one data set
 CENTRE_U: Final = 0.4987  # of the face's midline in that frame
 
@@ -91,7 +93,7 @@ def params_name(key: str) -> str:
 
 
 def dataset_tag(identity: Mapping[str, Any]) -> str:
-    """Six hex digits that tell data sets apart: a hash of (spec, seed, assets) as canonical JSON."""
+    """Six hex digits that tell data sets apart: a hash of (spec, seed, assets, versions) as canonical JSON."""
     return hashlib.sha256(canonical_json(identity)).hexdigest()[:6]
 
 

@@ -79,6 +79,10 @@ class RenderSpec:
     )
     device: str = choice("CPU", ("CPU", "CUDA", "OPTIX", "HIP"), "Cycles device; all but CPU are not bit-repeatable")
 
+    def __post_init__(self) -> None:
+        """Labels in one order, each once: how a spec lists them must not make another data set."""
+        object.__setattr__(self, "labels", tuple(sorted(set(self.labels), key=OPTIONAL_LABELS.index)))
+
 
 @dataclass(frozen=True)
 class HeadsSpec:

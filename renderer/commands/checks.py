@@ -46,6 +46,8 @@ def verify(dataset: Path, workers: int | None, count: int | None) -> None:
         sys.exit(1)
     uv = f"median error {np.median(verdict.uv_error):.3f} pixels" if verdict.uv_error else "no face to compare"
     click.echo(f"{dataset}: {verdict.samples} samples sound; UV against geometry: {verdict.unchecked or uv}")
+    if verdict.note:
+        click.echo(f"{dataset}: {verdict.note}")
 
 
 @click.command()

@@ -1,0 +1,211 @@
+"""Code that draws or renders differently needs a new version, and a data set is only added to by code of its own."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from renderer import archive, checks, golden, run
+from renderer.assets import build_catalog
+from renderer.errors import DatasetError
+from renderer.head_model import load_head
+from renderer.run import Setup
+from renderer.sampling import draw
+from renderer.spec import RenderSpec, Spec, load_spec, parse_spec, spec_names
+
+REFERENCE = Path(__file__).parent / "golden.json"
+
+
+@pytest.fixture(scope="session")
+def stored() -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(REFERENCE.read_text())
+    return content
+
+
+@pytest.fixture(scope="session")
+def plain_setup(head_pack: Path) -> Setup:
+    """Of a data set that is only drawn: without a scene for Blender."""
+    spec = load_spec("smoke")
+    return Setup(spec, 0, head_pack, Path("none.blend"), load_head(head_pack), build_catalog(head_pack, spec))
+
+
+def draws(setup: Setup, names: list[str]) -> dict[str, Any]:
+    """What `golden.measure` says of draws, without Blender."""
+    hashes = {}
+    for name in names:
+        spec = load_spec(name)
+        own = replace(setup, spec=spec, catalog=build_catalog(setup.pack, spec))
+        hashes[name] = golden.golden_draws(own)
+    return {"draw_version": golden.DRAW_VERSION, "pack": setup.pack.name, "draws": hashes}
+
+
+# ---------------------------------------------------------------- golden draws
+
+
+def test_the_reference_file_is_of_todays_versions_and_of_every_spec(stored: dict[str, Any], head_pack: Path) -> None:
+    assert golden.stale(stored, head_pack.name) == []
+    assert sorted(stored["draws"]) == spec_names()
+    assert all(len(hashes.split()) == len(golden.DRAWN) for hashes in stored["draws"].values())
+
+
+def test_draws_change_only_with_their_version(stored: dict[str, Any], plain_setup: Setup) -> None:
+    assert golden.draw_problems(stored, draws(plain_setup, spec_names())) == []
+
+
+def test_a_changed_draw_names_the_version_to_raise(
+    stored: dict[str, Any], plain_setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("renderer.sampling.HEAD_HEIGHT_M", 0.2401)
+    now = draws(plain_setup, ["mixed"])
+    (problem,) = golden.draw_problems(stored, now)
+    assert "draws of 'mixed' changed: raise DRAW_VERSION" in problem and golden.COMMAND in problem
+    assert golden.draw_problems(stored, {**now, "draw_version": golden.DRAW_VERSION + 1}) == []
+    assert "draw_version" in golden.stale({**stored, "draw_version": 0}, stored["pack"])[0]
+
+
+def test_draws_are_the_same_on_processors_of_another_kind(stored: dict[str, Any], head_pack: Path) -> None:
+    """Vector instructions switched off change sums in their last digits."""
+    code = (
+        "from renderer import golden; from pathlib import Path; from renderer.run import Setup\n"
+        "from renderer.assets import build_catalog; from renderer.head_model import load_head\n"
+        "from renderer.spec import load_spec\n"
+        f"spec, pack = load_spec('mixed'), Path({str(head_pack)!r})\n"
+        "print(golden.golden_draws(Setup(spec, 0, pack, pack, load_head(pack), build_catalog(pack, spec))))"
+    )
+    older = {"OPENBLAS_CORETYPE": "Nehalem", "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3"}
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, env={**os.environ, **older}
+    )
+    assert result.stdout.strip() == stored["draws"]["mixed"], result.stderr
+
+
+# ---------------------------------------------------------------- golden pixels
+
+
+@pytest.mark.blender
+def test_pixels_and_records_change_only_with_their_version(stored: dict[str, Any], head_pack: Path) -> None:
+    now = golden.measure(draws=False)
+    assert now["samples"].keys() == stored["samples"].keys()
+    assert golden.render_problems(stored, now) == []
+
+
+def test_golden_samples_show_everything_that_is_rendered(plain_setup: Setup) -> None:
+    shown: set[str] = set()
+    for name, indices in golden.SAMPLES.items():
+        spec = load_spec(name)
+        catalog = build_catalog(plain_setup.pack, spec)
+        for index in indices:
+            params = draw(spec, 0, index, catalog, plain_setup.model, "abcdef")
+            shown |= {
+                f"{len(params.heads)} heads",
+                f"{params.environment.kind} around",
+                *(p.kind for p in params.props),
+            }
+            for head in params.heads:
+                wear, inside = head.wear, head.interior
+                shown.add(f"{head.surface.kind} skin")
+                seen = {
+                    "hair": wear.hair, "hat": wear.hat, "glasses": wear.glasses, "scattering": head.surface.subsurface,
+                    "eyes": inside.eyes, "mouth": inside.mouth, "brows": inside.brows, "lashes": inside.lashes,
+                }  # fmt: skip
+                shown |= {what for what, there in seen.items() if there}
+    kinds = {f"{kind} skin" for kind in ("mixed", "skin", "noise", "gray")}
+    kinds |= {f"{kind} around" for kind in ("hdri", "noise", "gray")} | {"0 heads", "1 heads", "2 heads", "hand", "box"}
+    parts = {"hair", "hat", "glasses", "scattering", "eyes", "mouth", "brows", "lashes"}
+    assert kinds | parts <= shown
+
+
+def test_a_changed_pixel_is_found_by_hash_here_and_by_thumbnail_elsewhere(stored: dict[str, Any]) -> None:
+    now = copy.deepcopy(stored)
+    about = now["samples"]["mixed/20"]
+    about["pixels"]["input"] = "00000000"
+    (problem,) = golden.render_problems(stored, now)
+    assert "sample mixed/20 changed in input: raise RENDER_VERSION" in problem and golden.COMMAND in problem
+    elsewhere = {**stored, "processor": "another"}
+    assert golden.render_problems(elsewhere, now) == []  # bits differ between processors
+    brighter = bytes(b + 1 for b in bytes.fromhex(about["thumbnails"]["input"])).hex()
+    about["thumbnails"]["input"] = brighter
+    assert "mixed/20 changed in input" in golden.render_problems(elsewhere, now)[0]
+    assert golden.render_problems(elsewhere, {**now, "render_version": golden.RENDER_VERSION + 1}) == []
+
+
+def test_the_reference_file_is_not_overwritten_where_only_the_code_changed(
+    stored: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = copy.deepcopy(stored)
+    now["draws"]["mixed"] = "other"
+    monkeypatch.setattr(golden, "measure", lambda: now)
+    file = tmp_path / "golden.json"
+    file.write_text(json.dumps(stored))
+    with pytest.raises(DatasetError, match="raise DRAW_VERSION"):
+        golden.main(file)
+    assert json.loads(file.read_text()) == stored
+    now["draw_version"] += 1
+    golden.main(file)
+    assert json.loads(file.read_text()) == now
+
+
+# ---------------------------------------------------------------- data sets
+
+
+def test_the_data_set_states_its_versions_and_who_made_it(plain_setup: Setup, tmp_path: Path) -> None:
+    run.claim(tmp_path, plain_setup)
+    info = archive.read_info(tmp_path)
+    assert (info["draw_version"], info["render_version"]) == (golden.DRAW_VERSION, golden.RENDER_VERSION)
+    assert set(info["made_by"]) == {"headforge", "commit"}
+
+
+@pytest.mark.parametrize("name", ["DRAW_VERSION", "RENDER_VERSION"])
+def test_a_top_up_by_code_of_another_version_is_refused_with_the_way_out(
+    name: str, plain_setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.claim(tmp_path, plain_setup)
+    assert run.holds(tmp_path, plain_setup)
+    old_tag, made_by = plain_setup.tag, archive.read_info(tmp_path)["made_by"]
+    monkeypatch.setattr(run, name, 99)
+    assert plain_setup.tag != old_tag
+    with pytest.raises(DatasetError) as error:
+        run.claim(tmp_path, plain_setup)
+    text = str(error.value)
+    assert f"{name.lower()} 1 (here 99)" in text and "Choose another --out" in text
+    assert f"commit {made_by['commit']}" in text
+
+
+def test_a_data_set_without_versions_names_the_headforge_of_its_manifests(plain_setup: Setup, tmp_path: Path) -> None:
+    info = {k: v for k, v in plain_setup.info().items() if k not in ("draw_version", "render_version", "made_by")}
+    (tmp_path / archive.DATASET_FILE).write_text(json.dumps({**info, "tag": "abc123"}))
+    sample = archive.encode_sample(0, "abc1230000000000", {}, {})
+    archive.write_shard(tmp_path, 0, 1, "abc123", [sample], versions={"headforge": "0.0.7", "commit": "c0ffee"})
+    with pytest.raises(DatasetError, match=r"draw_version not stated \(here 1\).*version 0.0.7, commit c0ffee"):
+        run.claim(tmp_path, plain_setup)
+    assert len(archive.open_dataset(tmp_path)) == 1  # still read
+
+
+def test_records_of_other_code_are_not_called_forged(plain_setup: Setup) -> None:
+    """An older data set need not be what today's code draws; what its record says of geometry still holds."""
+    info = plain_setup.info()
+    record: dict[str, Any] = {"index": 0, "measured": {}}  # not what is drawn today
+    images: dict[str, Any] = {}
+    older = checks.Reference({k: v for k, v in info.items() if k != "draw_version"})
+    assert list(older.record_problems(record, images)) == []
+    assert "draw_version not stated (here 1)" in older.not_redrawn
+    today = checks.Reference(info)
+    assert today.not_redrawn == ""
+    with pytest.raises(KeyError):  # it is drawn again, and then asked for its images
+        list(today.record_problems(record, images))
+
+
+def test_the_order_of_labels_does_not_make_another_data_set(plain_setup: Setup) -> None:
+    orders = [["normal", "depth"], ["depth", "normal"], ["depth", "normal", "depth"]]
+    specs = [parse_spec({"render": {"labels": labels}}, "x") for labels in orders]
+    specs.append(Spec(name=specs[0].name, render=RenderSpec(labels=("normal", "depth"))))
+    assert {spec.render.labels for spec in specs} == {("depth", "normal")}
+    assert len({replace(plain_setup, spec=spec).tag for spec in specs}) == 1
