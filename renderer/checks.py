@@ -1,117 +1,156 @@
-"""Is a data set sound? Decodes everything and compares it with the manifest, the record, the spec and the geometry."""
+"""Is a shard sound? Reads it once, and compares it with its manifest, the records, the spec and the geometry."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+import hashlib
+import json
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
-from scipy.spatial import cKDTree
+import numpy.typing as npt
 
-from renderer import archive, geometry, labels
-from renderer.errors import AssetError, FormatError, HeadforgeError
-from renderer.files import file_sha256
-from renderer.params import Camera, Deform, Expression, Head, Identity, Interior, Pose, Surface, Wear
-from renderer.sample_format import DRAW_VERSION, FLOAT_IMAGES, HALF_STEP, PURE, RENDER_VERSION, image_names
+from renderer import archive, exr
+from renderer.errors import FormatError, HeadforgeError
+from renderer.reference import Reference
+from renderer.sample_format import DRAW_VERSION, FLOAT_IMAGES, HALF_STEP, PURE, image_names
+from renderer.spec import Spec, parse_spec
+from renderer.statistics import Sums
 
-_POINTS = 400  # skin points that are projected per sample
-_HIDDEN_PX = 6.0  # what hides a point must lie so near to it in the image
-_ENOUGH = 20  # points that a verdict about a sample needs
-UV_TOLERANCE_PX = 0.25  # a sound map is within 0.1; beyond the median, points may hide behind other parts of the face
-# Of the face points that are turned to the camera and not hidden, so many must be where the labels say
-AGREE_SHARE = 0.5
+CHECKS_VERSION: Final = 1  # raise it when checks are added or changed: what older ones proved is then proven again
+_CHUNK: Final = 1 << 20
 
 
 @dataclass
-class Verdict:
-    """What a check found. `problems` is empty for a sound data set."""
+class Findings:
+    """What examining one shard gave."""
 
     samples: int = 0
     problems: list[str] = field(default_factory=list)
-    uv_error: list[float] = field(default_factory=list)  # per sample: median error of re-projection in pixels
-    yaw: list[float] = field(default_factory=list)
-    pitch: list[float] = field(default_factory=list)
-    roll: list[float] = field(default_factory=list)
-    mouth_open: list[bool] = field(default_factory=list)
+    skipped: list[tuple[int, str]] = field(default_factory=list)  # index and reason
+    sums: Sums = field(default_factory=Sums)
+    uv_errors: list[float] = field(default_factory=list)  # by view: median error of re-projection in pixels
+    fingerprints: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))  # by sample, in order
     note: str = ""  # what holds for data sets of today but could not be asked of this one
     unchecked: str = ""  # why records and UV could not be compared with the spec's geometry; empty: they were
 
-    def add(self, other: Verdict) -> None:
-        self.samples += other.samples
-        self.unchecked = self.unchecked or other.unchecked
-        self.note = self.note or other.note
-        for name in ("problems", "uv_error", "yaw", "pitch", "roll", "mouth_open"):
-            getattr(self, name).extend(getattr(other, name))
 
+class Examiner:
+    """Examines shards of one data set; `info` is its dataset.json."""
 
-def verify(path: Path, workers: int, progress: Callable[[int], None] = lambda n: None) -> Verdict:
-    """Check every shard of a data set. Raises DatasetError where there is nothing to check."""
-    dataset = archive.open_dataset(path)
-    verdict = Verdict()
-    jobs = [(dataset.info, shard) for shard in dataset.shards]
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for part in pool.map(_verify_shard, jobs):
-            verdict.add(part)
-            progress(part.samples)
-    verdict.problems += _gaps(dataset) + _statistics(dataset.info, verdict) + _duplicates(dataset)
-    return verdict
-
-
-def _verify_shard(job: tuple[dict[str, Any], archive.ShardReader]) -> Verdict:
-    info, shard = job
-    verdict, m = Verdict(), shard.manifest
-    name = shard.tar.name
-    if file_sha256(shard.tar) != m.tar_sha256:
-        verdict.problems.append(f"{name}: the tar is not the one its manifest was written for")
-    have = sorted([s.index for s in m.samples] + [s.index for s in m.skipped])
-    if have != list(range(m.start, m.stop)):
-        verdict.problems.append(f"{name}: its samples are not {m.start} .. {m.stop - 1}")
-    verdict.problems += [f"{name}: sample {s.index} was skipped: {s.reason.splitlines()[-1]}" for s in m.skipped]
-    reference: Reference | None = None
-    try:
-        reference = Reference(info)
-        verdict.note = reference.not_redrawn
-    except HeadforgeError as error:
-        verdict.unchecked = str(error)
-    for entry in m.samples:
-        verdict.samples += 1
+    def __init__(self, info: dict[str, Any]) -> None:
+        self.info = info
+        self.spec: Spec | None = None
+        self.reference: Reference | None = None
+        self.note = self.unchecked = ""
         try:
-            _verify_sample(shard, entry, info, verdict, reference)
-        except (FormatError, KeyError, ValueError, TypeError) as error:
-            verdict.problems.append(f"{entry.key}: {error}")
-    return verdict
+            self.spec = parse_spec(info["spec"], archive.DATASET_FILE)
+            self.reference = Reference(info)
+            self.note = self.reference.not_redrawn
+        except HeadforgeError as error:
+            self.unchecked = str(error)
+
+    def examine(self, tar: Path, manifest: archive.Manifest, heartbeat: Callable[[], None] = lambda: None) -> Findings:
+        """Every check of one shard. `heartbeat` is called after each sample; what it raises ends the work.
+
+        Raises OSError where the tar cannot be read: that says nothing about what it holds.
+        """
+        found, m = Findings(note=self.note, unchecked=self.unchecked), manifest
+        found.fingerprints = np.zeros(m.stop - m.start, np.uint64)
+        found.skipped = [(s.index, s.reason.splitlines()[-1] if s.reason else "") for s in m.skipped]
+        found.problems += [f"{tar.name}: {problem}" for problem in _manifest_problems(tar, m, self.info["tag"])]
+        with tar.open("rb") as file:
+            once = _ReadOnce(file)
+            for entry in sorted(m.samples, key=lambda e: min((b.offset for b in e.members.values()), default=0)):
+                found.samples += 1
+                try:
+                    self._examine_sample(once, entry, found, m.start)
+                except (FormatError, KeyError, ValueError, TypeError, IndexError) as error:
+                    found.problems.append(f"{entry.key}: {error if str(error) else type(error).__name__}")
+                heartbeat()
+            if once.tar_sha256() != m.tar_sha256:
+                found.problems.append(f"{tar.name}: the tar is not the one its manifest was written for")
+        return found
+
+    def _examine_sample(self, once: _ReadOnce, entry: archive.SampleEntry, found: Findings, start: int) -> None:
+        names = image_names(tuple(self.info["labels"]))
+        wanted = {f"{image}.exr" for image in names} | {"json"}
+        if set(entry.members) != wanted:
+            raise FormatError(f"members are {sorted(entry.members)}, expected {sorted(wanted)}")
+        content = once.members(entry)
+        record = json.loads(content["json"])
+        images = {image: exr.decode(image, content[f"{image}.exr"]) for image in names}
+        found.problems += [f"{entry.key}: {p}" for p in sample_problems(images, record, self.info, entry)]
+        found.fingerprints[entry.index - start] = fingerprint(images, entry)
+        if self.spec is not None:
+            same_draws = self.info.get("draw_version") == DRAW_VERSION
+            found.sums.add(record, self.spec, self.info["seed"] if same_draws else None)
+        if self.reference is not None:
+            again = self.reference.problems(record, images, found.uv_errors)
+            found.problems += [f"{entry.key}: {problem}" for problem in again]
 
 
-def _verify_sample(
-    shard: archive.ShardReader,
-    entry: archive.SampleEntry,
-    info: dict[str, Any],
-    verdict: Verdict,
-    reference: Reference | None,
-) -> None:
-    wanted = {f"{image}.exr" for image in image_names(tuple(info["labels"]))} | {"json"}
-    if set(entry.members) != wanted:
-        raise FormatError(f"members are {sorted(entry.members)}, expected {sorted(wanted)}")
-    for extension in entry.members:
-        shard.read(entry, extension, verify=True)
-    record = shard.params(entry)
-    images = {image: shard.image(entry, image) for image in image_names(tuple(info["labels"]))}
-    for problem in sample_problems(images, record, info, entry):
-        verdict.problems.append(f"{entry.key}: {problem}")
-    if record["heads"]:
-        knobs = record["knobs"]
-        verdict.yaw.append(knobs["pose.yaw_rad"])
-        verdict.pitch.append(knobs["pose.pitch_rad"])
-        verdict.roll.append(knobs["pose.roll_rad"])
-        verdict.mouth_open.append(knobs["mouth_open"])
-    if reference is not None:
-        found = [*reference.record_problems(record, images), *reference.uv_problems(record, images, verdict.uv_error)]
-        verdict.problems += [f"{entry.key}: {problem}" for problem in found]
+class _ReadOnce:
+    """A tar read once, from its start to its end, and hashed on the way."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self._at, self._digest = file, 0, hashlib.sha256()
+
+    def members(self, entry: archive.SampleEntry) -> dict[str, bytes]:
+        """Content of a sample's members, in archive order. Raises FormatError where one is not what was written."""
+        content, damaged = {}, []
+        for name, member in sorted(entry.members.items(), key=lambda item: item[1].offset):
+            if member.offset < self._at:
+                raise FormatError(f"{name} lies at {member.offset}, within what is before it")
+            while self._at < member.offset and self._read(min(_CHUNK, member.offset - self._at)):
+                pass
+            content[name] = self._read(member.size)
+            if len(content[name]) != member.size or hashlib.sha256(content[name]).hexdigest() != member.sha256:
+                damaged.append(name)
+        if damaged:  # after all were read, so that the next sample is found
+            raise FormatError(f"{', '.join(damaged)}: cut short or damaged")
+        return content
+
+    def tar_sha256(self) -> str:
+        """Hash of the whole file, after the rest of it."""
+        while self._read(_CHUNK):
+            pass
+        return self._digest.hexdigest()
+
+    def _read(self, size: int) -> bytes:
+        data: bytes = self._file.read(size)
+        self._at += len(data)
+        self._digest.update(data)
+        return data
+
+
+def _manifest_problems(tar: Path, m: archive.Manifest, tag: str) -> Iterable[str]:
+    if m.tag != tag:
+        yield f"belongs to data set {m.tag!r}, not to {tag!r}"
+    if m.stem != tar.stem:
+        yield f"its manifest is about {m.stem}"
+    if sorted([s.index for s in m.samples] + [s.index for s in m.skipped]) != list(range(m.start, m.stop)):
+        yield f"its samples are not {m.start} .. {m.stop - 1}"
+
+
+def fingerprint(images: dict[str, Any], entry: archive.SampleEntry) -> int:
+    """64 bits of the input image's hash, to find images that occur twice; 0 for one that may.
+
+    Without a face in view, an image may have one value all over, and there are but some thousand such values.
+    """
+    if _one_colour(images["input"]) and not _shows_face(images["mask"]):
+        return 0
+    return int(entry.pixels["input"][:16], 16) or 1
+
+
+def _one_colour(image: exr.Image) -> bool:
+    return bool((image == image[:1, :1]).all())
+
+
+def _shows_face(mask: exr.Image) -> bool:
+    return bool((mask[..., 1] >= PURE).any())
 
 
 def sample_problems(
@@ -127,12 +166,18 @@ def sample_problems(
             yield f"{name} holds values that are not finite"
         if archive.pixel_hash(image) != entry.pixels[name]:
             yield f"{name} does not decode to the pixels that were written"
-    uv, mask = images["uv"].astype(np.float32), images["mask"].astype(np.float32)
-    face, visible = mask[..., 0], mask[..., 1]
+    if (record["key"], record["index"]) != (entry.key, entry.index):
+        yield f"its record is that of {record['key']}, sample {record['index']}"
     if images["input"].min() < 0:
         yield "input has negative radiance"
-    if images["input"].max() == 0:
-        yield "input is all black"
+    lit = record["light"]["on"] or record["environment"]["strength"] > 0
+    if lit and _one_colour(images["input"]) and _shows_face(images["mask"]):
+        yield "input is of one colour, though the mask says it shows a face"
+    yield from _label_problems(images["uv"].astype(np.float32), images["mask"].astype(np.float32), record)
+
+
+def _label_problems(uv: Any, mask: Any, record: dict[str, Any]) -> Iterable[str]:
+    face, visible = mask[..., 0], mask[..., 1]
     if uv.min() < 0 or uv.max() > 1 or mask.min() < 0 or mask.max() > 1:
         yield "uv or mask leave [0, 1]"
     if (visible > face + HALF_STEP).any():
@@ -143,253 +188,7 @@ def sample_problems(
     if (~labelled & (face >= PURE)).any():
         yield "there is pure face without UV"
     share = record["measured"]["face_share"]
-    if abs(float(face.mean()) - share) > 1e-3:
+    if not abs(float(face.mean()) - share) <= 1e-3:
         yield f"the mask covers {face.mean():.4f} of the image, the record says {share:.4f}"
     if not record["heads"] and face.any():
         yield "the record says there is no head, the mask shows one"
-
-
-# ---------------------------------------------------------------- spec and geometry
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """How a UV map and a mask fit the points of a head that is known to be there."""
-
-    expected: int  # points of the face area that are turned to the camera, within the frame
-    covered: int  # those of them that the mask touches
-    pure: int  # those of them that lie in pure face, and that no nearer part of it hides
-    near: int  # those of `pure` whose UV is within about six pixels of where the map shows it
-    errors: Any  # (n,) errors in pixels where the map is smooth
-
-
-class Reference:
-    """What a sample must be, known without Blender: its record is drawn again, its geometry built and projected.
-
-    Where a point of the skin is visible, the UV map must show the point's own UV at the pixel it falls on. The error is
-    the distance in pixels to the position that has this UV, by the map's own gradient.
-    Raises AssetError where the assets of the data set are not on this machine.
-    """
-
-    def __init__(self, info: dict[str, Any]) -> None:
-        from renderer.assets import build_catalog, pack_folder
-        from renderer.head_model import load_head
-        from renderer.parts import PartBuilder, triangles
-        from renderer.spec import parse_spec
-
-        folder = pack_folder(info)
-        self.info, self.spec = info, parse_spec(info["spec"], "dataset.json")
-        self.model, self.catalog = load_head(folder), build_catalog(folder, self.spec)
-        if changed := [k for k, v in self.catalog.identity().items() if info["assets"].get(k, v) != v]:
-            raise AssetError(f"the assets on this machine are not those of the data set: {', '.join(changed)} differ")
-        self.builder = PartBuilder(self.model, self.catalog)
-        skin = self.builder.skin
-        at = np.full((len(skin.rest if skin.rest is not None else ()), 2), -1.0)
-        at[skin.faces[skin.faces >= 0]] = skin.uvs["uv"].reshape(-1, 2)[(skin.faces >= 0).ravel()]
-        inside = np.flatnonzero(((at > 0.02) & (at < 0.98)).all(axis=1))
-        inside = inside[labels.look_up(labels.load_face_area(self.model.mask_path), at[inside])]
-        self.face_points, self.face_uv = inside, cKDTree(at[inside])
-        self.points = inside[:: max(1, len(inside) // _POINTS)]
-        self.uv = at[self.points]
-        self.triangles = triangles(skin)[0]
-
-    def record_problems(self, record: dict[str, Any], images: dict[str, Any]) -> Iterable[str]:
-        """Where the stored record differs from one made anew from (spec, seed, index)."""
-        from renderer.record import sample_record
-        from renderer.sampling import draw
-
-        if self.not_redrawn:
-            return
-        index, seed, tag = record["index"], self.info["seed"], self.info["tag"]
-        params = draw(self.spec, seed, index, self.catalog, self.model, tag)
-        fresh = sample_record(params, self.spec, self.builder, record["measured"], images)
-        if found := next(_differences(record, fresh), ""):
-            yield f"the record is not what (spec, seed, index) gives: {found}"
-
-    @property
-    def not_redrawn(self) -> str:
-        """Why records cannot be made anew: other code made them, which may well have been right; empty: they can."""
-        here = {"draw_version": DRAW_VERSION, "render_version": RENDER_VERSION}
-        other = [f"{k} {self.info.get(k, 'not stated')} (here {v})" for k, v in here.items() if self.info.get(k) != v]
-        return f"records were not drawn again, as other code made them: {', '.join(other)}" if other else ""
-
-    def skin(self, head: dict[str, Any]) -> Any:
-        """(V, 3) skin vertices in the world, metres, of one of a record's heads; faces are `builder.skin.faces`."""
-        parts = self.builder.build(head_from_record(head), bare=True)
-        return next(p for p in parts if p.kind == "skin").vertices.astype(np.float64)
-
-    def uv_problems(self, record: dict[str, Any], images: dict[str, Any], errors: list[float]) -> Iterable[str]:
-        """Where UV and mask, also of a second view, disagree with the geometry. Adds median errors to `errors`."""
-        views = {"": 0.0} | ({"view2_": record["second_camera_yaw_rad"]} if "view2_uv" in images else {})
-        for view, yaw_rad in views.items():
-            uv, face = images[f"{view}uv"].astype(np.float64), images[f"{view}mask"][..., 0]
-            found = self.agreement(record, uv, face, yaw_rad)
-            if found is None:
-                continue
-            if len(found.errors):
-                errors.append(float(np.median(found.errors)))
-            yield from _uv_problems(found, view, self.info["spec"]["render"]["hidden_face"] == "counted")
-
-    def agreement(self, record: dict[str, Any], uv: Any, face: Any, yaw_rad: float = 0.0) -> Agreement | None:
-        """Labels of a view against points of the head nearest to the camera, which no other hides; None: no head."""
-        if not record["heads"]:
-            return None
-        camera, side, turn = Camera(**record["camera"]), uv.shape[0], geometry.second_camera(yaw_rad)
-        nearest = max(record["heads"], key=lambda head: float(turn[2] @ head["pose"]["position_m"]))
-        skin = self.skin(nearest) @ turn.T
-        pixels = geometry.project(skin[self.points], camera, side)
-        column, row = pixels[:, 0] - 0.5, pixels[:, 1] - 0.5
-        c, r = np.floor(column).astype(int), np.floor(row).astype(int)
-        within = (c >= 0) & (r >= 0) & (c < side - 1) & (r < side - 1) & (pixels[:, 2] > 0)
-        within &= self._faces_camera(skin, camera)
-        c, r, fx, fy = c[within], r[within], (column - c)[within, None], (row - r)[within, None]
-        want = self.uv[within]
-        corners = [uv[r, c], uv[r, c + 1], uv[r + 1, c], uv[r + 1, c + 1]]
-        cover = np.stack([face[r, c], face[r, c + 1], face[r + 1, c], face[r + 1, c + 1]])
-        pure = (cover >= PURE).all(axis=0)
-        du = (corners[1] - corners[0]) * (1 - fy) + (corners[3] - corners[2]) * fy
-        dv = (corners[2] - corners[0]) * (1 - fx) + (corners[3] - corners[1]) * fx
-        here = (
-            corners[0] * (1 - fx) * (1 - fy) + corners[1] * fx * (1 - fy)
-            + corners[2] * (1 - fx) * fy + corners[3] * fx * fy
-        )  # fmt: skip
-        determinant = du[:, 0] * dv[:, 1] - du[:, 1] * dv[:, 0]
-        scale = np.maximum(np.abs(du).max(axis=1), np.abs(dv).max(axis=1))
-        # A point whose UV is far from what its pixels show is hidden behind another part of the face. The yardstick
-        # comes from the geometry: with its own slopes a map of noise would excuse itself
-        yardstick = 6 * geometry.spread(want) / max(geometry.spread(pixels[within, :2]), 1.0)
-        off_by = np.abs(want - here).max(axis=1)
-        pure &= ~self._hidden(skin, camera, pixels[within], here, side, np.where(off_by < yardstick, 0.0, yardstick))
-        near = pure & (off_by < yardstick)
-        # At creases and grazing angles the map has no useful gradient
-        good = pure & (off_by < 6 * scale) & (np.abs(determinant) > 0.05 * scale**2) & (scale > 0) & (scale < 0.08)
-        off, a, b, d = (want - here)[good], du[good], dv[good], determinant[good]
-        x = (off[:, 0] * b[:, 1] - off[:, 1] * b[:, 0]) / d
-        y = (a[:, 0] * off[:, 1] - a[:, 1] * off[:, 0]) / d
-        covered = (cover > 0).any(axis=0)
-        return Agreement(len(c), int(covered.sum()), int(pure.sum()), int(near.sum()), np.hypot(x, y))
-
-    def _hidden(self, skin: Any, camera: Camera, pixels: Any, here: Any, side: int, yardstick: Any) -> Any:
-        """Which points the head itself hides: the part of the face that the map shows there lies there, and nearer.
-
-        pixels: (n, 3) column, row and depth of the points. here: (n, 2) the UV shown. yardstick: (n,) six pixels in UV;
-        0: not asked.
-        """
-        distance, shown = self.face_uv.query(np.nan_to_num(here))
-        where = geometry.project(skin[self.face_points[shown]], camera, side)
-        off_px = np.hypot(*(where[:, :2] - pixels[:, :2]).T)
-        return (distance < yardstick) & (off_px < _HIDDEN_PX) & (where[:, 2] < pixels[:, 2])
-
-    def _faces_camera(self, skin: Any, camera: Camera) -> Any:
-        """Which of the chosen points lie on skin that is turned to the camera."""
-        corners = skin[self.triangles]
-        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        smooth = np.stack(
-            [np.bincount(self.triangles.ravel(), np.repeat(normals[:, axis], 3), len(skin)) for axis in range(3)],
-            axis=1,
-        )[self.points]
-        towards = np.array([0.0, 0.0, camera.distance_m]) - skin[self.points]
-        lengths = np.linalg.norm(smooth, axis=1) * np.linalg.norm(towards, axis=1)
-        return (smooth * towards).sum(axis=1) > 0.2 * lengths
-
-
-def _uv_problems(found: Agreement, view: str, counted: bool) -> Iterable[str]:
-    """What an agreement says against a sample, in words. counted: the mask spans face behind occluders, too."""
-    if counted and found.expected >= _ENOUGH and found.covered < AGREE_SHARE * found.expected:
-        yield f"the {view}mask holds {found.covered} of {found.expected} points where the geometry has the face"
-    if found.pure >= _ENOUGH and found.near < AGREE_SHARE * found.pure:
-        yield f"{view}UV fits the geometry at {found.near} of {found.pure} points only"
-    if len(found.errors) >= _ENOUGH and (error := float(np.median(found.errors))) > UV_TOLERANCE_PX:
-        yield f"{view}UV disagrees with the geometry by {error:.2f} pixels (median); {UV_TOLERANCE_PX} is allowed"
-
-
-def _differences(stored: Any, fresh: Any, name: str = "") -> Iterator[str]:
-    """Where a stored record differs from a fresh one. What it lacks does not count: older headforges wrote less.
-
-    Numbers may differ in the last digits, as they do between CPUs.
-    """
-    if isinstance(stored, dict) and isinstance(fresh, dict):
-        for key, value in stored.items():
-            where = f"{name}.{key}" if name else key
-            yield from _differences(value, fresh[key], where) if key in fresh else [f"{where} is not a parameter"]
-    elif isinstance(stored, list) and isinstance(fresh, list) and len(stored) == len(fresh):
-        for number, (a, b) in enumerate(zip(stored, fresh, strict=True)):
-            yield from _differences(a, b, f"{name}.{number}")
-    elif isinstance(stored, float) and isinstance(fresh, (int, float)):
-        if not math.isclose(stored, fresh, rel_tol=1e-6, abs_tol=2e-3 if name.startswith("landmarks") else 1e-9):
-            yield f"{name} is {stored!r}, not {fresh!r}"
-    elif stored != fresh or type(stored) is not type(fresh):
-        yield f"{name} is {stored!r}, not {fresh!r}"
-
-
-def head_from_record(raw: dict[str, Any]) -> Head:
-    """The inverse of `params.to_record` for one head."""
-
-    def tuples(values: dict[str, Any]) -> dict[str, Any]:
-        return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-
-    return Head(
-        identity=Identity(**raw["identity"]),
-        expression=Expression(**raw["expression"]),
-        pose=Pose(**tuples(raw["pose"])),
-        deform=Deform(**tuples(raw["deform"])),
-        surface=Surface(**tuples(raw["surface"])),
-        interior=Interior(**raw["interior"]),
-        wear=Wear(**tuples(raw["wear"])),
-    )
-
-
-# ---------------------------------------------------------------- the whole
-
-
-def _gaps(dataset: archive.Dataset) -> list[str]:
-    """Samples between the first and the last that no shard holds, or that two hold."""
-    at, problems = 0, []
-    for shard in dataset.shards:
-        m = shard.manifest
-        if m.start > at:
-            problems.append(f"samples {at} .. {m.start - 1} are missing: run the data set's `gen render` again")
-        if m.start < at:
-            problems.append(f"samples {m.start} .. {at - 1} are in two shards")
-        at = max(at, m.stop)
-    return problems
-
-
-def _duplicates(dataset: archive.Dataset) -> list[str]:
-    """Samples whose input image is that of another one."""
-    seen: dict[str, str] = {}
-    problems = []
-    for _, entry in dataset.entries():
-        first = seen.setdefault(entry.pixels["input"], entry.key)
-        if first != entry.key:
-            problems.append(f"{entry.key} has the same input image as {first}")
-    return problems
-
-
-def _statistics(info: dict[str, Any], verdict: Verdict) -> list[str]:
-    """Pose and mouth against the spec, by tests that a sound data set fails about once in ten thousand."""
-    from renderer.sampling import Z_999
-
-    problems, pose = [], info["spec"]["pose"]
-    frames = archive.clip_frames(info) or 1  # frames of a clip resemble each other: only clips count as draws
-    low, high = pose["yaw_uniform_deg"]
-    for name, values in (("yaw", verdict.yaw), ("pitch", verdict.pitch), ("roll", verdict.roll)):
-        x = np.degrees(np.asarray(values))
-        draws = len(x) // frames
-        if draws < 30:
-            continue
-        variance, mean = (pose[f"{name}_deg"] / Z_999) ** 2, 0.0
-        if name == "yaw":
-            variance += (high - low) ** 2 / 12
-            mean = pose["yaw_fixed_deg"] + (low + high) / 2
-        sigma = math.sqrt(variance)
-        if abs(x.mean() - mean) > 4 * sigma / math.sqrt(draws) + 1e-9:
-            problems.append(f"mean {name} is {x.mean():.2f} degrees, the spec's is {mean:.2f}")
-        if abs(x.std() - sigma) > 4 * sigma / math.sqrt(2 * draws) + 1e-9:
-            problems.append(f"spread of {name} is {x.std():.2f} degrees, the spec's is {sigma:.2f}")
-    share, n = info["spec"]["expression"]["open_share"], len(verdict.mouth_open) // frames
-    if n >= 30:
-        got = float(np.mean(verdict.mouth_open))
-        if abs(got - share) > 4 * math.sqrt(max(share * (1 - share), 0.01) / n):
-            problems.append(f"{got:.2f} of the mouths are open, the spec says {share:.2f}")
-    return problems

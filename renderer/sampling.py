@@ -268,7 +268,7 @@ def _identity(spec: Spec, s: Streams, p: str, model: HeadModel) -> Identity:
 
 def _expression(spec: Spec, s: Streams, p: str, identity: Identity, model: HeadModel) -> Expression:
     e = spec.expression
-    want_open = s.share(p + "expression.open", e.open_share)
+    want_open = wants_open(spec, s, p)
     gaze_yaw = math.radians(s.moving_gauss(p + "expression.gaze_yaw", e.gaze_deg))
     gaze_pitch = math.radians(s.moving_gauss(p + "expression.gaze_pitch", e.gaze_deg)) / 2
     blink = s.share(p + "expression.blink", e.blink_share)
@@ -285,6 +285,11 @@ def _expression(spec: Spec, s: Streams, p: str, identity: Identity, model: HeadM
             units = _between(units, goal, s.moving_units(p + "expression.way", 1)[0])
     is_open_now = _is_open(units, at_rest, model)
     return Expression(dict(sorted((units | eyes).items())), is_open_now, blink, gaze_yaw, gaze_pitch)
+
+
+def wants_open(spec: Spec, s: Streams, p: str = "head0.") -> bool:
+    """Is the mouth of a head meant to be open? With some identities it cannot be closed."""
+    return s.share(p + "expression.open", spec.expression.open_share)
 
 
 def _units(spec: Spec, s: Streams, topic: str, want_open: bool, at_rest: Floats, model: HeadModel) -> dict[str, float]:

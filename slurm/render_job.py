@@ -309,8 +309,8 @@ def finish(out: str, count: int, cores: int = 1) -> dict[str, Any]:
     problems are found.
     """
     from renderer.card import write_card
-    from renderer.checks import verify
     from renderer.plan import missing_ranges
+    from renderer.proof import verify
 
     path = Path(out)
     damaged = _damaged(path)

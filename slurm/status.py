@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections import defaultdict
@@ -13,6 +12,7 @@ from typing import Final
 
 from renderer import archive
 from renderer.errors import MachineError
+from renderer.state import read_state
 from slurm import scheduler
 from slurm.plan import Range
 from slurm.records import (
@@ -79,7 +79,8 @@ def read_status(out: Path, ask_scheduler: bool = True) -> Status:
     info, folder, now = archive.read_info(out), JobFolder(out), time.time()
     finished, beats, failures = finished_ranges(out), read_beats(folder), read_failures(folder)
     sent = submissions(folder)
-    count = max([s["count"] for s in sent if "count" in s] + [max((b for _, b in finished), default=0)])
+    own = read_state(out)
+    count = max([s["count"] for s in sent if "count" in s] + [own.count])
     size = next((s["shard_size"] for s in reversed(sent) if "shard_size" in s), 0)
     samples = sum(min(b, count) - a for a, b in finished if a < count)
     at_work = [b for b in beats if b.alive]
@@ -104,17 +105,8 @@ def read_status(out: Path, ask_scheduler: bool = True) -> Status:
         out, info["name"], info["tag"], count, samples, len(finished), running,
         max(0, left - running - len(failed)), failed, sum(b.rendered / max(b.now - b.started, 1e-3) for b in heard),
         sum(n.core_hours for n in nodes.values()), at_work, silent, dict(sorted(nodes.items())),
-        bad_nodes(failures, beats), queue, _verified(folder, count),
+        bad_nodes(failures, beats), queue, own.verified and own.count >= count,
     )  # fmt: skip
-
-
-def _verified(folder: JobFolder, count: int) -> bool:
-    """Whether the job after the last shard found everything in order."""
-    try:
-        result = json.loads(folder.finish.read_bytes())
-        return bool(result["complete"] and result["verified"]) and int(result["count"]) >= count
-    except (OSError, ValueError, KeyError):
-        return False
 
 
 def describe(status: Status) -> str:

@@ -5,46 +5,64 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from renderer.commands.options import FOLDER, at_least, say
 from renderer.progress import Progress
 
+if TYPE_CHECKING:
+    from renderer.proof import Verdict
+
 
 @click.command()
 @click.argument("dataset", type=FOLDER)
 @click.option("--workers", type=int, help="Processes.  [default: as many as cores granted]")
-@click.option("--count", type=int, help="Samples that must be there.")
-def verify(dataset: Path, workers: int | None, count: int | None) -> None:
+@click.option("--count", type=int, help="Samples that must be there.  [default: those asked of `gen render`]")
+@click.option("--again", is_flag=True, help="Verify shards that are proven already, too.")
+def verify(dataset: Path, workers: int | None, count: int | None, again: bool) -> None:
     """Prove DATASET sound; exit code 1 and a list of problems if it is not.
 
     Checks hashes, members, number formats, finite values and ranges, mask and UV against each other, UV against an
     independent projection of the stored geometry, duplicates, gaps, pose and mouth statistics against the spec.
 
+    Each shard leaves a proof in DATASET/verified/, so the same command goes on after a stop. The conclusion is written
+    to DATASET/verdict.json.
+
     \b
     gen verify out/mixed
     gen verify out/mixed --count 64
     """
-    import numpy as np
-
-    from renderer import archive, checks
+    from renderer import archive, proof
     from renderer.pool import granted_cores
+    from renderer.stopper import Stopper
 
     at_least(1, workers=workers, count=count)
-    total = len(archive.open_dataset(dataset))
-    with Progress(total, "sample", "verifying") as bar:
-        verdict = checks.verify(dataset, workers or granted_cores(), bar.update)
-    if count is not None and verdict.samples != count:
-        verdict.problems.append(f"{verdict.samples} samples are there, {count} were expected")
-    for problem in verdict.problems[:50]:
+    archive.open_dataset(dataset)
+    everything = proof.finished_stems(dataset)
+    stems = everything if again else proof.unproven(dataset)
+    if len(stems) < len(everything):
+        say(f"{len(everything) - len(stems)} of {len(everything)} shards are proven already")
+    total = sum(proof.stem_samples(stem) for stem in stems)
+    with Stopper(lambda: "giving up the shards in hand") as stop, Progress(total, "sample", "verifying") as bar:
+        left = proof.verify_shards(dataset, stems, workers or granted_cores(), stop, bar.update)
+    if left:
+        say(f"stopped with {len(left)} of {len(everything)} shards left; run the same command again to go on")
+        sys.exit(130)
+    _tell(dataset, proof.conclude(dataset, count or 0))
+
+
+def _tell(dataset: Path, verdict: Verdict) -> None:
+    """Print a verdict; ends with exit code 1 where it names problems."""
+    for problem in verdict.problems:
         click.echo(problem)
-    if len(verdict.problems) > 50:
-        click.echo(f"... and {len(verdict.problems) - 50} more")
-    if verdict.problems:
-        say(f"{dataset}: {verdict.samples} samples, {len(verdict.problems)} problems")
+    if verdict.found > len(verdict.problems):
+        click.echo(f"... and {verdict.found - len(verdict.problems)} more")
+    if verdict.found:
+        say(f"{dataset}: {verdict.samples} samples, {verdict.found} problems")
         sys.exit(1)
-    uv = f"median error {np.median(verdict.uv_error):.3f} pixels" if verdict.uv_error else "no face to compare"
+    uv = "no face to compare" if verdict.uv_error_px is None else f"median error {verdict.uv_error_px:.3f} pixels"
     click.echo(f"{dataset}: {verdict.samples} samples sound; UV against geometry: {verdict.unchecked or uv}")
     if verdict.note:
         click.echo(f"{dataset}: {verdict.note}")

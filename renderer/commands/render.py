@@ -18,6 +18,7 @@ from renderer.errors import DatasetError, SpecError
 from renderer.pool import Failed, PoolOptions, WorkerPool
 from renderer.progress import Progress
 from renderer.spec import Spec
+from renderer.state import raise_count
 from renderer.stopper import Stopper
 
 
@@ -152,6 +153,7 @@ def _render_here(setup: run.Setup, out: Path, r: Request, pool: PoolOptions) -> 
     if r.dry_run:
         return
     run.claim(out, setup)
+    raise_count(out, r.count)
     report = run.Report()
     with run.locked(out), Stopper(lambda: f"finishing the {report.in_hand()} samples in hand") as stop:
         if (out / ".slurm").exists():

@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from renderer import archive, checks, golden, run
+from renderer import archive, golden, run
 from renderer.assets import build_catalog
 from renderer.errors import DatasetError
 from renderer.head_model import load_head
+from renderer.reference import Reference
 from renderer.run import Setup
 from renderer.sampling import draw
 from renderer.spec import RenderSpec, Spec, load_spec, parse_spec, spec_names
@@ -194,10 +195,10 @@ def test_records_of_other_code_are_not_called_forged(plain_setup: Setup) -> None
     info = plain_setup.info()
     record: dict[str, Any] = {"index": 0, "measured": {}}  # not what is drawn today
     images: dict[str, Any] = {}
-    older = checks.Reference({k: v for k, v in info.items() if k != "draw_version"})
+    older = Reference({k: v for k, v in info.items() if k != "draw_version"})
     assert list(older.record_problems(record, images)) == []
     assert "draw_version not stated (here 1)" in older.not_redrawn
-    today = checks.Reference(info)
+    today = Reference(info)
     assert today.not_redrawn == ""
     with pytest.raises(KeyError):  # it is drawn again, and then asked for its images
         list(today.record_problems(record, images))

@@ -179,7 +179,7 @@ class Job:
 
     def check(self, count: int, reference: Reference) -> None:
         """Complete, verified, free of duplicates, and bit-equal to the local run."""
-        from renderer import checks
+        from renderer import proof
 
         dataset = archive.open_dataset(self.out)
         pixels = [(entry.index, entry.pixels) for _, entry in dataset.entries()]
@@ -188,7 +188,7 @@ class Job:
         sums = {s.tar: file_sha256(s.tar) == s.manifest.tar_sha256 for s in dataset.shards}
         assert all(sums.values()), sums
         assert sorted(p.name for p in (self.out / "shards").glob("*.tar")) == [s.tar.name for s in dataset.shards]
-        assert not checks.verify(self.out, 1).problems
+        assert not proof.verify(self.out, 1).problems
         assert not list((self.out / "shards").glob(".*")), "left-overs"
 
 

@@ -171,19 +171,21 @@ def test_finishing_an_incomplete_or_damaged_data_set_is_an_error(tmp_path: Path)
 
 @pytest.mark.parametrize("problems", [[], ["abcdef0000000001: UV is upside down"]])
 def test_the_last_job_verifies_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problems: list[str]) -> None:
-    from renderer import card, checks
+    from renderer import card, proof, state
     from slurm.status import read_status
 
     asked: list[int] = []
 
-    def verify(path: Path, workers: int) -> checks.Verdict:
+    def verify(path: Path, workers: int) -> proof.Verdict:
         asked.append(workers)
         seen = read_status(tmp_path, ask_scheduler=False)
         assert seen.done and not seen.verified, "the index is there, the last word is not"
-        return checks.Verdict(problems=problems)
+        told = {"count": 2, "verified": not problems, "problems": problems, "time": 0.0}
+        state.write_verdict(path, {**told, "shards": state.shards_identity(path)})
+        return proof.Verdict(problems=problems)
 
     monkeypatch.setattr(card, "write_card", lambda path: None)
-    monkeypatch.setattr(checks, "verify", verify)
+    monkeypatch.setattr(proof, "verify", verify)
     JobFolder(tmp_path).create()
     (tmp_path / "dataset.json").write_text(json.dumps({"format_version": 1, "tag": "abcdef", "name": "x"}))
     archive.write_shard(tmp_path, 0, 2, "abcdef", [sample(0), sample(1)])

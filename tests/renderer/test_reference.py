@@ -12,11 +12,12 @@ import pytest
 from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import cKDTree
 
-from renderer import archive, checks, geometry, labels
+from renderer import geometry, labels
 from renderer.assets import build_catalog
 from renderer.head_model import load_head
 from renderer.params import Camera
 from renderer.record import sample_record
+from renderer.reference import Reference
 from renderer.run import Setup
 from renderer.sampling import draw
 from renderer.spec import parse_spec
@@ -31,7 +32,7 @@ SPEC = {
 
 @dataclass(frozen=True)
 class Sample:
-    reference: checks.Reference
+    reference: Reference
     record: dict[str, Any]
     images: dict[str, Any]
 
@@ -41,7 +42,7 @@ def sample(head_pack: Path) -> Sample:
     """A sample with labels made by interpolation between the projected vertices of the front of the face."""
     spec = parse_spec(SPEC, "the tests")
     setup = Setup(spec, 5, head_pack, Path("none"), load_head(head_pack), build_catalog(head_pack, spec))
-    reference = checks.Reference(setup.info())
+    reference = Reference(setup.info())
     params = draw(spec, 5, 0, setup.catalog, setup.model, setup.tag)
     skin = next(p for p in reference.builder.build(params.heads[0], bare=True) if p.kind == "skin").vertices
     seen = geometry.project(skin[reference.points].astype(np.float64), params.camera, SIDE)
@@ -122,13 +123,12 @@ def test_a_record_is_compared_with_a_fresh_draw(sample: Sample) -> None:
 def test_landmarks_are_visible_where_the_labels_show_them(sample: Sample) -> None:
     (seen,) = sample.record["landmarks_visible"]
     assert sum(seen) > 45  # the interpolated labels end inside the jaw
-    record = sample.reference
     for view, expected in (({"mask": np.zeros((SIDE, SIDE, 2))}, 0), ({"uv": sample.images["uv"][:, ::-1]}, 20)):
-        (hidden,) = _visible(record, sample.record, {**sample.images, **view})
+        (hidden,) = _visible(sample.reference, sample.record, {**sample.images, **view})
         assert sum(hidden) <= expected
 
 
-def _visible(reference: checks.Reference, record: dict[str, Any], images: dict[str, Any]) -> list[list[bool]]:
+def _visible(reference: Reference, record: dict[str, Any], images: dict[str, Any]) -> list[list[bool]]:
     heads = [np.array(pixels) for pixels in record["landmarks_px"]]
     return [labels.shown(p, reference.model.landmarks_uv, images["uv"], images["mask"][..., 1]).tolist() for p in heads]
 
@@ -141,14 +141,3 @@ def test_the_records_matrices_are_the_projection(sample: Sample) -> None:
     pixels = (k @ seen)[:2] / seen[2]
     assert np.abs(pixels.T - record["landmarks_px"][0]).max() < 0.02  # the record rounds to 0.01 mm
     assert np.abs(seen[2] - record["landmarks_depth_m"][0]).max() < 1e-4
-
-
-def test_a_shard_is_verified_without_opening_the_data_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each process opening all shards made the work grow with their square."""
-    info = {"tag": "abc123", "labels": [], "spec": {"assets": {"head": "/nowhere"}}, "assets": {"pack": "none"}}
-    shard = archive.write_shard(tmp_path, 0, 1, "abc123", [archive.encode_sample(0, "abc1230000000000", {}, {})])
-    reader = archive.ShardReader(tmp_path / "shards" / f"{shard.stem}.tar", shard)
-    monkeypatch.setattr(archive, "open_dataset", lambda path: pytest.fail("opened the data set"))
-    verdict = checks._verify_shard((info, reader))
-    assert verdict.samples == 1 and "head pack /nowhere is not on this machine" in verdict.unchecked
-    assert "members are ['json']" in verdict.problems[0]
