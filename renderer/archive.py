@@ -6,9 +6,14 @@ stands beside it. Equal samples give equal tar bytes: fixed member order, owner 
 
 from __future__ import annotations
 
+import bisect
+import contextlib
+import functools
 import hashlib
 import io
+import itertools
 import json
+import os
 import re
 import tarfile
 import uuid
@@ -29,11 +34,14 @@ from renderer.sample_format import (
     params_name,
     shard_stem,
 )
+from renderer.shard_index import ShardSummary, check_version, damaged, index_content, read_index, read_summary
 
 SHARDS = "shards"
 DATASET_FILE = "dataset.json"
 INDEX_FILE = "index.json"
 SHARD_STEM = re.compile(r"\d{10,}-\d{10,}")  # what `sample_format.shard_stem` gives
+SPREAD_SHARDS = 100  # whose manifests are parsed for a sample of the whole
+_MANIFESTS = 16  # parsed ones that a data set keeps: 1.3 MB each at 500 samples
 
 
 # ---------------------------------------------------------------- one sample
@@ -158,6 +166,11 @@ class Manifest:
     def stem(self) -> str:
         return shard_stem(self.start, self.stop)
 
+    @property
+    def summary(self) -> ShardSummary:
+        skipped = tuple(sorted(s.index for s in self.skipped))
+        return ShardSummary(self.start, self.stop, self.tag, self.tar_bytes, self.tar_sha256, skipped)
+
 
 def write_shard(
     out: Path,
@@ -223,10 +236,7 @@ def read_manifest(path: Path) -> Manifest:
     """Parse a manifest. Raises FormatError where it is damaged or of another format version."""
     try:
         raw = json.loads(path.read_bytes())
-        if raw["format_version"] != FORMAT_VERSION:
-            raise FormatError(
-                f"{path} has format version {raw['format_version']}; this headforge reads {FORMAT_VERSION}"
-            )
+        check_version(raw, path)
         samples = tuple(
             SampleEntry(
                 s["index"],
@@ -240,26 +250,56 @@ def read_manifest(path: Path) -> Manifest:
         skipped = tuple(Skipped(**s) for s in raw.pop("skipped"))
         return Manifest(samples=samples, skipped=skipped, **raw)
     except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(f"{path} is not a shard manifest: {error}; delete it to render the shard again") from error
+        raise damaged(path, error) from error
+
+
+def _expected_manifest(path: Path, summary: ShardSummary) -> Manifest:
+    """A manifest, as long as it is the one that the data set was opened with."""
+    manifest = read_manifest(path)
+    if manifest.summary != summary:
+        raise FormatError(
+            f"{path} is another one than when the data set was opened, or than {INDEX_FILE} says: delete {INDEX_FILE},"
+            " which `gen render` makes again, and start anew"
+        )
+    return manifest
+
+
+class ShardCache:
+    """What the shards of a data set share, so that memory and open files do not grow with their number."""
+
+    def __init__(self) -> None:
+        self.files = OpenFiles()
+        self.manifest = functools.lru_cache(_MANIFESTS)(_expected_manifest)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ShardCache, ()
 
 
 class ShardReader:
     """Random access to the members of one shard. Opens lazily; safe to pickle and to share in threads.
 
-    files: keeps tars open, shared by the shards of a data set; by default the shard has its own.
+    known: the manifest, or its summary; then the manifest is read when a sample is asked for.
+    cache: shared by the shards of a data set; by default the shard has its own.
     Raises FormatError on a member that is cut short; `verify=True` compares its hash, too.
     """
 
-    def __init__(self, tar: Path, manifest: Manifest, files: OpenFiles | None = None) -> None:
-        self.tar, self.manifest = tar, manifest
-        self._files = files or OpenFiles()
+    def __init__(self, tar: Path, known: Manifest | ShardSummary, cache: ShardCache | None = None) -> None:
+        self.tar = tar
+        self.summary = known.summary if isinstance(known, Manifest) else known
+        self._manifest = known if isinstance(known, Manifest) else None
+        self._cache = cache or ShardCache()
+
+    @property
+    def manifest(self) -> Manifest:
+        """With every sample. Raises FormatError if it is damaged, or another than it was as the index was written."""
+        return self._manifest or self._cache.manifest(self.tar.with_suffix(".json"), self.summary)
 
     def read(self, entry: SampleEntry, extension: str, *, verify: bool = False) -> bytes:
         """Content of KEY.`extension`, for example "uv.exr"."""
         if extension not in entry.members:
             raise FormatError(f"{self.tar}: sample {entry.key} has no {extension!r}; it has {sorted(entry.members)}")
         member = entry.members[extension]
-        data = self._files.read(self.tar, member.size, member.offset)
+        data = self._cache.files.read(self.tar, member.size, member.offset)
         if len(data) != member.size or (verify and hashlib.sha256(data).hexdigest() != member.sha256):
             raise FormatError(f"{self.tar}: {entry.key}.{extension} is cut short or damaged; run `gen verify`")
         return data
@@ -291,18 +331,36 @@ class Dataset:
     shards: tuple[ShardReader, ...]
 
     def __len__(self) -> int:
-        return sum(len(shard.manifest.samples) for shard in self.shards)
+        return sum(shard.summary.samples for shard in self.shards)
 
     @property
     def clip_frames(self) -> int:
         """Frames of a clip, where samples are frames of clips (docs/design/0004); else 0."""
         return clip_frames(self.info)
 
-    def entries(self) -> Iterator[tuple[ShardReader, SampleEntry]]:
-        """Every sample with its shard, by index."""
+    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[ShardReader, SampleEntry]]:
+        """Every sample with its shard, by index; only those with start <= index < stop."""
         for shard in self.shards:
+            if shard.summary.stop <= start or (stop is not None and shard.summary.start >= stop):
+                continue
             for entry in shard.manifest.samples:
-                yield shard, entry
+                if entry.index >= start and (stop is None or entry.index < stop):
+                    yield shard, entry
+
+    def spread(self, count: int) -> Iterator[tuple[ShardReader, SampleEntry]]:
+        """At most `count` samples, evenly spread over at most `SPREAD_SHARDS` shards that are evenly spread, too."""
+        shards = [self.shards[i] for i in _evenly(len(self.shards), SPREAD_SHARDS)]
+        ends = list(itertools.accumulate(shard.summary.samples for shard in shards))
+        for position in _evenly(ends[-1], count):
+            number = bisect.bisect_right(ends, position)
+            shard = shards[number]
+            yield shard, shard.manifest.samples[position - ends[number] + shard.summary.samples]
+
+
+def _evenly(total: int, count: int) -> list[int]:
+    """At most `count` of the numbers 0 .. total-1, first and last among them."""
+    count = min(count, total)
+    return sorted({round(i * (total - 1) / max(count - 1, 1)) for i in range(count)})
 
 
 def read_info(path: Path) -> dict[str, Any]:
@@ -330,85 +388,95 @@ def clip_frames(info: Mapping[str, Any]) -> int:
     return int(info["spec"].get("sequence", {}).get("frames", 0))
 
 
-def manifests(path: Path) -> list[Path]:
-    """Manifests of a data set folder by range; what is not named by a range is none."""
-    return sorted(m for m in (path / SHARDS).glob("*.json") if SHARD_STEM.fullmatch(m.stem))
-
-
 def is_finished(manifest: Path) -> bool:
     """Whether a shard counts: its manifest and its tar are there."""
     return manifest.exists() and manifest.with_suffix(".tar").exists()
 
 
+def finished_stems(path: Path) -> list[str]:
+    """Shards of a data set folder by range, from one listing: those whose manifest and tar are there."""
+    try:
+        names = {entry.name for entry in os.scandir(path / SHARDS)}
+    except FileNotFoundError:
+        return []
+    stems = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+    return sorted(s for s in stems if SHARD_STEM.fullmatch(s) and f"{s}.tar" in names)
+
+
 def finished_manifests(path: Path) -> list[Path]:
     """Manifests of a data set folder by range, those without a tar left out."""
-    return [m for m in manifests(path) if is_finished(m)]
+    return [path / SHARDS / f"{stem}.json" for stem in finished_stems(path)]
+
+
+def finished_ranges(path: Path) -> list[tuple[int, int]]:
+    """(start, stop) of the finished shards of a data set folder, in order."""
+    return [(int(start), int(stop)) for start, _, stop in (s.partition("-") for s in finished_stems(path))]
 
 
 def open_dataset(path: Path) -> Dataset:
-    """A data set for reading.
+    """A data set for reading. Costs one listing of its folder; manifests are parsed as their samples are asked for.
 
     Raises DatasetError if it is none, foreign shards are among it, shards overlap, a tar is gone that a manifest or
     the index names, or none is finished.
     """
-    dataset = _open(path)
-    try:
-        listed = [shard["tar"] for shard in json.loads((path / INDEX_FILE).read_bytes())["shards"]]
-    except FileNotFoundError:
-        return dataset
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{path / INDEX_FILE} cannot be read ({error}): delete it, `gen render` makes it") from error
-    if gone := sorted(set(listed) - {f"{SHARDS}/{shard.tar.name}" for shard in dataset.shards}):
-        raise DatasetError(f"{path} lacks {gone[0]}, which its index names: put it back or run its `gen render` again")
-    return dataset
-
-
-def _open(path: Path) -> Dataset:
-    """`open_dataset` without a look at the index."""
     info = read_info(path)
+    listed = read_index(path / INDEX_FILE) or {}
+    shards = _open_shards(path, info["tag"], listed)
+    if gone := sorted(listed.keys() - {f"{SHARDS}/{shard.tar.name}" for shard in shards}):
+        raise DatasetError(f"{path} lacks {gone[0]}, which its index names: put it back or run its `gen render` again")
+    return Dataset(path, info, shards)
+
+
+def _open_shards(path: Path, tag: str, listed: Mapping[str, ShardSummary | None]) -> tuple[ShardReader, ...]:
+    """Every shard in the folder; of those that the index lists as they are on disk, the manifest is not opened."""
+    sizes = _sizes(path / SHARDS)
+    cache = ShardCache()
     shards: list[ShardReader] = []
-    files = OpenFiles()
-    for file in manifests(path):
-        if not is_finished(file):
+    for stem in sorted(name.removesuffix(".json") for name in sizes if name.endswith(".json")):
+        file, tar = path / SHARDS / f"{stem}.json", path / SHARDS / f"{stem}.tar"
+        if tar.name not in sizes:
             raise DatasetError(f"{file} has lost its tar: put it back or run the data set's `gen render` again")
-        manifest = read_manifest(file)
-        if shards and manifest.start < shards[-1].manifest.stop:
+        known = listed.get(f"{SHARDS}/{tar.name}")
+        if known is None or (known.tag, known.tar_bytes, known.manifest_bytes) != (
+            tag, sizes[tar.name], sizes[file.name]
+        ):  # fmt: skip
+            known = read_summary(file)
+        if shards and known.start < shards[-1].summary.stop:
             raise DatasetError(
                 f"{file} holds samples that {shards[-1].tar.name} holds, too: delete one of the two, tar and manifest,"
                 " and run the data set's `gen render` again"
             )
-        if manifest.tag != info["tag"]:
-            raise DatasetError(f"{file} belongs to data set {manifest.tag!r}, not to {info['tag']!r} of {path}")
-        tar = file.with_suffix(".tar")
-        if tar.stat().st_size != manifest.tar_bytes:
-            raise DatasetError(f"{tar} has {tar.stat().st_size} bytes, its manifest says {manifest.tar_bytes}")
-        shards.append(ShardReader(tar, manifest, files))
+        if known.tag != tag:
+            raise DatasetError(f"{file} belongs to data set {known.tag!r}, not to {tag!r} of {path}")
+        if sizes[tar.name] != known.tar_bytes:
+            raise DatasetError(f"{tar} has {sizes[tar.name]} bytes, its manifest says {known.tar_bytes}")
+        shards.append(ShardReader(tar, known, cache))
     if not shards:
         raise DatasetError(f"{path} holds no finished shard yet; run its `gen render` again")
-    return Dataset(path, info, tuple(shards))
+    return tuple(shards)
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Name -> bytes of the tars and manifests in a folder; what is not named by a range is none."""
+    sizes = {}
+    with contextlib.suppress(FileNotFoundError), os.scandir(folder) as listing:
+        for entry in listing:
+            stem, _, suffix = entry.name.partition(".")
+            if suffix in ("tar", "json") and SHARD_STEM.fullmatch(stem):
+                with contextlib.suppress(FileNotFoundError):  # taken back at this moment
+                    sizes[entry.name] = entry.stat().st_size
+    return sizes
 
 
 def write_index(path: Path) -> dict[str, Any]:
     """Write index.json: every finished shard with range, size and hash, and the totals. Returns it."""
-    dataset = _open(path)  # an old index may name shards that were taken back since
-    shards = [
-        {
-            "tar": f"{SHARDS}/{shard.tar.name}",
-            "start": shard.manifest.start,
-            "stop": shard.manifest.stop,
-            "samples": len(shard.manifest.samples),
-            "bytes": shard.manifest.tar_bytes,
-            "sha256": shard.manifest.tar_sha256,
-        }
-        for shard in dataset.shards
-    ]
-    index = {
-        "format_version": FORMAT_VERSION,
-        "tag": dataset.info["tag"],
-        "samples": len(dataset),
-        "skipped": sorted(s.index for shard in dataset.shards for s in shard.manifest.skipped),
-        "shards": shards,
-    }
+    info = read_info(path)
+    try:
+        listed = read_index(path / INDEX_FILE) or {}
+    except DatasetError:
+        listed = {}  # it is about to be replaced
+    shards = _open_shards(path, info["tag"], listed)  # an old index may name shards that were taken back since
+    index = index_content(info["tag"], ((f"{SHARDS}/{shard.tar.name}", shard.summary) for shard in shards))
     write_atomic(path / INDEX_FILE, json.dumps(index, indent=1).encode())
     return index
 
@@ -429,7 +497,7 @@ def gather(dataset: Dataset, tar: Path, progress: Callable[[int], None] = lambda
                 with tarfile.open(shard.tar) as source:
                     for info in source:
                         target.addfile(info, source.extractfile(info))
-                progress(len(shard.manifest.samples))
+                progress(shard.summary.samples)
         partial.replace(tar)
     finally:
         partial.unlink(missing_ok=True)

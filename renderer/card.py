@@ -18,6 +18,8 @@ from renderer.files import write_atomic
 from renderer.sample_format import CHANNELS, image_names
 
 _TILES = 48
+_MEASURED = 2000  # samples whose members are measured
+_NAMED = 20  # skipped samples that are named
 
 
 def write_card(path: Path) -> None:
@@ -47,13 +49,14 @@ def _clips(dataset: archive.Dataset) -> str:
 
 def card_text(dataset: archive.Dataset, credit: str) -> str:
     """The card as Markdown."""
-    info, manifests = dataset.info, [shard.manifest for shard in dataset.shards]
-    size = sum(m.tar_bytes for m in manifests)
+    info, shards = dataset.info, [shard.summary for shard in dataset.shards]
+    size, versions = sum(s.tar_bytes for s in shards), dataset.shards[0].manifest.versions
     images = list(image_names(tuple(info["labels"])))
-    every = [entry.members for _, entry in dataset.entries()]
-    sizes = {e: sum(m[e].size for m in every) / max(len(every), 1) for e in (*(f"{n}.exr" for n in images), "json")}
+    some = [entry.members for _, entry in dataset.spread(_MEASURED)]
+    sizes = {e: sum(m[e].size for m in some) / max(len(some), 1) for e in (*(f"{n}.exr" for n in images), "json")}
     lines = "\n".join(f"| `KEY.{n}.exr` | {' '.join(CHANNELS[n])} | {sizes[f'{n}.exr'] / 1e3:.1f} |" for n in images)
-    skipped = sorted(s.index for m in manifests for s in m.skipped)
+    skipped = sorted(i for s in shards for i in s.skipped)
+    failed = ", ".join(map(str, skipped[:_NAMED])) + (f" and {len(skipped) - _NAMED} more" * (len(skipped) > _NAMED))
     own = info["assets"]["own"]
     return f"""# {info["name"]}
 
@@ -67,17 +70,17 @@ def card_text(dataset: archive.Dataset, credit: str) -> str:
 | clips | {_clips(dataset)} |
 | resolution | {info["resolution"]} x {info["resolution"]} |
 | seed, tag | {info["seed"]}, `{info["tag"]}` |
-| shards, bytes | {len(manifests)}, {size / 1e6:.1f} MB |
-| skipped samples | {skipped or "none"} |
+| shards, bytes | {len(shards)}, {size / 1e6:.1f} MB |
+| skipped samples | {failed or "none"} |
 | UV frame | `{info["uv_frame"]}` |
 | head pack | `{info["assets"]["pack"]}`{f", own files: {len(own)}" if own else ""} |
 | sample format | {info["format_version"]} |
 | bit-repeatable | {"yes (CPU)" if info["bit_repeatable"] else "no (GPU render)"} |
-| code | {manifests[0].versions.get("commit", commit())}, bpy {manifests[0].versions.get("bpy", "?")} |
+| code | {versions.get("commit", commit())}, bpy {versions.get("bpy", "?")} |
 
 ## Members of a sample
 
-| member | channels | kB (mean) |
+| member | channels | kB (mean of {len(some)}) |
 |---|---|---|
 {lines}
 | `KEY.json` | every parameter | {sizes["json"] / 1e3:.1f} |
@@ -100,12 +103,13 @@ for shard, entry in open_dataset(Path("{dataset.path.name}")).entries():
 With webdataset:
 
 ```python
-import io, OpenEXR, webdataset
+import io, json, OpenEXR, webdataset
 
 def exr(data):
     return {{n: c.pixels for n, c in OpenEXR.File(io.BytesIO(data), separate_channels=True).channels().items()}}
 
-tars = sorted(map(str, Path("{dataset.path.name}/shards").glob("*.tar")))
+folder = "{dataset.path.name}"  # shards have ranges for names, which no {{000..599}} spans: the index lists them
+tars = [f"{{folder}}/{{shard['tar']}}" for shard in json.load(open(f"{{folder}}/index.json"))["shards"]]
 for sample in webdataset.WebDataset(tars, shardshuffle=False):
     image, uv = exr(sample["input.exr"]), exr(sample["uv.exr"])
 ```

@@ -40,6 +40,7 @@ from renderer.sample_format import (
     image_names,
     shard_stem,
 )
+from renderer.shard_index import read_summary
 from renderer.spec import Spec, parse_spec, spec_identity, to_plain
 
 BPY_VERSION: Final = "4.5"  # the LTS series whose pixels the tests and figures are about
@@ -272,10 +273,7 @@ def make_plan(out: Path, setup: Setup, count: int, shard_size: int) -> Plan:
     if shard_size <= 0:
         raise SpecError(f"--shard-size is {shard_size}; it must be at least 1")
     holds(out, setup)
-    finished = []
-    for path in archive.finished_manifests(out):
-        start, stop = (int(part) for part in path.stem.split("-"))
-        finished.append((start, stop))
+    finished = archive.finished_ranges(out)
     done = sum(min(stop, count) - start for start, stop in finished if start < count)
     ranges = tuple(missing_ranges(finished, count, shard_size))
     return Plan(count, done, ranges, len(image_names(setup.spec.render.labels)))
@@ -384,9 +382,9 @@ def reopen_skipped(out: Path, staging: Path | None) -> list[int]:
     """
     indices: list[int] = []
     for file in archive.finished_manifests(out):
-        manifest = archive.read_manifest(file)
-        if not manifest.skipped:
+        if not read_summary(file).skipped:
             continue
+        manifest = archive.read_manifest(file)
         indices += [s.index for s in manifest.skipped]
         if staging is not None:
             staging.mkdir(parents=True, exist_ok=True)

@@ -6,15 +6,19 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from renderer import archive
 
+MOST: Final = 20_000  # samples whose records are read; more would not change a histogram
 
-def knob_values(path: Path, progress: Callable[[int], object] = lambda done: None) -> dict[str, list[Any]]:
-    """Every knob's values over the samples of a data set, and what was measured."""
+
+def knob_values(
+    dataset: archive.Dataset, count: int, progress: Callable[[int], object] = lambda done: None
+) -> dict[str, list[Any]]:
+    """Every knob's values over at most `count` samples of a data set, evenly spread, and what was measured."""
     values: dict[str, list[Any]] = defaultdict(list)
-    for shard, entry in archive.open_dataset(path).entries():
+    for shard, entry in dataset.spread(count):
         record = shard.params(entry)
         for name, value in {**record["knobs"], **{f"measured.{k}": v for k, v in record["measured"].items()}}.items():
             values[name].append(value)
@@ -22,17 +26,18 @@ def knob_values(path: Path, progress: Callable[[int], object] = lambda done: Non
     return dict(sorted(values.items()))
 
 
-def plot_knobs(path: Path, out: Path, progress: Callable[[int], object] = lambda done: None) -> int:
-    """Histogram of each knob into one picture; returns how many knobs there are.
+def plot_knobs(path: Path, out: Path, count: int = MOST, progress: Callable[[int], object] = lambda done: None) -> str:
+    """Histogram of each knob into one picture; returns in words of how many knobs and samples.
 
-    progress: called with the number of samples just read.
+    count: samples, evenly spread. progress: called with the number of samples just read.
     """
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    values = knob_values(path, progress)
+    dataset = archive.open_dataset(path)
+    values = knob_values(dataset, count, progress)
     columns = 6
     rows = math.ceil(len(values) / columns)
     figure, axes = plt.subplots(rows, columns, figsize=(columns * 2.6, rows * 1.7), squeeze=False)
@@ -53,4 +58,5 @@ def plot_knobs(path: Path, out: Path, progress: Callable[[int], object] = lambda
     out.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(out, dpi=80)
     plt.close(figure)
-    return len(values)
+    shown = max(map(len, values.values()), default=0)
+    return f"{len(values)} knobs of {shown} of {len(dataset)} samples"

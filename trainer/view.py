@@ -438,11 +438,10 @@ def dataset_data(
     Samples that cannot be read are left out and counted in the page. Raises DatasetError if none can.
     """
     dataset = open_dataset(path)
-    every = list(dataset.entries())
-    picked = [every[i] for i in sorted({round(i) for i in np.linspace(0, len(every) - 1, min(limit, len(every)))})]
-    if not every:
+    picked = list(dataset.spread(limit))
+    if not picked:
         raise DatasetError(f"every sample of {path} was skipped while it was rendered; look at its manifests")
-    views = _views(every[0][1])
+    views = _views(picked[0][1])
     writer = SheetWriter(folder, [name for name, _, _ in views])
     keys, indices, records, bad = [], [], [], 0
     for shard, entry in picked:
@@ -472,7 +471,7 @@ def dataset_data(
         "sheet_columns": SHEET_SIDE,
         "views": [{"name": name, "label": label, "files": files[name]} for name, label, _ in views],
         "knobs": knobs,
-        "left_out": len(every) - len(keys),
+        "left_out": len(dataset) - len(keys),
         "figures": _dataset_figures(dataset, records, bad),
         "facts": _dataset_facts(dataset),
         "commands": render_command(info),
@@ -487,7 +486,7 @@ def _dataset_figures(dataset: Dataset, records: Sequence[Mapping[str, Any]], bad
         return sum(values) / len(values) if values else None
 
     heads = [len(r.get("heads", ())) for r in records]
-    size = sum(shard.manifest.tar_bytes for shard in dataset.shards)
+    size = sum(shard.summary.tar_bytes for shard in dataset.shards)
     rows: list[tuple[str, Any, str]] = [
         ("samples", len(dataset), f"in {len(dataset.shards)} shards, {size / 1e6:,.0f} MB"),
         ("resolution", dataset.info.get("resolution"), "pixels"),
@@ -495,7 +494,7 @@ def _dataset_figures(dataset: Dataset, records: Sequence[Mapping[str, Any]], bad
         ("with several heads", sum(h > 1 for h in heads), f"of {len(heads)} shown"),
         ("face share", mean("face_share"), "mean over the image"),
         ("visible share", mean("visible_share"), "mean of the face area"),
-        ("skipped", sum(len(s.manifest.skipped) for s in dataset.shards), "failed while rendering"),
+        ("skipped", sum(len(s.summary.skipped) for s in dataset.shards), "failed while rendering"),
     ]
     if bad:
         rows.append(("unreadable", bad, "left out; run gen verify"))

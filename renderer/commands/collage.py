@@ -125,7 +125,7 @@ def _write_clip(dataset: Path, name: str, clip: int, r: Request) -> Path:
     out = r.out or Path(f"{name}-clip{clip}.mp4")
     data = archive.open_dataset(dataset)
     start, stop = _clip_samples(clip, data.clip_frames, str(dataset))
-    frames = [(shard, entry) for shard, entry in data.entries() if start <= entry.index < stop]
+    frames = list(data.entries(start, stop))
     if not frames:
         raise DatasetError(f"{dataset} holds no sample of clip {clip}; those are samples {start} .. {stop - 1}")
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -14,20 +14,21 @@ from renderer.progress import Progress
 @click.command()
 @click.argument("dataset", type=FOLDER)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Picture.  [default: DATASET/stats.png]")
-def stats(dataset: Path, out: Path | None) -> None:
+@click.option("--count", type=click.IntRange(1), help="Samples, evenly spread.  [default: up to 20,000]")
+def stats(dataset: Path, out: Path | None, count: int | None) -> None:
     """Plot the distribution of every knob of DATASET.
 
     \b
     gen stats out/mixed
     """
-    from renderer.stats import plot_knobs
+    from renderer.stats import MOST, plot_knobs
 
     check_picture(out)
     out = out or dataset / "stats.png"
     with Progress(None, "sample", "reading") as bar:
-        bar.total = len(archive.open_dataset(dataset))
-        knobs = plot_knobs(dataset, out, bar.update)
-    click.echo(f"{knobs} knobs -> {out}")
+        count = bar.total = min(count or MOST, len(archive.open_dataset(dataset)))
+        said = plot_knobs(dataset, out, count, bar.update)
+    click.echo(f"{said} -> {out}")
 
 
 @click.command()
@@ -41,7 +42,7 @@ def gather(dataset: Path, tar: Path, dry_run: bool) -> None:
     gen gather out/mixed mixed.tar
     """
     data = archive.open_dataset(dataset)
-    size = sum(shard.manifest.tar_bytes for shard in data.shards)
+    size = sum(shard.summary.tar_bytes for shard in data.shards)
     say(f"{len(data)} samples, {size / 1e6:.1f} MB -> {tar}")
     if not dry_run:
         with Progress(len(data), "sample", "merging") as bar:
