@@ -46,6 +46,9 @@ class MainGroup(LazyGroup):
             return super().invoke(ctx)
         except HeadforgeError as error:
             _fail(ctx, str(error))
+        except KeyboardInterrupt:
+            click.echo("gen: stopped", err=True)
+            ctx.exit(130)
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader of our output left, as `head` does; click ends quietly
                 raise

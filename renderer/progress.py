@@ -43,20 +43,28 @@ class Progress:
         self._total = self._bar.total = value
 
     def __enter__(self) -> Progress:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close(finished=kind is None)
+
+    def start(self) -> Progress:
+        """For those that cannot use `with`; `close` ends it."""
         if self._bar.disable:
             self._thread = threading.Thread(target=self._speak, daemon=True)
             self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self, finished: bool = True) -> None:
         self._over.set()
         self._bar.close()
         if self._thread is not None:
             self._thread.join()
-            if self._said and kind is None:
+            if self._said and finished:
                 self._print()
+            self._thread = None
 
     def update(self, n: int = 1, note: str | None = None) -> None:
         """`n` more units are done. note: a few words that stand at the end of the line from now on."""

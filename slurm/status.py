@@ -12,6 +12,7 @@ from typing import Final
 
 from renderer import archive
 from renderer.errors import MachineError
+from renderer.progress import Progress
 from renderer.state import read_state
 from slurm import scheduler
 from slurm.plan import Range
@@ -167,16 +168,14 @@ def watch(out: Path, show: Callable[[str], None], every_s: float = POLL_S) -> St
 
 def follow(out: Path, log: Callable[[str], None] = print, every_s: float = POLL_S) -> Status:
     """Wait with a progress bar until the queue is empty; Ctrl-C leaves the jobs alone."""
-    from tqdm import tqdm
-
     status = read_status(out)
     try:
-        with tqdm(total=status.count, initial=status.samples, unit="sample", disable=None, dynamic_ncols=True) as bar:
+        with Progress(status.count, "sample", "rendering") as bar:
+            bar.update(status.samples)
             while status.queue or status.queue is None:
                 time.sleep(every_s)
                 status = read_status(out)
-                bar.update(status.samples - bar.n)
-                bar.set_postfix_str(f"{status.running} jobs, {len(status.failed)} failed")
+                bar.update(status.samples - bar.n, f"{status.running} jobs, {len(status.failed)} failed")
     except KeyboardInterrupt:
         print(file=sys.stderr)
         log(f"the jobs go on; `gen status {out}` shows them")

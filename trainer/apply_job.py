@@ -12,10 +12,10 @@ from typing import Any
 
 from PIL import Image
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from renderer.errors import AssetError, DatasetError, FormatError, SpecError
 from renderer.files import write_atomic
+from renderer.progress import Progress
 from renderer.video import Movie
 from trainer import apply, head_fit, mesh, visualise
 from trainer.live import LiveView
@@ -135,7 +135,7 @@ def moving(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[
     network_s = 0.0
     live = extra.get("live")
     try:
-        with tqdm(unit="frame", total=frames.count, disable=None, leave=False, desc=name) as bar:
+        with Progress(frames.count, "frame", name) as bar:
             for number, frame in enumerate(frames):
                 bar.total = frames.count
                 picture = apply.to_tensor(frame)

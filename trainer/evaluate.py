@@ -20,6 +20,7 @@ import torch
 
 from renderer.errors import DatasetError
 from renderer.files import write_atomic
+from renderer.progress import Progress
 from renderer.sample_format import key_index
 from trainer import apply, photos, plots, task, temporal
 from trainer.augment import Samples, plain
@@ -197,7 +198,7 @@ def evaluate(
     limit: int = 0,
     batch_size: int = 32,
     device: str = "cpu",
-    progress: Callable[[int], object] = lambda done: None,
+    bar: Progress | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Evaluate on a data set or on a folder of annotated photos; returns the report and its folder.
 
@@ -211,7 +212,7 @@ def evaluate(
     if not target.is_dir():
         raise DatasetError(f"there is no folder {target}")
     if not is_dataset(target):
-        report = photos.evaluate_photos(network, target, apply.landmark_uv(), progress=progress)
+        report = photos.evaluate_photos(network, target, apply.landmark_uv(), bar=bar)
         report["note"] += how
         photos.write_photo_report(report, out)
         return report, out
@@ -224,5 +225,8 @@ def evaluate(
         else:
             positions = positions[np.unique(np.linspace(0, len(positions) - 1, limit).astype(int))]
         note = f"{len(positions)} of {note}"
+    if bar is not None:
+        bar.total = len(positions)
+    progress = bar.update if bar is not None else lambda done: None
     result = evaluate_dataset(network, reader, positions, note + how, batch_size, progress)
     return write_dataset_report(result, network, reader, out), out

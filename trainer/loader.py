@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from renderer.errors import DatasetError, HeadforgeError, MachineError, SpecError
 from renderer.machine import memory_free_bytes
+from renderer.progress import Progress
 from trainer.dataset import SampleReader
 from trainer.device import send
 
@@ -186,7 +188,7 @@ class Streaming:
 class Cached:
     """All decoded samples held in tensors, in host memory or on the device; filled by streaming once."""
 
-    def __init__(self, streaming: Streaming, positions: Positions, place: torch.device) -> None:
+    def __init__(self, streaming: Streaming, positions: Positions, place: torch.device, label: str = "") -> None:
         reader = streaming.reader
         self.reader, self.device, self.bad = reader, streaming.device, streaming.bad
         check_room(reader, len(positions), place)
@@ -196,12 +198,15 @@ class Cached:
         groups = [positions[i : i + 64] for i in range(0, len(positions), 64)]
         filled = 0
         host = Streaming(reader, streaming.workers, streaming.bad, torch.device("cpu"))
-        for batch in host.batches(groups, epoch=0):
-            stop = filled + len(batch)
-            for name, tensor in batch.images.items():
-                self.tensors[name][filled:stop] = tensor.to(place)
-            self.slot[batch.positions.numpy()] = np.arange(filled, stop)
-            filled = stop
+        with Progress(len(positions), "sample", label) if label else nullcontext() as bar:
+            for batch in host.batches(groups, epoch=0):
+                stop = filled + len(batch)
+                for name, tensor in batch.images.items():
+                    self.tensors[name][filled:stop] = tensor.to(place)
+                self.slot[batch.positions.numpy()] = np.arange(filled, stop)
+                filled = stop
+                if bar is not None:
+                    bar.update(len(batch))
 
     def batches(self, groups: Sequence[Positions], epoch: int) -> Iterator[Minibatch]:
         for group in groups:
@@ -295,10 +300,16 @@ class Loader:
 
 
 def open_source(
-    reader: SampleReader, positions: Positions, cache: Cache, workers: int, bad: BadSamples, device: torch.device
+    reader: SampleReader,
+    positions: Positions,
+    cache: Cache,
+    workers: int,
+    bad: BadSamples,
+    device: torch.device,
+    label: str = "",
 ) -> Streaming | Cached:
-    """Where the samples come from. cache "memory" and "device" read everything now."""
+    """Where the samples come from. cache "memory" and "device" read everything now. label: shown with its progress."""
     streaming = Streaming(reader, workers, bad, device)
     if cache == "none":
         return streaming
-    return Cached(streaming, positions, device if cache == "device" else torch.device("cpu"))
+    return Cached(streaming, positions, device if cache == "device" else torch.device("cpu"), label)

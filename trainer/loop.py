@@ -11,14 +11,13 @@ import math
 import os
 import shutil
 import signal
-import threading
+import sys
 import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 import numpy as np
@@ -26,10 +25,11 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins import Precision
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from renderer.errors import DatasetError, HeadforgeError, MachineError, SpecError
 from renderer.files import write_atomic
+from renderer.progress import Progress as ProgressLine
+from renderer.stopper import Stopper
 from trainer import task as uv
 from trainer.checkpoint import checkpoints, load_checkpoint, load_start, save_checkpoint, save_weights
 from trainer.config import ScheduleConfig, TrainConfig, absolute_paths, parse_config, to_plain
@@ -269,11 +269,24 @@ def session(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outco
     tune(config, fabric.device)
     reader = open_reader(config)
     training, held_out = splits(config, reader)
+    if main:
+        print(opening(fabric, config, len(training), len(held_out)), file=sys.stderr, flush=True)
     if main and run_path is None:
         run_path = new_run(config, reader, len(training), len(held_out)).path
     run = RunDir(Path(fabric.broadcast(str(run_path))))
     with run.locked() if main else nullcontext():
         return optimise(fabric, config, run, reader, training, held_out)
+
+
+def opening(fabric: Fabric, config: TrainConfig, training: int, held_out: int) -> str:
+    """The first line of a training: on what, with what, for how long."""
+    schedule, precision = config.schedule, fabric.strategy.precision.precision
+    until = f"{schedule.max_samples:,} samples are seen"
+    until += f" or {schedule.max_minutes:g} min are over" if schedule.max_minutes else ""
+    return (
+        f"{config.name}: {meta_parameters(config):,} parameters on {fabric.world_size} x {fabric.device.type} in"
+        f" {precision}, {training:,} samples, {held_out:,} held out; trains until {until}"
+    )
 
 
 def optimise(
@@ -285,9 +298,11 @@ def optimise(
     # data
     data = config.data
     bad = BadSamples(data.max_bad)
-    source = test_source = open_source(reader, training, data.cache, data.workers, bad, fabric.device)
+    label = "decoding the training samples" if main else ""
+    source = test_source = open_source(reader, training, data.cache, data.workers, bad, fabric.device, label)
     if main and not data.test_on_train:  # the others do not evaluate
-        test_source = open_source(reader, held_out, data.cache, data.workers, bad, fabric.device)
+        label = "decoding the held-out samples"
+        test_source = open_source(reader, held_out, data.cache, data.workers, bad, fabric.device, label)
     loader = Loader(
         source,
         training,
@@ -344,7 +359,7 @@ def optimise(
     log.status(progress, loader, "running")
     saved_at = clock = time.perf_counter()
     try:
-        with stop_signals() as stop:
+        with stop_signals(main) as stop:
             while progress.share(schedule) < 1:
                 for minibatch in loader:
                     set_phase(optimiser, schedule, progress, log, loader)
@@ -361,7 +376,8 @@ def optimise(
                     if settling:
                         now = time.perf_counter()
                         progress.seconds, clock = progress.seconds + now - clock, now
-                    stopping = settling and stop.is_set()
+                    stopping = settling and stop()
+                    log.tick(progress, schedule)
                     saving = due(config, progress.step, saved_at if settling else math.inf)
                     if settling and fabric.world_size > 1:
                         stopping, saving = agree(fabric, progress, stopping, saving)
@@ -578,23 +594,10 @@ def agree(fabric: Fabric, progress: Progress, stopping: bool, saving: bool) -> t
     return stops > 0, saves > 0
 
 
-@contextmanager
-def stop_signals() -> Iterator[threading.Event]:
-    """SIGTERM and SIGUSR1 (a SLURM time limit) ask the loop to save and end; the old handlers come back after."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    old = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+def stop_signals(main: bool) -> Stopper:
+    """Ctrl-C, SIGTERM and SIGUSR1 (a SLURM time limit) ask the loop to save and end; one process says so."""
+    words = "finishing the step in hand and saving a checkpoint" if main else ""
+    return Stopper(lambda: words, (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))
 
 
 def epoch_number(loader: Loader) -> int:
@@ -663,20 +666,20 @@ def weights_header(run: RunDir, reader: SampleReader) -> dict[str, str]:
 
 
 class Log:
-    """Writes log.jsonl, status.json, TensorBoard scalars and the terminal's progress bar; silent in other processes."""
+    """Writes log.jsonl, status.json, TensorBoard scalars and progress on stderr; silent in other processes."""
 
     def __init__(self, run: RunDir, config: TrainConfig, progress: Progress, on: bool) -> None:
         self.run, self.on = run, on
         self.seconds_before, self.samples_before = progress.seconds, progress.samples_seen
         self.board: Any = None
-        self.bar: Any = None
+        self.bar: ProgressLine | None = None
         if on:
             if config.output.tensorboard:
                 from torch.utils.tensorboard import SummaryWriter
 
                 # what a killed session wrote after its last checkpoint is written again
                 self.board = SummaryWriter(str(run.tensorboard), purge_step=progress.samples_seen + 1)
-            self.bar = tqdm(total=config.schedule.max_samples, unit="sample", disable=None, smoothing=0.05)
+            self.bar = ProgressLine(config.schedule.max_samples, "sample", "training").start()
             layout = {"columns": list(uv.COLUMNS), "rows_file": "rows.jsonl"}
             run.write_json(run.evaluation / "layout.json", layout)
 
@@ -724,9 +727,17 @@ class Log:
         self.line("train", progress, loader, values)
         self.status(progress, loader, "running")
         if self.bar is not None:
-            self.bar.update(progress.samples_seen - self.bar.n)
-            self.bar.set_postfix_str(f"loss {values['loss']:.4f}")
+            self.bar.note = f"loss {values['loss']:.4f}"
         self.seconds_before, self.samples_before = progress.seconds, progress.samples_seen
+
+    def tick(self, progress: Progress, schedule: ScheduleConfig) -> None:
+        """A step is done. Where the clock decides, the total is what the samples up to now suggest."""
+        if self.bar is None:
+            return
+        share = progress.share(schedule)
+        if schedule.max_minutes and share:
+            self.bar.total = max(progress.samples_seen, round(progress.samples_seen / share))
+        self.bar.update(progress.samples_seen - self.bar.n)
 
     def test_line(self, progress: Progress, loader: Loader, kind: str, result: Evaluation) -> None:
         values = {"loss": result.loss, "terms": result.terms, "metrics": result.metrics, "samples": result.samples}

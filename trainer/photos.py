@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ import torch
 
 from renderer.errors import DatasetError, FormatError
 from renderer.files import write_atomic
+from renderer.progress import Progress
 from trainer import apply, visualise
 from trainer.mirrored import Network
 from trainer.plots import Floats, plot_photos
@@ -93,12 +94,15 @@ def evaluate_photos(
     folder: Path,
     landmark_uv: torch.Tensor,
     max_side: int = 2048,
-    progress: Callable[[int], object] = lambda done: None,
+    bar: Progress | None = None,
 ) -> dict[str, Any]:
     """NME of each photo. A photo in which no face overlaps the annotation counts as not found, not as zero."""
     rows: list[dict[str, Any]] = []
     every = apply.Options(min_agreement=0)  # the annotation tells which is the face
-    for photo, points in read_annotations(folder).items():
+    annotated = read_annotations(folder)
+    if bar is not None:
+        bar.total = len(annotated)
+    for photo, points in annotated.items():
         picture = apply.to_tensor(apply.read_picture(photo, 10**6))
         scale = min(1.0, max_side / max(picture.shape[2:]))
         if scale < 1:
@@ -116,7 +120,8 @@ def evaluate_photos(
         rows.append(
             {"photo": photo.name, "landmark_nme": rounded(nme), "landmarks_used": used / 68, "faces": len(faces)}
         )
-        progress(1)
+        if bar is not None:
+            bar.update()
     values = [r["landmark_nme"] for r in rows if r["landmark_nme"] is not None]
     metrics = {
         "landmark_nme": float(np.mean(values)) if values else None,

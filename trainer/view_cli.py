@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from renderer.progress import Progress
+
 VIEW_HELP = "lines, points, texture, uv, mask, landmarks, axes, inverse, swap; give it several times for several views."
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
@@ -27,11 +29,9 @@ def view(targets: tuple[Path, ...], out: Path | None, limit: int, projections: b
     gen view runs/uvnet-A runs/uvnet-B   two runs side by side
     gen view out/mixed                   tiles, filters and histograms of a data set
     """
-    from tqdm import tqdm
-
     from trainer.view import build_page
 
-    with tqdm(unit="image", disable=None, leave=False, dynamic_ncols=True) as bar:
+    with Progress(None, "image", "drawing") as bar:
         page = build_page(targets, out, limit=limit, projections=projections, progress=bar.update)
     click.echo(page.index)
     if page.note:
@@ -145,12 +145,10 @@ def evaluate(
     """
     import json
 
-    from tqdm import tqdm
-
     from trainer.evaluate import evaluate as run
     from trainer.evaluate import table
 
-    with tqdm(unit="sample", disable=None, leave=False, dynamic_ncols=True) as bar:
+    with Progress(None, "sample", "evaluating") as bar:
         report, folder = run(
             weights,
             target,
@@ -160,7 +158,7 @@ def evaluate(
             limit=limit,
             batch_size=batch_size,
             device=device,
-            progress=bar.update,
+            bar=bar,
         )
     click.echo(json.dumps(report["metrics"]) if as_json else table(report))
     click.echo(folder, err=True)

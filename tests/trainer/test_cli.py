@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +19,7 @@ from PIL import Image
 from renderer.errors import FormatError, HeadforgeError, SpecError
 from trainer import export as exporting
 from trainer.checkpoint import load_network, read_weights, save_weights
-from trainer.cli import collage, export, train
+from trainer.cli import INTERRUPTED, collage, export, train
 from trainer.config import STAGES, NetworkConfig, parse_config
 from trainer.network import make_network
 
@@ -165,3 +169,24 @@ def test_the_network_config_of_weights_is_the_one_saved(weights: Path):
     network, header = load_network(weights)
     assert network.config == NetworkConfig(levels=1, initial_features=4, filter_sizes=(3, 1))
     assert header["run_id"] == "r-1"
+
+
+def test_ctrl_c_saves_a_checkpoint_and_says_so(spec: Path, small: Path, tmp_path: Path):
+    runs = tmp_path / "runs"
+    command = [sys.executable, "-m", "renderer.cli", "train", str(spec), "--data", str(small), "--runs", str(runs)]
+    command += ["--set", "schedule.max_samples=10000000", "--set", "output.log_steps=1"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith(
+        "cli: "
+    )  # device, precision, samples and budget, before anything is read
+    deadline = time.monotonic() + 120
+    while not list(runs.glob("*/log.jsonl")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, words = process.communicate(timeout=120)
+    assert process.returncode == INTERRUPTED, words
+    assert "gen: Ctrl-C: finishing the step in hand and saving a checkpoint; press Ctrl-C again" in words
+    assert "interrupted at step" in out and "go on with: gen train --resume" in words
+    (run_folder,) = runs.iterdir()
+    assert list((run_folder / "checkpoints").iterdir())
