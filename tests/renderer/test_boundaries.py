@@ -15,7 +15,14 @@ CASES = [("torch", MODULES), ("bpy", MODULES)]
 
 
 def imports_without(blocked: str, modules: str) -> subprocess.CompletedProcess[str]:
-    code = f"import sys; sys.modules[{blocked!r}] = None\nimport {modules}"
+    code = f"""
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name == {blocked!r}:
+            raise ModuleNotFoundError(f"no module named {{name}}")
+sys.meta_path.insert(0, Absent())
+import {modules}"""
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
 
 
