@@ -81,9 +81,21 @@ def encode_sample(
 
 
 def stage_sample(folder: Path, sample: EncodedSample) -> Path:
-    """Write one sample to `folder` as INDEX.tar, whole or not at all. Worker processes hand samples over so."""
+    """Write one sample to `folder` as INDEX.tar. Worker processes hand samples over so.
+
+    Whole or not at all if this process dies. Nothing is synced, so a power cut may leave a file of zeros: syncing each
+    sample and its folder took 13 ms in place of 1.1 ms on a virtual disk, and all workers would queue for it.
+    `load_staged` compares hashes instead, and what it refuses is rendered again: a power cut costs the time of unsealed
+    samples, but lets no damaged one into a shard.
+    """
     final = folder / f"{sample.index:010d}.tar"
-    about = {"index": sample.index, "key": sample.key, "pixels": sample.pixels, "work": sample.work}
+    about = {
+        "index": sample.index,
+        "key": sample.key,
+        "pixels": sample.pixels,
+        "work": sample.work,
+        "sha256": {name: hashlib.sha256(data).hexdigest() for name, data in sample.members.items()},
+    }
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for name, data in {**sample.members, "about.json": canonical_json(about)}.items():
@@ -95,7 +107,7 @@ def stage_sample(folder: Path, sample: EncodedSample) -> Path:
 
 
 def load_staged(path: Path) -> EncodedSample:
-    """Read what `stage_sample` wrote."""
+    """Read what `stage_sample` wrote. Raises FormatError if it is not that, to the last bit of every member."""
     try:
         with tarfile.open(path) as tar:
             members = {}
@@ -105,9 +117,11 @@ def load_staged(path: Path) -> EncodedSample:
                     raise FormatError(f"{path} holds {info.name!r}, which is no file")
                 members[info.name] = content.read()
         about = json.loads(members.pop("about.json"))
-    except (tarfile.TarError, KeyError, ValueError, OSError) as error:
+        if {name: hashlib.sha256(data).hexdigest() for name, data in members.items()} != about["sha256"]:
+            raise FormatError(f"{path} is damaged: its members are not those that were staged")
+        return EncodedSample(about["index"], about["key"], members, about["pixels"], about["work"])
+    except (tarfile.TarError, KeyError, ValueError, TypeError, OSError) as error:
         raise FormatError(f"{path} is not a staged sample: {error}") from error
-    return EncodedSample(about["index"], about["key"], members, about["pixels"], about["work"])
 
 
 def _tar_info(name: str, size: int) -> tarfile.TarInfo:
@@ -498,6 +512,6 @@ def gather(dataset: Dataset, tar: Path, progress: Callable[[int], None] = lambda
                     for info in source:
                         target.addfile(info, source.extractfile(info))
                 progress(shard.summary.samples)
-        partial.replace(tar)
+        publish(partial, tar, "")  # in one folder: renamed, not copied
     finally:
         partial.unlink(missing_ok=True)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO, Any, Final
 
 from renderer.errors import MachineError
+from renderer.files import is_private
 from renderer.machine import memory_limit_bytes
 
 TRIES: Final = 2  # a sample that fails this often is skipped
@@ -354,7 +355,8 @@ def _sweep_scratch() -> None:
     for base in {MEMORY, Path(tempfile.gettempdir())}:
         for folder in base.glob(f"{_PREFIX}*"):
             with contextlib.suppress(OSError):
-                if time.time() - folder.stat().st_mtime > _NEWBORN_S and _ownerless(folder):
+                old = time.time() - folder.lstat().st_mtime > _NEWBORN_S
+                if old and is_private(folder) and _ownerless(folder):  # others may put traps of this name there
                     shutil.rmtree(folder, ignore_errors=True)
 
 

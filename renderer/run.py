@@ -27,7 +27,7 @@ from renderer import archive
 from renderer.assets import Catalog, build_catalog, check_assets, lacks
 from renderer.commit import commit
 from renderer.errors import DatasetError, FormatError, MachineError, SpecError
-from renderer.files import write_atomic
+from renderer.files import make_folder, write_atomic
 from renderer.head_model import HeadModel, load_head
 from renderer.plan import Plan, missing_ranges
 from renderer.pool import Done, Failed, PoolOptions, RenderJob, WorkerPool
@@ -172,7 +172,7 @@ def ensure_scene(log: Callable[[str], None] = print) -> Path:
 def claim(out: Path, setup: Setup) -> None:
     """Make `out` the folder of this data set, or check that it is. Raises DatasetError for anything else."""
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         for pattern in LEFT_OVERS:
             for left in out.glob(pattern):
                 with contextlib.suppress(FileNotFoundError):  # another run may be as quick
@@ -319,10 +319,9 @@ def render_shards(
     rendered, for those who want to look at it meanwhile; returned in any case.
     """
     report, started = report or Report(), time.monotonic()
-    staging.mkdir(parents=True, exist_ok=True)
+    for folder in (out / archive.SHARDS, staging):
+        make_folder(folder)
     _sweep(staging)
-    for final in (out / archive.SHARDS, staging):
-        final.mkdir(parents=True, exist_ok=True)
     open_ranges = [r for r in ranges if not _finished(out, *r)]
     state = {r: _staged(staging, r, setup.tag) for r in open_ranges}
     failed: dict[int, Failed] = {}
@@ -331,15 +330,21 @@ def render_shards(
     pool = WorkerPool(setup.job(), staging, options)
     report.in_hand = lambda: pool.in_hand
     home = {i: r for r in open_ranges for i in range(*r)}
+    again: list[set[int]] = []  # samples that were damaged where they were staged
 
     def close(r: tuple[int, int]) -> None:
         _check_space(out)
         skipped = [archive.Skipped(f.index, f.reason) for i, f in sorted(failed.items()) if home[i] == r]
         samples = (archive.load_staged(staging / f"{i:010d}.tar") for i in sorted(state[r]))
-        archive.write_shard(
-            out, *r, setup.tag, samples, skipped=skipped, versions=versions(pool.versions),
-            work={**(work or {}), "host": platform.node(), "finished": time.time()}, scratch=staging,
-        )  # fmt: skip
+        try:
+            archive.write_shard(
+                out, *r, setup.tag, samples, skipped=skipped, versions=versions(pool.versions),
+                work={**(work or {}), "host": platform.node(), "finished": time.time()}, scratch=staging,
+            )  # fmt: skip
+        except FormatError as error:
+            again.append(_take_back(state[r], staging, r, setup.tag, again, error))
+            progress(-len(again[-1]), report)
+            return
         for i in range(*r):
             (staging / f"{i:010d}.tar").unlink(missing_ok=True)
         report.shards += 1
@@ -349,7 +354,7 @@ def render_shards(
     for r in list(open_ranges):
         if len(state[r]) == r[1] - r[0]:
             close(r)
-    for outcome in pool.render(missing, stop):
+    for outcome in _rounds(pool, missing, again, stop):
         r = home[outcome.index]
         if isinstance(outcome, Done):
             state[r].add(outcome.index)
@@ -364,6 +369,29 @@ def render_shards(
     report.stopped, report.seconds = bool(open_ranges), time.monotonic() - started
     report.recycled, report.killed = pool.recycled, pool.killed
     return report
+
+
+def _rounds(
+    pool: WorkerPool, missing: list[int], again: list[set[int]], stop: Callable[[], bool]
+) -> Iterator[Done | Failed]:
+    """Render what is missing, then whatever `again` has been given meanwhile."""
+    yield from pool.render(missing, stop)
+    for samples in again:  # it may grow
+        yield from pool.render(sorted(samples), stop)
+
+
+def _take_back(
+    staged: set[int], staging: Path, r: tuple[int, int], tag: str, before: list[set[int]], error: FormatError
+) -> set[int]:
+    """Remove damaged samples of a range from the staging folder and from `staged`, and return them."""
+    damaged = staged - _staged(staging, r, tag)
+    if not damaged:
+        raise error
+    if twice := damaged & set().union(*before):
+        words = f"sample {min(twice)} was damaged in {staging} twice: check that disk, or choose another"
+        raise MachineError(words) from error
+    staged -= damaged
+    return damaged
 
 
 def _check_failures(failed: list[Failed], r: tuple[int, int]) -> None:

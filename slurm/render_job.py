@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from renderer import archive, run
 from renderer.errors import DatasetError, HeadforgeError, MachineError
-from renderer.files import file_sha256, publish, write_atomic
+from renderer.files import file_sha256, is_private, private_folder, publish, write_atomic
 from renderer.pool import PoolOptions, granted_cores, packing
 from renderer.sample_format import shard_stem
 from renderer.spec import Spec
@@ -209,7 +209,7 @@ def _scratch(order: RenderOrder, beat: Beat) -> Path:
         raise MachineError(f"scratch {order.scratch!r} is no folder on {beat.node} to write to: change the profile")
     for left in base.glob("headforge-job-*"):
         with contextlib.suppress(OSError):
-            if left.stat().st_uid == os.getuid() and time.time() - left.stat().st_mtime > OLD_SCRATCH_S:
+            if is_private(left) and time.time() - left.stat().st_mtime > OLD_SCRATCH_S:
                 shutil.rmtree(left, ignore_errors=True)
     longest = max((b - a for a, b in beat.ranges), default=0)
     need = 3 * longest * order.sample_bytes + SPARE_BYTES  # two shards in flight, and the tar of the one that closes
@@ -219,9 +219,7 @@ def _scratch(order: RenderOrder, beat: Beat) -> Path:
             f"scratch {base} on {beat.node} has {free >> 20} MiB free, shards of {longest} samples need {need >> 20}:"
             " choose another scratch or a smaller --shard-size"
         )
-    scratch = base / f"headforge-job-{os.getuid()}-{order.tag}-{beat.job}"
-    scratch.mkdir(mode=0o700, exist_ok=True)
-    return scratch
+    return private_folder(base / f"headforge-job-{os.getuid()}-{order.tag}-{beat.job}")
 
 
 # ---------------------------------------------------------------- samples of unfinished shards

@@ -98,9 +98,12 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         wheel.writestr("tool-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: tool\nVersion: 1\n")
         wheel.writestr("tool-1.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr("tool-1.dist-info/RECORD", "")
+    build_system = '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    (tmp_path / "pyproject.toml").write_text(build_system)
+    (tmp_path / "backend.py").write_text(f"open({str(tmp_path / 'built')!r}, 'w')")
     with tarfile.open(folder / "source-1.tar.gz", "w:gz") as source:
-        (tmp_path / "setup.py").write_text(f"open({str(tmp_path / 'built')!r}, 'w')")
-        source.add(tmp_path / "setup.py", "source-1/setup.py")
+        for name in ("pyproject.toml", "backend.py"):
+            source.add(tmp_path / name, f"source-1/{name}")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
     return folder

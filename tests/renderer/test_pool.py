@@ -105,7 +105,7 @@ def test_memory_is_used_only_where_it_has_room(memory: Path) -> None:
 def test_scratch_of_dead_runs_is_swept_that_of_living_ones_is_not(memory: Path) -> None:
     dead, alive, young = (memory / f"headforge-worker-1-{name}" for name in ("dead", "alive", "young"))
     for folder in (dead, alive, young):
-        folder.mkdir()
+        folder.mkdir(mode=0o700)
         (folder / "log.txt").touch()
     for folder in (dead, alive):
         os.utime(folder, (0, 0))

@@ -140,7 +140,7 @@ def test_a_node_that_does_not_see_the_output_says_so(order: RenderOrder, monkeyp
 def test_scratch_of_jobs_long_dead_is_swept(order: RenderOrder, stage: dict[str, Any], tmp_path: Path) -> None:
     old, recent = (tmp_path / "scratch" / f"headforge-job-0-abcdef-{n}" for n in (1, 2))
     for path in (old, recent):
-        path.mkdir()
+        path.mkdir(mode=0o700)
     os.utime(old, (0, 0))
     render_task(order, RANGES)
     assert not old.exists() and recent.exists()
