@@ -77,6 +77,13 @@ class Surface:
     subsurface: float
     noise_scale: float
     noise_offset: Vec3
+    face_gamma: float = 1.0  # exponent on the face texture's linear colours
+    face_saturation: float = 1.0  # factor on its saturation
+
+    @property
+    def graded(self) -> bool:
+        """Are the face texture's colours changed?"""
+        return (self.face_gamma, self.face_saturation) != (1.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -189,7 +196,17 @@ class SampleParams:
 def to_record(params: SampleParams) -> dict[str, Any]:
     """Plain nested values for JSON."""
     record: dict[str, Any] = _plain(asdict(params))
+    for values, head in zip(record["heads"], params.heads, strict=True):
+        values["surface"] = _plain(_surface_values(head.surface))
     return record
+
+
+def _surface_values(surface: Surface) -> dict[str, Any]:
+    """Fields of a surface; without those of the grading where there is none: the records of sample format 1."""
+    values = asdict(surface)
+    if not surface.graded:
+        del values["face_gamma"], values["face_saturation"]
+    return values
 
 
 def _plain(value: Any) -> Any:
@@ -219,6 +236,7 @@ def flat_knobs(params: SampleParams) -> dict[str, float | str | bool]:
     if params.heads:
         head = asdict(params.heads[0])
         head["wear"]["glasses"] = head["wear"]["glasses"] is not None
+        head["surface"] = _surface_values(params.heads[0].surface)
         for name in ("pose", "deform", "surface", "interior", "wear"):
             add(name, head[name])
         add("identity", head["identity"]["macros"])

@@ -38,7 +38,7 @@ from renderer.params import (
     Wear,
 )
 from renderer.sample_format import sample_key
-from renderer.spec import Gauss, SequenceSpec, Spec, Uniform
+from renderer.spec import Gauss, LightSpec, SequenceSpec, Spec, Uniform
 
 Z_999: Final = NormalDist().inv_cdf(0.9995)  # 99.9 % read as two-sided, docs/design/0002
 SENSOR_MM: Final = 36.0
@@ -179,29 +179,45 @@ def _head_count(spec: Spec, s: Streams) -> int:
 
 
 def _camera(spec: Spec, s: Streams, count: int) -> Camera:
-    focal = s.uniform("camera.focal", spec.camera.focal_mm)
-    fill = s.uniform("camera.fill", spec.camera.fill) / (1.0 if count < 2 else 1.5)
+    c, apart = spec.camera, 1.0 if count < 2 else 1.5
+    focal = s.uniform("camera.focal", c.focal_mm)
+    if c.distance_m.high:
+        distance = s.uniform("camera.distance", c.distance_m) * apart
+        fill = focal / SENSOR_MM * HEAD_HEIGHT_M / distance
+    else:
+        fill = s.uniform("camera.fill", c.fill) / apart
+        distance = focal / SENSOR_MM * HEAD_HEIGHT_M / fill
     # A head of height `fill` whose centre lies (1/2 + fill/6) from the image's centre is two thirds out of the frame.
-    limit = Gauss((0.5 + fill / 6.0) * spec.camera.shift)
+    limit = Gauss((0.5 + fill / 6.0) * c.shift + c.shift_widths)
     return Camera(
         focal_mm=focal,
         sensor_mm=SENSOR_MM,
-        distance_m=focal / SENSOR_MM * HEAD_HEIGHT_M / fill,
+        distance_m=distance,
         shift_x=s.moving_gauss("camera.shift_x", limit),
         shift_y=s.moving_gauss("camera.shift_y", limit),
     )
 
 
 def _light(spec: Spec, s: Streams) -> Light:
-    z, around = s.moving_units("light.direction", 2)  # uniform on the half sphere
-    flat, turn = math.sqrt(1.0 - z * z), -math.pi + 2 * math.pi * around
     return Light(
         on=s.share("light.on", spec.light.sun_share),
-        direction=(flat * math.cos(turn), flat * math.sin(turn), z),
+        direction=_light_direction(spec.light, *s.moving_units("light.direction", 2)),
         strength=s.uniform("light.strength", spec.light.strength),
         angle_rad=math.radians(s.uniform("light.angle", spec.light.angle_deg)),
         colour=_colour(s("light.colour"), spec.light.colour, 1.0),
     )
+
+
+def _light_direction(light: LightSpec, first: float, second: float) -> Vec3:
+    """From the head to the light. first, second: uniform in [0, 1)."""
+    if light.direction == "angles":
+        elevation = math.radians(light.elevation_deg.low + (light.elevation_deg.high - light.elevation_deg.low) * first)
+        azimuth = math.radians(light.azimuth_deg.low + (light.azimuth_deg.high - light.azimuth_deg.low) * second)
+        level = math.cos(elevation)
+        return level * math.sin(azimuth), math.sin(elevation), level * math.cos(azimuth)
+    z = first  # uniform on the half sphere
+    flat, turn = math.sqrt(1.0 - z * z), -math.pi + 2 * math.pi * second
+    return flat * math.cos(turn), flat * math.sin(turn), z
 
 
 def _environment(spec: Spec, s: Streams, catalog: Catalog) -> Environment:
@@ -391,6 +407,8 @@ def _surface(spec: Spec, s: Streams, p: str, catalog: Catalog) -> Surface:
         subsurface=1.0 if s.share(p + "surface.subsurface", u.subsurface_share) else 0.0,
         noise_scale=s.uniform(p + "surface.noise_scale", u.noise_scale),
         noise_offset=s.vec3(p + "surface.noise_offset", -100, 100),
+        face_gamma=s.uniform(p + "surface.face_gamma", u.face_gamma),
+        face_saturation=s.uniform(p + "surface.face_saturation", u.face_saturation),
     )
 
 

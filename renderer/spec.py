@@ -28,6 +28,11 @@ from renderer.sample_format import OPTIONAL_LABELS
 
 JOBSPECS: Final = Path(str(files("jobspecs")))  # a package of its own, so that it is found wherever it is installed
 TRAININGS: Final = ("train_", "sweep_")  # names of jobspecs for the trainer
+_LATER_KNOBS: Final = {  # knobs that came after sample format 1, whose defaults change nothing
+    "camera": ("distance_m", "shift_widths"),
+    "light": ("direction", "elevation_deg", "azimuth_deg"),
+    "surface": ("face_gamma", "face_saturation"),
+}
 MOST_RAYS: Final = 8192  # label rays or small pixels along a side of the image: 2 GiB per worker
 
 
@@ -123,7 +128,9 @@ class CameraSpec:
 
     focal_mm: Uniform = knob(Uniform(24, 135), 5, 1000, "focal length on a 36 mm sensor")
     fill: Uniform = knob(Uniform(0.5, 0.95), 0.02, 5, "height of the average head as a share of the frame")
+    distance_m: Uniform = knob(Uniform(0, 0), 0, 100, "distance from the head, in place of `fill`; 0: by `fill`")
     shift: float = knob(1.0, 0, 3, "image shift; at 1, 99.9 % leave at most two thirds of the head out of the frame")
+    shift_widths: float = knob(0.0, 0, 3, "added to the 99.9 % limit of that shift, in frame widths: for any head size")
 
 
 @dataclass(frozen=True)
@@ -131,6 +138,9 @@ class LightSpec:
     """One direct light, never behind the head."""
 
     sun_share: float = knob(0.8, 0, 1, "share of images with a direct light")
+    direction: str = choice("half_sphere", ("half_sphere", "angles"), "where it comes from: uniform, or two angles")
+    elevation_deg: Uniform = knob(Uniform(-45, 45), -90, 90, "angle above the head, for `direction: angles`")
+    azimuth_deg: Uniform = knob(Uniform(-65, 65), -90, 90, "angle to the viewer's right, for `direction: angles`")
     strength: Uniform = knob(Uniform(0.3, 4.0), 0, 100, "irradiance in W/m2")
     angle_deg: Uniform = knob(Uniform(0.5, 25), 0, 180, "apparent size of the light: sharp to soft shadows")
     colour: float = knob(0.2, 0, 1, "saturation limit of the light's colour")
@@ -155,6 +165,8 @@ class SurfaceSpec:
     texture_scale: Uniform = knob(Uniform(1.0, 10.0), 0.05, 1000, "repeats of the material texture per head height")
     colour_mix: Uniform = knob(Uniform(0, 1), 0, 1, "0: material texture, 1: solid colour")
     face_mix: Uniform = knob(Uniform(0, 1), 0, 1, "0: the blend so far, 1: face texture")
+    face_gamma: Uniform = knob(Uniform(1, 1), 0.05, 20, "exponent on the face texture's linear colours")
+    face_saturation: Uniform = knob(Uniform(1, 1), 0, 4, "factor on the face texture's saturation")
     gloss_mix: Uniform = knob(Uniform(0, 0.6), 0, 1, "0: diffuse, 1: glossy")
     roughness: Uniform = knob(Uniform(0.1, 1.0), 0, 1, "roughness of the glossy part")
     subsurface_share: float = knob(0.05, 0, 1, "share of heads with subsurface scattering")
@@ -323,6 +335,8 @@ def parse_spec(raw: Mapping[str, Any], source: str) -> Spec:
             )
     if not re.fullmatch(r"\w[\w.-]*", spec.name):
         raise SpecError(f"{source}: name is {spec.name!r}; it becomes a folder: use letters, digits, '_', '.' and '-'")
+    if spec.camera.distance_m.low == 0 < spec.camera.distance_m.high:
+        raise SpecError(f"{source}: camera.distance_m starts at 0, inside the head; give a low end above 0, or 0 alone")
     if spec.heads.empty_share + spec.heads.several_share > 1:
         raise SpecError(f"{source}: heads.empty_share and heads.several_share add up to more than 1")
     if spec.sequence.frames == 1:
@@ -353,11 +367,15 @@ def to_plain(spec: Spec) -> dict[str, Any]:
 def spec_identity(spec: Spec) -> dict[str, Any]:
     """What of a spec makes its data set another one: `to_plain`, without clips where there are none.
 
-    Sections that came after sample format 1 are left out at rest, so that older data sets keep tag, keys and split.
+    What came after sample format 1 is left out at rest, so that older data sets keep tag, keys and split.
     """
-    plain = to_plain(spec)
+    plain, rest = to_plain(spec), to_plain(Spec())
     if not spec.sequence.frames:
         del plain["sequence"]
+    for section, names in _LATER_KNOBS.items():
+        for name in names:
+            if plain[section][name] == rest[section][name]:
+                del plain[section][name]
     return plain
 
 

@@ -210,7 +210,10 @@ STAGES: Final = tuple(f.name for f in fields(AugmentConfig) if f.name not in ("e
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """UV-net. Feature counts: round(initial_features * feature_multiplier^level), times up_factor on the way up."""
+    """UV-net. Feature counts: round(initial_features * feature_multiplier^level), times up_factor on the way up.
+
+    The defaults are the network of Ronkainen 2017 exactly (docs/design/0204).
+    """
 
     input_channels: int = ranged(3, 1, 64, "channels of the input")
     output_channels: int = ranged(4, 1, 64, "U, V, mask, occluded mask")
@@ -218,11 +221,11 @@ class NetworkConfig:
     initial_features: int = ranged(32, 1, 1024, "features at full resolution")
     feature_multiplier: float = ranged(1.75, 0.5, 4, "growth per level")
     up_factor: float = ranged(1.25, 0.1, 4, "features on the way up per feature on the way down")
-    filter_sizes: tuple[int, ...] = ranged((5, 5, 5, 5, 5, 3, 1), 1, 15, "per level; the last is the output layer's")
+    filter_sizes: tuple[int, ...] = ranged((5, 5, 5, 5, 5, 3, 5), 1, 15, "per level; the last is the output layer's")
     down: Literal["pool", "stride"] = noted("pool", "max-pooling, or the second convolution with stride 2")
     batch_norm: bool = noted(False, "batch normalisation after each convolution but the transpose ones and the last")
     dilation: int = ranged(1, 1, 8, "dilation of the second convolution of each level")
-    patch_size: int = ranged(1, 1, 16, "side of the squares of pixels that the network takes as one; 1: pixels")
+    patch_size: int = ranged(1, 1, 16, "side of the squares of pixels that the levels take as one; 1: pixels")
     fine_patch: int = ranged(1, 1, 16, "side of the squares, within patches, that the last convolutions work on")
     fine_features: int = ranged(8, 1, 256, "features of those")
 

@@ -1,13 +1,15 @@
 """UV-net (Ronkainen 2017, section 3.6): a U-net from an image to U, V, mask and occluded mask.
 
 Going down, each level has two convolutions and halves the resolution; going up, each has a transpose convolution with
-stride 2, cropped to the size of the skip connection, the concatenation with it, and two convolutions. The skip of a
-level is the level's own input, so that the highest one is the image itself. ReLU throughout, none at the end.
+stride 2, cropped to the size of the skip connection, and two convolutions. The skip of a level is the level's own
+input, so that the highest one is the image itself; it is concatenated after the level's convolutions. At full
+resolution three convolutions follow. ReLU throughout, none at the end.
 
 With `patch_size` p the levels work on squares of p x p pixels as one pixel of p^2 times the channels: on a CPU the
-highest levels, of few channels and many pixels, take most time. A sub-pixel convolution (Shi et al. 2016) leads back to
-squares of `fine_patch` pixels, where the image is concatenated and two convolutions follow, as on the way up of any
-level: without them outlines have steps of p pixels. They are not normalised, which would cost as much as they do.
+highest levels, of few channels and many pixels, take most time. There the skip is concatenated before the level's two
+convolutions, as in Ronneberger et al. 2015. A sub-pixel convolution (Shi et al. 2016) leads back to squares of
+`fine_patch` pixels, where the image is concatenated before the last three convolutions: without them outlines have
+steps of p pixels. They are not normalised, which would cost as much as they do.
 """
 
 from __future__ import annotations
@@ -35,28 +37,31 @@ class Level(nn.Module):
         size, features, raised = config.filter_sizes[level], down[level], up[level]
         stride = 2 if config.down == "stride" else 1
         self.pool = config.down == "pool"
+        self.skip_first = config.patch_size > 1
+        self.features = raised + (0 if self.skip_first else channels)  # of the level's output
         self.down = nn.Sequential(
             *convolution(channels, features, size, config.batch_norm),
             *convolution(features, features, size, config.batch_norm, dilation=config.dilation, stride=stride),
         )
-        inside = level + 1 < config.levels
-        self.inner = Level(config, level + 1, features) if inside else None
-        below = up[level + 1] if inside else features
+        self.inner = Level(config, level + 1, features) if level + 1 < config.levels else None
+        below = features if self.inner is None else self.inner.features
         self.raise_ = nn.ConvTranspose2d(below, raised, max(size, 2), stride=2)
         self.up = nn.Sequential(
-            *convolution(raised + channels, raised, size, config.batch_norm),
+            *convolution(raised + (channels if self.skip_first else 0), raised, size, config.batch_norm),
             *convolution(raised, raised, size, config.batch_norm, dilation=config.dilation),
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) to (N, up features, H, W); H and W even."""
+        """(N, C, H, W) to (N, `features`, H, W); H and W even."""
         y = self.down(x)
         if self.pool:
             y = F.max_pool2d(y, 2)
         if self.inner is not None:
             y = self.inner(y)
         y = F.relu(centre_crop(self.raise_(y), x.shape[2], x.shape[3]))
-        return self.up(torch.cat([y, x], 1))  # type: ignore[no-any-return]
+        if self.skip_first:
+            return self.up(torch.cat([y, x], 1))  # type: ignore[no-any-return]
+        return torch.cat([self.up(y), x], 1)
 
 
 class UVNet(nn.Module):
@@ -65,16 +70,18 @@ class UVNet(nn.Module):
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config = config
-        size, features, pixels = config.filter_sizes[0], feature_counts(config)[1][0], config.fine_patch**2
+        size, pixels = config.filter_sizes[0], config.fine_patch**2
         self.levels = Level(config, 0, config.input_channels * config.patch_size**2)
         if config.patch_size > 1:
-            fine = config.fine_features
-            self.spread = nn.Conv2d(features, fine * config.patch_size**2 // pixels, 1)
-            self.fine = nn.Sequential(
-                *convolution(fine + config.input_channels * pixels, fine, size, False),
-                *convolution(fine, fine, size, False),
-            )
-            features = fine
+            features, norm = config.fine_features, False
+            self.spread = nn.Conv2d(self.levels.features, features * config.patch_size**2 // pixels, 1)
+            joined = features + config.input_channels * pixels
+        else:
+            features, norm = feature_counts(config)[1][0], config.batch_norm
+            joined = self.levels.features
+        self.fine = nn.Sequential(
+            *convolution(joined, features, size, norm), *convolution(features, features, size, norm)
+        )
         self.last = nn.Conv2d(features, config.output_channels * pixels, config.filter_sizes[-1], padding="same")
 
     def forward(self, image: Tensor) -> Tensor:
@@ -92,7 +99,7 @@ class UVNet(nn.Module):
         """`forward` for sides that are multiples of `config.multiple`."""
         patch, fine = self.config.patch_size, self.config.fine_patch
         if patch == 1:
-            return self.last(self.levels(image))  # type: ignore[no-any-return]
+            return self.last(self.fine(self.levels(image)))  # type: ignore[no-any-return]
         y = F.relu(F.pixel_shuffle(self.spread(self.levels(F.pixel_unshuffle(image, patch))), patch // fine))
         return F.pixel_shuffle(self.last(self.fine(torch.cat([y, F.pixel_unshuffle(image, fine)], 1))), fine)
 

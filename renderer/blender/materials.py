@@ -58,11 +58,12 @@ def _material(name: str) -> tuple[bpy.types.Material, _Tree]:
     return material, _Tree(material.node_tree)
 
 
-def skin(name: str) -> bpy.types.Material:
+def skin(name: str, graded: bool = False) -> bpy.types.Material:
     """Texture, solid colour and face texture blended, then diffuse, glossy and subsurface mixed.
 
     Sets: texture (image, mapping), noise (mapping), noise_on, colour, colour_mix, face (image, mapping), face_uv
-    (uv_map), face_mix, gloss_mix, roughness, subsurface.
+    (uv_map), face_mix, gloss_mix, roughness, subsurface; if graded face_gamma, face_saturation. Grading is a material
+    of its own: at rest its nodes would still round colours differently.
     """
     material, t = _material(name)
     rest = t.node("ShaderNodeAttribute", attribute_name="rest").outputs["Vector"]
@@ -73,7 +74,13 @@ def skin(name: str) -> bpy.types.Material:
     blend = t.mix_colour(t.value("colour_mix", 0.5), material_colour, t.colour("colour"))
     face_uv = t.node("ShaderNodeUVMap", "face_uv", uv_map="uv_skin")
     face = t.node("ShaderNodeTexImage", "face", {"Vector": face_uv.outputs[0]}, extension="EXTEND")
-    albedo = t.mix_colour(t.value("face_mix", 0.0), blend, face.outputs["Color"])
+    face_colour = face.outputs["Color"]
+    if graded:
+        gamma, saturation = t.value("face_gamma", 1.0), t.value("face_saturation", 1.0)
+        face_colour = t.node("ShaderNodeGamma", inputs={"Color": face_colour, "Gamma": gamma}).outputs[0]
+        graded_inputs = {"Color": face_colour, "Saturation": saturation}
+        face_colour = t.node("ShaderNodeHueSaturation", inputs=graded_inputs).outputs[0]
+    albedo = t.mix_colour(t.value("face_mix", 0.0), blend, face_colour)
     rough = t.value("roughness", 0.5)
     diffuse = t.node("ShaderNodeBsdfDiffuse", inputs={"Color": albedo}).outputs[0]
     glossy = t.node("ShaderNodeBsdfAnisotropic", inputs={"Color": albedo, "Roughness": rough}).outputs[0]

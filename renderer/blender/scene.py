@@ -175,7 +175,8 @@ class SceneBuilder:
         return [material] * count
 
     def _skin(self, head: Head, number: int) -> bpy.types.Material:
-        material, s = self._copy(f"{number}.skin", "skin"), head.surface
+        s, kind = head.surface, "graded_skin" if head.surface.graded else "skin"
+        material = self._copy(f"{number}.{kind}", kind)
         nodes = material.node_tree.nodes
         nodes["texture"].image = self._image(self.catalog.textures[s.texture]) if s.texture else None
         _move(
@@ -191,6 +192,7 @@ class SceneBuilder:
             ("gloss_mix", s.gloss_mix),
             ("roughness", s.roughness),
             ("subsurface", s.subsurface),
+            *((("face_gamma", s.face_gamma), ("face_saturation", s.face_saturation)) if s.graded else ()),
         ):
             nodes[name].outputs[0].default_value = value
         return material

@@ -21,6 +21,7 @@ def test_every_spec_that_comes_with_headforge_is_readable_and_named_after_its_fi
     names = spec_names()
     assert {
         "mixed",
+        "thesis",
         "gray",
         "noise",
         "nonrealistic",
@@ -66,6 +67,8 @@ def test_plain_values_and_spec_are_each_others_inverse() -> None:
         ({"surface": {"kinds": {"mixed": 0}}}, ["surface.kinds", "add up to nothing"]),
         ({"surface": {"kinds": {"mixed": -1}}}, ["surface.kinds", "-1"]),
         ({"heads": {"empty_share": 0.7, "several_share": 0.7}}, ["empty_share", "more than 1"]),
+        ({"camera": {"distance_m": [0, 1]}}, ["camera.distance_m", "above 0"]),
+        ({"light": {"direction": "angle"}}, ["light.direction", "half_sphere, angles"]),
         ({"sequence": {"frames": -3}}, ["sequence.frames", "-3"]),
         ({"sequence": {"frames": 1}}, ["sequence.frames", "at least 2"]),
         ({"sequence": {"frames": 2.5}}, ["sequence.frames", "whole number"]),

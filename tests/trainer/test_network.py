@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,36 +11,67 @@ from torch import nn
 
 from renderer.errors import SpecError
 from trainer.bench import forward_flop
-from trainer.config import NetworkConfig
+from trainer.config import NetworkConfig, load_config
 from trainer.network import UVNet, feature_counts, make_network, parameter_count
 
+JOBSPECS = Path(__file__).resolve().parents[2] / "jobspecs"
 TINY = NetworkConfig(levels=3, initial_features=4, filter_sizes=(3, 3, 3, 1))
 DOWN, UP = (32, 56, 98, 172, 300, 525), (40, 70, 122, 215, 375, 656)  # Ronkainen 2017, rounded half to even
 SIZES = (5, 5, 5, 5, 5, 3)
+
+
+def layers_of_the_thesis() -> list[tuple[int, int, int, int]]:
+    """Filter size, features in, features out, and side of the map that the filter visits, for 128 x 128 pixels."""
+    layers = []
+    for level, size in enumerate(SIZES):
+        side, skip = 128 >> level, 3 if level == 0 else DOWN[level - 1]
+        below = 525 if level == 5 else UP[level + 1] + DOWN[level]  # concatenated after the level below
+        layers += [(size, skip, DOWN[level], side), (size, DOWN[level], DOWN[level], side)]
+        layers += [(size, below, UP[level], side // 2)]  # transpose convolution: it visits its input
+        layers += [(size, UP[level], UP[level], side)] * 2
+    return [*layers, (5, 40 + 3, 40, 128), (5, 40, 40, 128), (5, 40, 4, 128)]
 
 
 def test_feature_counts_are_those_of_the_thesis():
     assert feature_counts(NetworkConfig()) == (list(DOWN), list(UP))
 
 
-def test_the_full_network_has_the_parameters_that_its_layers_add_up_to():
-    def layer(size: int, inputs: int, outputs: int) -> int:
-        return size * size * inputs * outputs + outputs
-
-    total = 0
-    for level in range(6):
-        size, skip = SIZES[level], 3 if level == 0 else DOWN[level - 1]
-        below = 525 if level == 5 else UP[level + 1]
-        total += layer(size, skip, DOWN[level]) + layer(size, DOWN[level], DOWN[level])
-        total += layer(size, below, UP[level])  # transpose convolution
-        total += layer(size, UP[level] + skip, UP[level]) + layer(size, UP[level], UP[level])
-    total += layer(1, 40, 4)
+def test_the_network_has_the_parameters_of_the_thesis():
+    assert sum(size * size * i * o + o for size, i, o, _ in layers_of_the_thesis()) == 43_749_632
     with torch.device("meta"):
-        assert parameter_count(UVNet(NetworkConfig())) == total
+        assert parameter_count(UVNet(NetworkConfig())) == 43_749_632
 
 
-def test_a_forward_pass_takes_the_operations_that_the_documents_state():
-    assert forward_flop(NetworkConfig(), 128) / 1e9 == pytest.approx(15.63, abs=0.005)
+def test_a_forward_pass_takes_the_operations_of_the_thesis():
+    multiply_adds = sum(size * size * i * o * side * side for size, i, o, side in layers_of_the_thesis())
+    assert forward_flop(NetworkConfig(), 128) == 2 * multiply_adds
+    assert 2 * multiply_adds / 1e9 == pytest.approx(17.857, abs=0.0005)
+
+
+@pytest.mark.parametrize("spec", ["train_uvnet", "train_overfit"])
+def test_the_full_specs_train_the_network_of_the_thesis(spec):
+    assert load_config(JOBSPECS / f"{spec}.yaml").network == NetworkConfig()
+
+
+def test_weights_of_the_small_specs_keep_their_shapes():
+    with torch.device("meta"):
+        network = UVNet(load_config(JOBSPECS / "train_uvnet_small.yaml").network)
+    shapes = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    assert parameter_count(network) == 4_738_462 and len(shapes) == 128
+    assert shapes["levels.up.0.weight"] == (30, 30 + 48, 3, 3)  # squares of 4 x 4 pixels are concatenated first
+    assert shapes["levels.inner.raise_.weight"] == (120, 60, 3, 3)
+    assert shapes["fine.0.weight"] == (16, 16 + 12, 3, 3) and shapes["last.weight"] == (16, 16, 3, 3)
+
+
+def test_convolutions_of_a_level_see_only_what_lies_below_it_and_the_last_ones_the_image():
+    network = make_network(replace(TINY, levels=1, filter_sizes=(3, 5)), 0)
+    joined = []
+    network.fine.register_forward_hook(lambda _, inputs, __: joined.append(inputs[0]))
+    image = torch.rand(1, 3, 16, 16)
+    network(image)
+    assert joined[0].shape[1] == 5 + 3 and torch.equal(joined[0][:, 5:], image)
+    assert [c.kernel_size for c in network.fine if isinstance(c, nn.Conv2d)] == [(3, 3), (3, 3)]
+    assert network.last.kernel_size == (5, 5)
 
 
 def test_the_middle_is_2_by_2_by_525():
