@@ -11,11 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from renderer import archive, checks, run
+from renderer import archive, run
 from renderer.assets import Catalog, build_catalog
 from renderer.head_model import HeadModel, load_head
 from renderer.params import SampleParams, flat_knobs, to_record
 from renderer.pool import PoolOptions
+from renderer.reference import head_from_record
 from renderer.sampling import draw
 from renderer.spec import LightSpec, Spec, Uniform, load_spec, parse_spec, spec_identity, to_plain
 
@@ -137,7 +138,7 @@ def test_knobs_in_use_are_part_of_tag_and_record(drawn: list[SampleParams]) -> N
     assert identity["camera"]["distance_m"] == [0.5625, 0.5625] and identity["light"]["direction"] == "angles"
     assert parse_spec(identity, "x") == spec
     surface = to_record(drawn[0])["heads"][0]["surface"]
-    assert checks.head_from_record(to_record(drawn[0])["heads"][0]) == drawn[0].heads[0]
+    assert head_from_record(to_record(drawn[0])["heads"][0]) == drawn[0].heads[0]
     assert 0.8 <= surface["face_gamma"] <= 2.5 and 0.8 <= surface["face_saturation"] <= 1.1
 
 
