@@ -347,6 +347,29 @@ class Dataset:
     def __len__(self) -> int:
         return sum(shard.summary.samples for shard in self.shards)
 
+    @functools.cached_property
+    def ends(self) -> tuple[int, ...]:
+        """Per shard: how many samples it and those before it hold."""
+        return tuple(itertools.accumulate(shard.summary.samples for shard in self.shards))
+
+    def locate(self, position: int) -> tuple[int, int]:
+        """Number of the shard, and the place in it, of the sample at a position 0 .. len-1, by index."""
+        number = bisect.bisect_right(self.ends, position)
+        return number, position - self.ends[number] + self.shards[number].summary.samples
+
+    def index(self, position: int) -> int:
+        """Of the sample at a position."""
+        number, place = self.locate(position)
+        return self.shards[number].summary.index(place)
+
+    def position(self, index: int) -> int:
+        """The inverse of `index`. Raises ValueError where the data set lacks the sample."""
+        number = bisect.bisect_right(self.shards, index, key=lambda shard: shard.summary.start) - 1
+        if number < 0:
+            raise ValueError(f"{self.path} holds no sample {index}")
+        summary = self.shards[number].summary
+        return self.ends[number] - summary.samples + summary.place(index)
+
     @property
     def clip_frames(self) -> int:
         """Frames of a clip, where samples are frames of clips (docs/design/0004); else 0."""

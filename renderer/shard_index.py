@@ -6,9 +6,10 @@ holds as long as tar and manifest have the sizes that it states; otherwise head 
 
 from __future__ import annotations
 
+import bisect
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -30,7 +31,7 @@ class ShardSummary:
     tag: str
     tar_bytes: int
     tar_sha256: str
-    skipped: tuple[int, ...]  # indices of samples that failed
+    skipped: tuple[int, ...]  # indices of samples that failed, in order
     manifest_bytes: int = field(default=0, compare=False)
 
     @property
@@ -42,10 +43,23 @@ class ShardSummary:
         """How many the shard holds."""
         return self.stop - self.start - len(self.skipped)
 
-    def indices(self) -> list[int]:
+    def indices(self) -> Iterator[int]:
         """Of the samples that the shard holds, in order."""
         skipped = set(self.skipped)
-        return [i for i in range(self.start, self.stop) if i not in skipped]
+        return (i for i in range(self.start, self.stop) if i not in skipped)
+
+    def index(self, place: int) -> int:
+        """Of the sample at a place 0 .. samples-1 within the shard."""
+        index = self.start + place
+        for skipped in self.skipped:
+            index += skipped <= index
+        return index
+
+    def place(self, index: int) -> int:
+        """Where in the shard a sample lies: the inverse of `index`. Raises ValueError where the shard lacks it."""
+        if not self.start <= index < self.stop or index in self.skipped:
+            raise ValueError(f"shard {self.stem} holds no sample {index}")
+        return index - self.start - bisect.bisect_left(self.skipped, index)
 
 
 def read_summary(manifest: Path) -> ShardSummary:

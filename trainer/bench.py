@@ -102,7 +102,7 @@ def _epoch(reader: SampleReader, positions: Positions, cache: Any, workers: int)
 def _unpack(reader: SampleReader, positions: Positions, folder: Path) -> None:
     """Loose files, as the thesis's first loader had them."""
     for position in positions:
-        shard, entry = reader.entries[int(position)]
+        shard, entry = reader.entry(int(position))
         for name in IMAGES:
             (folder / f"{entry.key}.{name}.exr").write_bytes(shard.read(entry, f"{name}.exr"))
 

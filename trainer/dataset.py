@@ -13,22 +13,25 @@ A 128 x 128 triplet takes 12 bytes per pixel, so that 100,000 of them fit in 20 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from tarfile import BLOCKSIZE
+from typing import Any, Final, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from renderer.archive import Dataset, open_dataset
+from renderer.archive import Dataset, Member, SampleEntry, ShardReader, open_dataset
 from renderer.errors import DatasetError, FormatError
 from renderer.sample_format import FLOAT_IMAGES, PURE, UV_FRAME, key_index, sample_key
 
 LANDMARKS: Final = "landmarks"
 LANDMARK_COUNT: Final = 68
+LAYOUTS: Final = 1024  # shards whose members' places are kept: 8 bytes a member of each sample
 Array = npt.NDArray[Any]
 
 
@@ -48,11 +51,13 @@ class SampleReader:
                 f"{path} has UV frame {self.info.get('uv_frame')!r}; this headforge trains on {UV_FRAME!r}: "
                 "the two must never be mixed, render the data set again"
             )
-        self.entries = list(self.dataset.entries())
-        if not self.entries:
+        if not len(self.dataset):
             raise DatasetError(f"every sample of {path} was skipped while it was rendered; look at its manifests")
-        self.keys = [entry.key for _, entry in self.entries]
-        stored = {name.removesuffix(".exr") for name in self.entries[0][1].members}
+        self.keys = SampleKeys(self.dataset)
+        self._members = (*(f"{name}.exr" for name in self.images if name != LANDMARKS), "json")
+        self._layout = functools.lru_cache(LAYOUTS)(functools.partial(_layout, self.dataset, self._members))
+        _, first_entry = next(self.dataset.entries())
+        stored = {name.removesuffix(".exr") for name in first_entry.members}
         if lacking := sorted(set(self.images) - stored - {LANDMARKS}):
             raise DatasetError(
                 f"{path} holds {', '.join(sorted(stored - {'json'}))}, not {', '.join(lacking)}: add it to the "
@@ -68,13 +73,22 @@ class SampleReader:
         self.dtypes = {name: array.dtype for name, array in first.items()}
 
     def __len__(self) -> int:
-        return len(self.entries)
+        return len(self.dataset)
 
-    @property
-    def shard_of(self) -> Array:
+    @functools.cached_property
+    def shard_of(self) -> npt.NDArray[np.int32]:
         """Number of the shard that each position lies in."""
-        counts = [len(shard.manifest.samples) for shard in self.dataset.shards]
-        return np.repeat(np.arange(len(counts)), counts)
+        counts = [shard.summary.samples for shard in self.dataset.shards]
+        return np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+
+    def entry(self, position: int) -> tuple[ShardReader, SampleEntry]:
+        """The shard of a sample, and where in it the members lie that this reader is for; without hashes."""
+        number, place = self.dataset.locate(position)
+        where = zip(self._members, self._layout(number)[place].tolist(), strict=True)
+        members = {name: Member(block * BLOCKSIZE, size, "") for name, (block, size) in where if block}
+        return self.dataset.shards[number], SampleEntry(
+            self.dataset.index(position), self.keys[position], members, {}
+        )  # fmt: skip
 
     @property
     def bytes_per_sample(self) -> int:
@@ -83,7 +97,7 @@ class SampleReader:
 
     def read(self, position: int) -> dict[str, Array]:
         """The arrays of one sample. Raises FormatError or OSError where it is damaged."""
-        shard, entry = self.entries[position]
+        shard, entry = self.entry(position)
         decoded = {name: shard.image(entry, name) for name in self.images if name != LANDMARKS}
         arrays = prepare(decoded)
         if LANDMARKS in self.images:
@@ -92,7 +106,7 @@ class SampleReader:
 
     def params(self, position: int) -> dict[str, Any]:
         """The JSON record of one sample."""
-        shard, entry = self.entries[position]
+        shard, entry = self.entry(position)
         return shard.params(entry)
 
     def read_ahead(self, shard: int) -> None:
@@ -105,7 +119,7 @@ class SampleReader:
 
     def index_hash(self) -> str:
         """sha256 over tag and hashes of all shards: equal for equal data, whatever the folder is called."""
-        shards = [[s.manifest.stem, s.manifest.tar_sha256] for s in self.dataset.shards]
+        shards = [[s.summary.stem, s.summary.tar_sha256] for s in self.dataset.shards]
         return hashlib.sha256(json.dumps([self.info["tag"], shards]).encode()).hexdigest()
 
     def split(self, test_share: float) -> tuple[Array, Array]:
@@ -113,19 +127,71 @@ class SampleReader:
 
         Frames of a clip stay together.
         """
-        held_out = np.array([is_held_out(self._first_key(key), test_share) for key in self.keys], dtype=bool)
+        frames = self.dataset.clip_frames or 1
+        held_out = np.fromiter(
+            (
+                is_held_out(sample_key(self.info["tag"], index // frames * frames), test_share)
+                for shard in self.dataset.shards
+                for index in shard.summary.indices()
+            ),
+            dtype=bool,
+            count=len(self),
+        )
         return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-
-    def _first_key(self, key: str) -> str:
-        """The key of the first frame of a sample's clip; its own where there are no clips."""
-        frames = self.dataset.clip_frames
-        return sample_key(self.info["tag"], key_index(key) // frames * frames) if frames else key
 
     def landmark_uv(self) -> npt.NDArray[np.float32] | None:
         """Canonical (U, V) of the 68 landmarks, (68, 2), or None where the data set does not state them."""
         if "landmark_uv" not in self.info:
             return None
         return np.asarray(self.info["landmark_uv"], np.float32)
+
+
+class SampleKeys(Sequence[str]):
+    """Keys by position, made as they are asked for."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset, self._tag = dataset, dataset.info["tag"]
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    @overload
+    def __getitem__(self, position: int) -> str: ...
+    @overload
+    def __getitem__(self, position: slice) -> list[str]: ...
+    def __getitem__(self, position: int | slice) -> str | list[str]:
+        if isinstance(position, slice):
+            return [self[p] for p in range(*position.indices(len(self)))]
+        if not -len(self) <= position < len(self):
+            raise IndexError(f"{self._dataset.path} has {len(self)} samples, none at position {position}")
+        return sample_key(self._tag, self._dataset.index(position % len(self)))
+
+    def index(self, key: str, start: int = 0, stop: int | None = None) -> int:
+        """Position of a key. Raises ValueError where the data set does not hold it."""
+        position = self._dataset.position(key_index(key))
+        if key != self[position] or not start <= position < (len(self) if stop is None else stop):
+            raise ValueError(f"{self._dataset.path} holds no sample {key!r}")
+        return position
+
+    def __contains__(self, key: object) -> bool:
+        try:
+            return isinstance(key, str) and self.index(key) >= 0
+        except ValueError:
+            return False
+
+
+def _layout(dataset: Dataset, members: Sequence[str], number: int) -> npt.NDArray[np.uint32]:
+    """Block of the tar and bytes of each member of the samples in a shard, (samples, members, 2); 0: it lacks it.
+
+    Raises FormatError where the manifest lists other samples than its range says.
+    """
+    shard = dataset.shards[number]
+    samples = shard.manifest.samples
+    if [entry.index for entry in samples] != list(shard.summary.indices()):
+        raise FormatError(f"the manifest of {shard.tar} does not list the samples of its range; run `gen verify`")
+    none = Member(0, 0, "")
+    found = [[entry.members.get(name, none) for name in members] for entry in samples]
+    return np.array([[(m.offset // BLOCKSIZE, m.size) for m in row] for row in found], np.uint32)
 
 
 def is_held_out(key: str, test_share: float) -> bool:

@@ -121,12 +121,13 @@ def read_samples(reader: SampleReader, positions: Sequence[int], params: Sequenc
 def write_dataset_report(result: Evaluation, network: Network, reader: SampleReader, out: Path) -> dict[str, Any]:
     """evaluation.json, worst.png and the plots; returns what evaluation.json holds."""
     out.mkdir(parents=True, exist_ok=True)
-    where = {key: i for i, key in enumerate(reader.keys)}
     rows, tiles = [], []
     command = render_command(reader.info)
     for i in result.worst():
         record = result.records[i]
-        samples = read_samples(reader, [where[result.keys[i]]], [reader.params(where[result.keys[i]])])
+        samples = read_samples(
+            reader, [reader.keys.index(result.keys[i])], [reader.params(reader.keys.index(result.keys[i]))]
+        )
         with torch.no_grad():
             prediction = network(samples.input)
         tiles.append(task.views(samples.input[0], prediction[0], samples))

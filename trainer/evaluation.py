@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -112,11 +113,12 @@ def _record(reader: SampleReader, params: dict[int, dict[str, Any]], position: i
 def chosen_positions(reader: SampleReader, held_out: Positions, keys: tuple[str, ...]) -> list[int]:
     """The held-out samples shown every time: those named, or six picked by a hash of their key."""
     if keys:
-        where = {key: i for i, key in enumerate(reader.keys)}
-        if unknown := [key for key in keys if key not in where]:
+        if unknown := [key for key in keys if key not in reader.keys]:
             raise DatasetError(f"output.chosen names {unknown}, which {reader.path} does not hold")
-        return [where[key] for key in keys]
-    return sorted(held_out.tolist(), key=lambda p: hashlib.sha256(reader.keys[p].encode()).digest())[:CHOSEN]
+        return [reader.keys.index(key) for key in keys]
+    return heapq.nsmallest(
+        CHOSEN, map(int, held_out), key=lambda p: hashlib.sha256(reader.keys[p].encode()).digest()
+    )  # fmt: skip
 
 
 def photo_paths(output: OutputConfig) -> tuple[list[Path], list[Path]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -28,6 +28,7 @@ from trainer.device import send
 Cache = Literal["none", "memory", "device"]
 CHUNK: Final = 8  # samples that one thread decodes in a row
 AHEAD: Final = 4  # minibatches decoded ahead
+PIECE: Final = 1 << 16  # positions shuffled at a time: as Python numbers they take ten times the room
 Positions = npt.NDArray[np.int64]
 Chunk = tuple[int, int, "Future[list[tuple[int, str]]]"]
 
@@ -85,33 +86,34 @@ class BadSamples:
 # ---------------------------------------------------------------- order
 
 
-def epoch_order(positions: Positions, shard_of: Positions, seed: int, epoch: int, window: int) -> Positions:
+def epoch_order(positions: Positions, shard_of: npt.NDArray[Any], seed: int, epoch: int, window: int) -> Positions:
     """The order of one epoch: shards shuffled, then samples within a sliding window.
 
     positions: what to visit. shard_of: shard per position in the reader. Reads stay within a few shards at a time.
     """
     rng = np.random.default_rng([seed, epoch])
-    shards = shard_of[positions]
-    present = np.unique(shards)
-    rank = np.empty(int(present.max()) + 1, np.int64)
+    present = np.unique(shard_of[positions])
+    rank = np.zeros(int(present.max()) + 1, np.int32)
     rank[present] = rng.permutation(len(present))
-    stream = positions[np.argsort(rank[shards], kind="stable")]
+    stream = positions[np.argsort(rank[shard_of[positions]], kind="stable")]
     return _window_shuffle(stream, rng, window)
 
 
 def _window_shuffle(stream: Positions, rng: np.random.Generator, window: int) -> Positions:
-    """Each step gives out a random one of the next `window` items not yet given."""
-    buffer = stream[:window].tolist()
-    draws = (rng.random(len(stream)) * np.minimum(window, len(stream) - np.arange(len(stream)))).astype(np.int64)
-    out = np.empty_like(stream)
-    source = iter(stream[window:].tolist())
-    for i, draw in enumerate(draws.tolist()):
-        out[i] = buffer[draw]
-        following = next(source, None)
-        last = buffer.pop() if following is None else following
-        if draw < len(buffer):
-            buffer[draw] = last
-    return out
+    """Each step gives out a random one of the next `window` items not yet given. In place, piece by piece."""
+    buffer, count = stream[:window].tolist(), len(stream)
+    for start in range(0, count, PIECE):
+        stop = min(start + PIECE, count)
+        room = np.minimum(window, count - np.arange(start, stop))
+        draws = (rng.random(stop - start) * room).astype(np.int64).tolist()
+        source = iter(stream[start + window : stop + window].tolist())
+        for i, draw in enumerate(draws, start):
+            stream[i] = buffer[draw]
+            following = next(source, None)
+            last = buffer.pop() if following is None else following
+            if draw < len(buffer):
+                buffer[draw] = last
+    return stream
 
 
 # ---------------------------------------------------------------- sources of samples
@@ -124,7 +126,7 @@ class Streaming:
         self.reader, self.bad, self.device = reader, bad, device
         self.workers = workers
 
-    def batches(self, groups: Sequence[Positions], epoch: int) -> Iterator[Minibatch]:
+    def batches(self, groups: Iterable[Positions], epoch: int) -> Iterator[Minibatch]:
         """One minibatch per group of positions, in order; bad samples are left out."""
         pool = ThreadPoolExecutor(self.workers, "decode") if self.workers else None
         waiting: deque[tuple[Positions, dict[str, Tensor], list[Chunk]]] = deque()
@@ -208,7 +210,7 @@ class Cached:
                 if bar is not None:
                     bar.update(len(batch))
 
-    def batches(self, groups: Sequence[Positions], epoch: int) -> Iterator[Minibatch]:
+    def batches(self, groups: Iterable[Positions], epoch: int) -> Iterator[Minibatch]:
         for group in groups:
             present = group[self.slot[group] >= 0]
             slots = torch.from_numpy(self.slot[present])
@@ -289,8 +291,8 @@ class Loader:
         """The rest of the current epoch. State moves on when a minibatch is handed out; then epoch + 1 begins."""
         order = epoch_order(self.positions, self.source.reader.shard_of, self.seed, self.epoch, self.window)
         mine = self.batch_size // self.world
-        firsts = [b * self.batch_size + self.rank * mine for b in range(self.batch, len(self))]
-        for minibatch in self.source.batches([order[f : f + mine] for f in firsts], self.epoch):
+        firsts = (b * self.batch_size + self.rank * mine for b in range(self.batch, len(self)))
+        for minibatch in self.source.batches((order[f : f + mine] for f in firsts), self.epoch):
             self.batch += 1
             if len(minibatch):
                 yield minibatch

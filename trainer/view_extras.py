@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,11 +92,12 @@ def _gallery(run: Path, folder: Path, letter: str) -> dict[str, Any]:
     config = RunDir(run).load_config()
     reader = SampleReader(Path(config.data.path), ("input", "uv", "mask"))
     training, held_out = reader.split(config.data.test_share)
-    positions = list(held_out if len(held_out) else training)
-    with_face = [p for p in positions if reader.params(int(p))["measured"].get("face_share", 1) > 0.05][:SHOWN]
+    positions = held_out if len(held_out) else training
+    faces = (p for p in positions if reader.params(int(p))["measured"].get("face_share", 1) > 0.05)
+    with_face = list(itertools.islice(faces, SHOWN))
     texture = checker()
     rows, tiles = [], []
-    for position in with_face or positions[:SHOWN]:
+    for position in with_face or positions[:SHOWN].tolist():
         arrays = {name: torch.from_numpy(a.astype(np.float32))[None] for name, a in reader.read(int(position)).items()}
         mask, visible = arrays["mask"][:, :1], arrays["mask"].prod(1, keepdim=True)
         sample = plain(Samples(arrays["input"], arrays["uv"], mask, visible, None))

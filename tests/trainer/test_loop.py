@@ -392,7 +392,7 @@ def test_whatever_ends_a_run_its_status_says_so(config, monkeypatch, error, stat
 def overwrite(path: Path, position: int, extension: str) -> str:
     """Zero one member of a sample in place. Returns the key."""
     reader = SampleReader(path, ("input", "uv", "mask"))
-    shard, entry = reader.entries[position]
+    shard, entry = reader.entry(position)
     member = entry.members[extension]
     with shard.tar.open("r+b") as file:
         file.seek(member.offset)
