@@ -6,9 +6,11 @@ go into safetensors, with the network's config, the UV frame and the run-ID in t
 
 from __future__ import annotations
 
-import io
+import contextlib
 import json
-from collections.abc import Mapping
+import os
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,8 +19,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from renderer.errors import DatasetError, FormatError
-from renderer.files import write_atomic
+from renderer.errors import DatasetError, FormatError, SpecError
+from renderer.files import sync_folder
 from trainer.config import NetworkConfig, parse_config, to_plain
 from trainer.network import UVNet
 
@@ -27,14 +29,27 @@ WEIGHTS_VERSION: Final = 1
 
 
 def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int) -> Path:
-    """Write step-STEP.pt and remove all but the newest `keep`."""
-    buffer = io.BytesIO()
-    torch.save({"checkpoint_version": CHECKPOINT_VERSION, **state}, buffer)
+    """Write step-STEP.pt, straight to the disk, and remove all but the newest `keep`."""
     path = folder / f"step-{step:010d}.pt"
-    write_atomic(path, buffer.getvalue())
+    with written_atomically(path) as partial:
+        torch.save({"checkpoint_version": CHECKPOINT_VERSION, **state}, partial)
     for old in checkpoints(folder)[:-keep]:
         old.unlink(missing_ok=True)
     return path
+
+
+@contextlib.contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """A name to write to; the file appears at `path`, whole and for good, once the block has ended well."""
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+        sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -54,11 +69,46 @@ def load_checkpoint(path: Path, network: NetworkConfig) -> dict[str, Any]:
         raise DatasetError(f"there is no checkpoint {path}") from error
     except Exception as error:  # torch raises pickle, zip, runtime and other errors
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FormatError(f"{path} cannot be read as a checkpoint ({reason}); resume from an older one") from error
+        raise FormatError(f"{path} cannot be read as a checkpoint ({reason}){_older(path)}") from error
     if not isinstance(state, dict) or state.get("checkpoint_version") != CHECKPOINT_VERSION:
         raise FormatError(f"{path} is no checkpoint of version {CHECKPOINT_VERSION}")
     check_architecture(state["network_config"], network, path)
     return state
+
+
+def step_of(path: Path) -> int:
+    """The step after which a checkpoint was written."""
+    return int(path.stem.removeprefix("step-"))
+
+
+def _older(path: Path) -> str:
+    """How to go on without a checkpoint."""
+    older = [p.stem for p in checkpoints(path.parent) if p.name < path.name]
+    return (
+        f"; go on from an older one: gen train --resume RUN --from {older[-1]}" if older else "; it is the oldest one"
+    )
+
+
+def named_checkpoint(folder: Path, name: str) -> Path:
+    """The checkpoint that a user names: step-0000001234, with or without its suffix, or 1234. Raises SpecError."""
+    stem = Path(name).name.removesuffix(".pt").removeprefix("step-")
+    path = folder / f"step-{int(stem):010d}.pt" if stem.isdecimal() else folder / name
+    found = checkpoints(folder)
+    if path not in found:
+        have = ", ".join(p.stem for p in found) or "none"
+        raise SpecError(f"--from {name}: there is no such checkpoint in {folder}; there are: {have}")
+    return path
+
+
+def set_aside_after(checkpoint: Path, best_weights: Path) -> None:
+    """Move the checkpoints after this one, and best weights from after it, into the folder `set-aside` beside it."""
+    aside = checkpoint.parent / "set-aside"
+    later = [path for path in checkpoints(checkpoint.parent) if path.name > checkpoint.name]
+    if best_weights.is_file() and int(read_weights(best_weights)[2]["step"]) > step_of(checkpoint):
+        later.append(best_weights)
+    for path in later:
+        aside.mkdir(exist_ok=True)
+        path.replace(aside / path.name)
 
 
 def check_architecture(found: Mapping[str, Any], wanted: NetworkConfig, source: Path) -> None:
@@ -73,8 +123,9 @@ def check_architecture(found: Mapping[str, Any], wanted: NetworkConfig, source: 
 def save_weights(path: Path, weights: Mapping[str, Tensor], network: NetworkConfig, about: Mapping[str, str]) -> None:
     """Weights as safetensors. about: run_id, uv_frame, ... for the header."""
     header = {"weights_version": str(WEIGHTS_VERSION), "network": json.dumps(to_plain(network)), **about}
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in weights.items()}
-    write_atomic(path, safetensors.torch.save(tensors, header))
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    with written_atomically(path) as partial:
+        safetensors.torch.save_file(tensors, partial, header)
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], NetworkConfig, dict[str, str]]:

@@ -54,6 +54,7 @@ Examples:
 @click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="Replace a field, for example loss.uv=2.")
 @click.option("--only", type=int, help="Train only this run of a sweep, counted from 0.")
 @click.option("--resume", "run", type=click.Path(path_type=Path), help="Go on with a run from its last checkpoint.")
+@click.option("--from", "checkpoint", default="", help="With --resume: an older checkpoint, as step-0000001234.")
 @click.option("--slurm", "profile", help="Queue it instead, a sweep as one array; PROFILE: jobspecs/cluster_*.")
 @click.option("--allow-dirty", is_flag=True, help="With --slurm: train uncommitted code, and say so.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan and the whole config, train nothing.")
@@ -64,6 +65,7 @@ def train(
     values: tuple[str, ...],
     only: int | None,
     run: Path | None,
+    checkpoint: str,
     profile: str | None,
     allow_dirty: bool,
     dry_run: bool,
@@ -87,9 +89,11 @@ def train(
         if dry_run:
             _print_plan(RunDir(run).load_config())
         else:
-            _report(loop.resume(run))
+            _report(loop.resume(run, checkpoint))
         return
     assert spec is not None
+    if checkpoint:
+        raise SpecError("--from names the checkpoint that --resume RUN goes on from; it needs --resume")
     configs = configs_of(spec, data, runs, values)
     if only is not None:
         if not 0 <= only < len(configs):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,6 +27,7 @@ from trainer.metrics import split_metrics, summary
 CHOSEN: Final = 6
 PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 PHOTO_PX: Final = 4096  # larger photos are scaled down while they are read
+Autocast = Callable[[], AbstractContextManager[Any]]
 UNREADABLE: Final = (HeadforgeError, OSError, ValueError, KeyError)  # what damaged samples raise
 
 
@@ -48,8 +51,14 @@ def evaluate(
     params: dict[int, dict[str, Any]],
     batch_size: int,
     occluded: bool,
+    progress: float = 1.0,
+    autocast: Autocast = nullcontext,
 ) -> Evaluation:
-    """The network in evaluation mode over `positions`. params: cache of the samples' records, filled as needed."""
+    """The network in evaluation mode over `positions`. params: cache of the samples' records, filled as needed.
+
+    progress: share of the training that is done; the loss is weighted as in training at that moment. autocast: the
+    training's arithmetic, for the network alone: landmarks and metrics stay in float32.
+    """
     network.eval()
     values: dict[str, list[npt.NDArray[np.float64]]] = {}
     records: list[dict[str, Any]] = []
@@ -62,10 +71,11 @@ def evaluate(
         if not chosen:
             continue
         samples = task.test_samples(minibatch, occluded)
-        prediction = network(samples.input)
-        terms = task.loss_terms(prediction, samples)
+        with autocast():
+            prediction = network(samples.input).float()
+        terms = task.loss_terms(prediction, samples, progress)
         term_names = list(terms)
-        totals += [float(task.total_loss(terms))] * len(minibatch)
+        totals += [float(task.total_loss(terms, progress))] * len(minibatch)
         for name, tensor in {**terms, **task.metrics(prediction, samples, chosen)}.items():
             values.setdefault(name, []).append(tensor.double().cpu().numpy())
         hidden.append(task.hidden_share(samples).double().cpu().numpy())
@@ -102,7 +112,7 @@ def _record(reader: SampleReader, params: dict[int, dict[str, Any]], position: i
     """The few fields of a sample's JSON that evaluation needs."""
     if position not in params:
         full = reader.params(position)
-        params[position] = {name: full.get(name, {}) for name in ("key", "knobs", "measured")}
+        params[position] = {name: full.get(name, {}) for name in ("key", "index", "knobs", "measured")}
         params[position]["landmarks_px"] = full.get("landmarks_px", [])
     return params[position]
 
@@ -154,6 +164,7 @@ def sheet(
     epoch: int,
     device: torch.device,
     bad: BadSamples,
+    autocast: Autocast = nullcontext,
 ) -> tuple[list[npt.NDArray[np.uint8]], list[dict[str, Any]]]:
     """Rows of tiles (columns, H, W, 3) and their descriptions: chosen samples, a random one, photos likewise.
 
@@ -171,7 +182,8 @@ def sheet(
             bad.add(reader.keys[position], str(error))
             continue
         target = task.test_samples(minibatch, occluded=kind == "chosen" and number % 2 == 1)
-        prediction = network(target.input)
+        with autocast():
+            prediction = network(target.input).float()
         measured = task.metrics(prediction, target, [record])
         tiles.append(uv.views(target.input[0], prediction[0], target))
         rows.append({"name": f"{kind} {number + 1}", "kind": kind, "key": reader.keys[position]})
@@ -186,7 +198,9 @@ def sheet(
         except FormatError as error:
             bad.add(path.name, str(error))
             continue
-        tiles.append(uv.views(picture, network(picture[None])[0], None))
+        with autocast():
+            prediction = network(picture[None]).float()
+        tiles.append(uv.views(picture, prediction[0], None))
         rows.append({"name": path.name, "kind": kind})
     network.train()
     return tiles, rows

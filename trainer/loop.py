@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import os
@@ -16,14 +15,14 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins import Precision
 from torch import Tensor, nn
 
 from renderer.errors import DatasetError, HeadforgeError, MachineError, SpecError
@@ -31,41 +30,37 @@ from renderer.files import write_atomic
 from renderer.progress import Progress as ProgressLine
 from renderer.stopper import Stopper
 from trainer import task as uv
-from trainer.checkpoint import checkpoints, load_checkpoint, load_start, save_checkpoint, save_weights
+from trainer.checkpoint import (
+    checkpoints,
+    load_start,
+    named_checkpoint,
+    save_checkpoint,
+    save_weights,
+    set_aside_after,
+    step_of,
+)
 from trainer.config import ScheduleConfig, TrainConfig, absolute_paths, parse_config, to_plain
 from trainer.dataset import SampleReader
 from trainer.evaluation import Evaluation, chosen_positions, evaluate, load_photo, photo_paths, sheet
-from trainer.loader import BadSamples, Loader, Minibatch, Positions, Streaming, check_room, open_source
+from trainer.gradients import gives_up, norm_and_clip, scaler_of
+from trainer.loader import BadSamples, Cached, Loader, Minibatch, Positions, Streaming, check_room, open_source
 from trainer.network import UVNet, make_network, parameter_count
 from trainer.optimiser import make_optimiser
+from trainer.peers import Peers
 from trainer.run_dir import RunDir, create_run, finite
 from trainer.sheets import SheetWriter, sheet_name
+from trainer.state import (
+    NonFiniteError,
+    Progress,
+    State,
+    check_finite,
+    checkpoint_state,
+    make_average,
+    restore,
+    update_average,
+)
 
 CHECK_STEPS_GPU: Final = 16  # looking at a loss makes the CPU wait for the GPU; so it is done every few steps
-
-
-class NonFiniteLossError(HeadforgeError):
-    """The loss is NaN or infinite. Names the sample keys."""
-
-
-@dataclass
-class Progress:
-    """How far a run is; everything here goes into its checkpoints."""
-
-    step: int = 0
-    samples_seen: int = 0
-    seconds: float = 0.0
-    phase: int = 0  # the second, 1, has settings of its own
-    second_phase_from: float = 1.0  # share of the training that was done when it started
-    best_score: float = math.inf
-    epochs_since_best: int = 0
-    sums: dict[str, float] = field(default_factory=dict)  # of the terms since the last line of the log
-    summed: int = 0  # samples in those sums
-
-    def share(self, schedule: ScheduleConfig) -> float:
-        """Share of the training that is done."""
-        by_time = self.seconds / (schedule.max_minutes * 60) if schedule.max_minutes else 0.0
-        return min(1.0, max(self.samples_seen / schedule.max_samples, by_time))
 
 
 @dataclass(frozen=True)
@@ -179,7 +174,8 @@ def check(config: TrainConfig, new: bool = True) -> Plan:
     )
     if config.data.cache != "none":
         place = torch.device("cuda" if config.data.cache == "device" and accelerator == "cuda" else "cpu")
-        check_room(reader, cached_samples(config, len(training), len(held_out), place), place)
+        beside = working_bytes(config, reader) if accelerator == place.type else 0
+        check_room(reader, cached_samples(config, len(training), len(held_out), place), place, beside)
     bank = uv.open_bank(config)
     for photo in photo_paths(config.output)[1]:
         load_photo(photo, (8, 8))
@@ -209,6 +205,29 @@ def meta_parameters(config: TrainConfig) -> int:
         return parameter_count(UVNet(config.network))
 
 
+def working_bytes(config: TrainConfig, reader: SampleReader) -> int:
+    """About what training itself takes on one device: weights with their state, and the activations of a step.
+
+    On a CPU of all processes together. Counted without computing anything.
+    """
+    numbers: list[int] = []
+
+    def count(_: nn.Module, __: Any, output: Tensor) -> None:
+        numbers.append(output.numel())
+
+    with torch.device("meta"):
+        network = UVNet(config.network)
+        for module in network.modules():
+            if next(module.children(), None) is None:
+                module.register_forward_hook(count)
+        network(torch.empty(config.data.batch_size, *reader.shapes["input"]))
+    on_cpu = resolve_accelerator(config) == "cpu"
+    activations = sum(numbers) // (1 if on_cpu else processes(config))
+    copies = config.device.devices if on_cpu else 1
+    # weights, gradients, two moments and an average; activations are kept, and have gradients and working space
+    return 4 * (5 * parameter_count(network) * copies + 2 * activations)
+
+
 # ---------------------------------------------------------------- training
 
 
@@ -219,12 +238,17 @@ def train(config: TrainConfig) -> Outcome:
     return launch(make_fabric(config), config, None)
 
 
-def resume(run_path: Path) -> Outcome:
-    """Go on with a run from its newest checkpoint, with the config that it was started with."""
-    run = RunDir(run_path)
+def resume(run_path: Path, checkpoint: str = "") -> Outcome:
+    """Go on with a run from its newest checkpoint, with the config that it was started with.
+
+    checkpoint: name of an older one to go on from; those after it are set aside.
+    """
+    run = RunDir(run_path.absolute())
     config = run.load_config()
     check(config, new=False)
-    return launch(make_fabric(config), config, run.path)
+    if checkpoint:
+        named_checkpoint(run.checkpoints, checkpoint)
+    return launch(make_fabric(config), config, run.path, checkpoint)
 
 
 def make_fabric(config: TrainConfig) -> Fabric:
@@ -245,37 +269,43 @@ def make_fabric(config: TrainConfig) -> Fabric:
         )
 
 
-def launch(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outcome:
+def launch(fabric: Fabric, config: TrainConfig, run_path: Path | None, checkpoint: str = "") -> Outcome:
     """Run `session` in every process. run_path: None for a new run."""
     path, state, step = fabric.launch(
         _launched,  # type: ignore[arg-type]
         to_plain(config),
         str(run_path) if run_path else None,
+        checkpoint,
     )
     return Outcome(Path(path), state, step)
 
 
-def _launched(fabric: Fabric, plain: dict[str, Any], run_path: str | None) -> tuple[str, str, int]:
+def _launched(fabric: Fabric, plain: dict[str, Any], run_path: str | None, checkpoint: str) -> tuple[str, str, int]:
     """`session` with arguments and result that Fabric can hand to other processes: it refuses frozen dataclasses."""
-    outcome = session(fabric, parse_config(plain, "the config"), Path(run_path) if run_path else None)
+    outcome = session(fabric, parse_config(plain, "the config"), Path(run_path) if run_path else None, checkpoint)
     if torch.distributed.is_initialized():  # gloo's threads abort a process that ends while they still run
         torch.distributed.destroy_process_group()
     return str(outcome.run), outcome.state, outcome.step
 
 
-def session(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> Outcome:
-    """One process of one run, from set-up to the end of training."""
+def session(fabric: Fabric, config: TrainConfig, run_path: Path | None, checkpoint: str = "") -> Outcome:
+    """One process of one run, from set-up to the end of training. Whatever ends it, the run's status says so."""
     main = fabric.global_rank == 0
     tune(config, fabric.device)
-    reader = open_reader(config)
-    training, held_out = splits(config, reader)
-    if main:
-        print(opening(fabric, config, len(training), len(held_out)), file=sys.stderr, flush=True)
-    if main and run_path is None:
-        run_path = new_run(config, reader, len(training), len(held_out)).path
-    run = RunDir(Path(fabric.broadcast(str(run_path))))
+    run = shared_run(fabric, config, run_path)
     with run.locked() if main else nullcontext():
-        return optimise(fabric, config, run, reader, training, held_out)
+        if main:
+            Peers.prepare(run.path)
+            run.update_status("running", "setting up")
+        fabric.barrier()
+        with Peers(run.path, fabric.global_rank, fabric.world_size, partial(failed, run, main)) as peers:
+            try:
+                return optimise(fabric, config, run, checkpoint)
+            except BaseException as error:  # Ctrl-C and a lack of memory, too: a run that is over must not look alive
+                text = str(error) if isinstance(error, HeadforgeError) else f"{type(error).__name__}: {error}"
+                reason = peers.report(text.rstrip(": "))
+                failed(run, main, reason, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
+                raise
 
 
 def opening(fabric: Fabric, config: TrainConfig, training: int, held_out: int) -> str:
@@ -289,15 +319,36 @@ def opening(fabric: Fabric, config: TrainConfig, training: int, held_out: int) -
     )
 
 
-def optimise(
-    fabric: Fabric, config: TrainConfig, run: RunDir, reader: SampleReader, training: Positions, held_out: Positions
-) -> Outcome:
+def shared_run(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> RunDir:
+    """The run directory, which the first process makes where it is new; if it cannot, all of them fail."""
+    found: str | HeadforgeError = str(run_path)
+    if fabric.global_rank == 0 and run_path is None:
+        try:
+            found = str(new_run(config).path)
+        except HeadforgeError as error:
+            found = error
+    found = fabric.broadcast(found)
+    if isinstance(found, HeadforgeError):
+        raise found
+    return RunDir(Path(found))
+
+
+def failed(run: RunDir, main: bool, reason: str, state: str = "failed") -> None:
+    """The last status of a run that ends before it is done. The first process alone writes it."""
+    if main:
+        run.update_status(state, reason)
+
+
+def optimise(fabric: Fabric, config: TrainConfig, run: RunDir, checkpoint: str = "") -> Outcome:
     """The training itself, of a run that is ours alone."""
     main = fabric.global_rank == 0
 
     # data
-    data = config.data
-    bad = BadSamples(data.max_bad)
+    data, bad = config.data, BadSamples(config.data.max_bad)
+    reader = open_reader(config)
+    training, held_out = splits(config, reader)
+    if main:
+        print(opening(fabric, config, len(training), len(held_out)), file=sys.stderr, flush=True)
     label = "decoding the training samples" if main else ""
     source = test_source = open_source(reader, training, data.cache, data.workers, bad, fabric.device, label)
     if main and not data.test_on_train:  # the others do not evaluate
@@ -314,61 +365,62 @@ def optimise(
     )
     task = uv.make_task(config, reader, fabric.device)
 
-    # network and optimiser
+    # network, optimiser, and how far they are
     schedule = config.schedule
     model = make_model(fabric, config)
-    plain_network, network, optimiser = model.plain, model.network, model.optimiser
-    found = checkpoints(run.checkpoints)
-    if config.start and not found:
-        plain_network.load_state_dict(load_start(Path(config.start), config.network))
-    ema = copy.deepcopy(plain_network).requires_grad_(False) if schedule.ema else None
-
-    # state
-    progress, precision = Progress(), fabric.strategy.precision
-    if found:
-        progress = restore(found[-1], config, reader, plain_network, optimiser, ema, loader, precision)
-        if main:
-            run.forget_after(progress.step)
-    fabric.barrier()
+    found = start_point(fabric, run, checkpoint)
+    if config.start and found is None:
+        model.plain.load_state_dict(load_start(Path(config.start), config.network))
+    average = make_average(model.plain) if schedule.ema else None
+    state = State(model.plain, model.optimiser, average, loader, Progress(), fabric.strategy.precision)
+    if found is not None:
+        restore(state, found, config, reader)
+        if not run.best_weights.is_file():  # they came after this checkpoint, and were set aside with those that did
+            state.progress.lowest_score = math.inf
+    progress = state.progress
+    if not main:
+        progress.sums, progress.summed = {}, 0  # those of all processes, which only the first goes on with
     log = Log(run, config, progress, main)
-    if found:
-        log.event(progress, loader, f"resumed from {found[-1].name}")
+    if found is not None:
+        log.event(progress, loader, f"resumed from {found.name}")
     writer = SheetWriter(run.evaluation)
-    chosen, photos = chosen_positions(reader, held_out, config.output.chosen), photo_paths(config.output)
-    records: dict[int, dict[str, Any]] = {}
-    unseen: list[tuple[Minibatch, Tensor]] = []  # steps whose loss has not been looked at yet
+    evaluator = Evaluator(fabric, config, task, reader, test_source, held_out, run, log, writer, bad)
+    unseen: list[Step] = []  # steps whose loss and gradient have not been looked at yet
     check_steps = CHECK_STEPS_GPU if fabric.device.type == "cuda" else 1
 
     def save() -> None:
-        look_at(unseen, progress, task)
+        look_at(unseen, state, task)
+        gather_sums(progress, fabric)
         if main:
-            weights = ema or plain_network
-            save_weights(run.weights, weights.state_dict(), config.network, weights_header(run, reader))
-            state = checkpoint_state(config, reader, plain_network, optimiser, ema, loader, progress, precision)
-            save_checkpoint(run.checkpoints, progress.step, state, config.output.keep_checkpoints)
+            check_finite(state)
+            header = weights_header(run, reader, progress)
+            save_weights(run.weights, state.tested.state_dict(), config.network, header)
+            stored = checkpoint_state(state, config, reader)
+            save_checkpoint(run.checkpoints, progress.step, stored, config.output.keep_checkpoints)
         fabric.barrier()
 
-    def finish(state: str, text: str) -> Outcome:
+    def finish(how: str, text: str) -> Outcome:
         save()
         writer.wait()
         log.event(progress, loader, text)
-        log.status(progress, loader, state, text)
-        return Outcome(run.path, state, progress.step)
+        log.status(progress, loader, how, text)
+        return Outcome(run.path, how, progress.step)
 
-    network.train()
+    model.network.train()
     log.status(progress, loader, "running")
     saved_at = clock = time.perf_counter()
     try:
         with stop_signals(main) as stop:
             while progress.share(schedule) < 1:
                 for minibatch in loader:
-                    set_phase(optimiser, schedule, progress, log, loader)
+                    set_phase(model.optimiser, schedule, progress, log, loader)
+                    seed_step(config.seed, progress.step, fabric.global_rank)
                     done = progress.share(schedule)
-                    unseen.append((minibatch, train_step(fabric, model, task, config, minibatch, done)))
-                    if ema is not None:
-                        update_ema(ema, plain_network, schedule.ema, progress.step)
+                    unseen.append(Step(minibatch, *train_step(fabric, model, task, config, minibatch, done)))
+                    if average is not None:
+                        update_average(average, model.plain, schedule.ema, progress.step)
                     if len(unseen) >= check_steps:
-                        look_at(unseen, progress, task)
+                        look_at(unseen, state, task)
                     progress.step += 1
                     progress.samples_seen += config.data.batch_size
                     # what depends on a clock or a signal, many processes settle together, and not in every step
@@ -382,8 +434,9 @@ def optimise(
                     if settling and fabric.world_size > 1:
                         stopping, saving = agree(fabric, progress, stopping, saving)
                     if progress.step % config.output.log_steps == 0:
-                        look_at(unseen, progress, task)
-                        log.train_line(progress, loader, optimiser, schedule)
+                        look_at(unseen, state, task)
+                        gather_sums(progress, fabric)
+                        log.train_line(progress, loader, model.optimiser, schedule)
                         log.bad_samples(progress, loader, bad)
                     if stopping:
                         return finish("interrupted", f"stopped by a signal at step {progress.step}")
@@ -394,36 +447,17 @@ def optimise(
                         break
                 epoch_done = loader.batch == 0
                 if (epoch_done and loader.epoch % config.output.evaluate_epochs == 0) or progress.share(schedule) >= 1:
-                    look_at(unseen, progress, task)
+                    look_at(unseen, state, task)
                     if main:
-                        tested = ema or plain_network
-                        for kind, occluded in (("test", False), ("test_occluded", True)):
-                            if occluded and task.bank is None:
-                                continue
-                            with fabric.autocast():
-                                result = evaluate(
-                                    tested, task, test_source, held_out, records, data.batch_size, occluded
-                                )
-                            log.test_line(progress, loader, kind, result)
-                            if not occluded:
-                                note_plateau(progress, task.score(result.metrics), config)
-                        if config.output.images:
-                            number = epoch_number(loader)
-                            with fabric.autocast():
-                                tiles, rows = sheet(
-                                    tested, task, reader, chosen, held_out, photos, number, fabric.device, bad
-                                )
-                            if rows:
-                                log.sheet(rows, number, reader)
-                                writer.write(np.stack(tiles), number)
-                        log.bad_samples(progress, loader, bad)
+                        check_finite(state)
+                        evaluator.run(state)
                     share_plateau(progress, fabric)
                     save()
                     saved_at = time.perf_counter()
                 clock = time.perf_counter()
         return finish("finished", f"finished after {progress.samples_seen} samples")
-    except BaseException as error:  # Ctrl-C and a lack of memory, too: a run that is over must not look alive
-        log.failed(progress, loader, error)
+    except BaseException:
+        log.status(progress, loader, "running")  # how far it got; `session` says what ended it
         raise
     finally:
         log.bad_samples(progress, loader, bad)
@@ -434,8 +468,10 @@ def optimise(
 # ---------------------------------------------------------------- steps of the loop
 
 
-def new_run(config: TrainConfig, reader: SampleReader, training: int, held_out: int) -> RunDir:
+def new_run(config: TrainConfig) -> RunDir:
     """Create the run directory and say what it is trained on."""
+    reader = open_reader(config)
+    training, held_out = splits(config, reader)
     data = {
         "path": str(Path(config.data.path).resolve()),
         "tag": reader.info["tag"],
@@ -443,10 +479,37 @@ def new_run(config: TrainConfig, reader: SampleReader, training: int, held_out: 
         "index_sha256": reader.index_hash(),
         "uv_frame": reader.info["uv_frame"],
         "resolution": reader.info.get("resolution"),
-        "training_samples": training,
-        "test_samples": held_out,
+        "training_samples": len(training),
+        "test_samples": len(held_out),
     }
     return create_run(config, reader.info["tag"], data, meta_parameters(config))
+
+
+def start_point(fabric: Fabric, run: RunDir, checkpoint: str) -> Path | None:
+    """The checkpoint that every process goes on from: the newest, or the one named, and what came later is set aside.
+
+    None for a new run.
+    """
+    name = ""
+    if fabric.global_rank == 0:
+        found = checkpoints(run.checkpoints)
+        if checkpoint:
+            chosen = named_checkpoint(run.checkpoints, checkpoint)
+            set_aside_after(chosen, run.best_weights)
+            found = [chosen]
+        if found:
+            run.forget_after(step_of(found[-1]))
+            name = found[-1].name
+    name = fabric.broadcast(name)
+    return run.checkpoints / name if name else None
+
+
+def seed_step(seed: int, step: int, rank: int) -> None:
+    """Randomness of the network itself (dropout, noise), on every device, as a function of seed, step and process.
+
+    So a resumed run draws what it would have drawn, and no process draws what another does.
+    """
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
 
 
 def tune(config: TrainConfig, device: torch.device) -> None:
@@ -481,18 +544,20 @@ def make_model(fabric: Fabric, config: TrainConfig) -> Model:
 
 def train_step(
     fabric: Fabric, model: Model, task: uv.UVTask, config: TrainConfig, minibatch: Minibatch, progress: float
-) -> Tensor:
-    """Augment, predict, step. Returns the terms of each sample with the total as last row, (terms + 1, N)."""
+) -> tuple[Tensor, Tensor]:
+    """Augment, predict, step.
+
+    Returns the terms of each sample with the total as last row, (terms + 1, N), and the norm of the gradient, a scalar.
+    """
     samples = task.training_samples(minibatch, progress)
     prediction = model.network(samples.input.contiguous(memory_format=model.layout))
     terms = task.loss_terms(prediction, samples, progress)
     total = task.total_loss(terms, progress)
     fabric.backward(total)
-    if config.schedule.grad_clip:
-        fabric.clip_gradients(model.network, model.fabric_optimiser, max_norm=config.schedule.grad_clip)
+    norm = norm_and_clip(model.optimiser, config.schedule.grad_clip, scaler_of(fabric.strategy.precision))
     model.fabric_optimiser.step()
     model.fabric_optimiser.zero_grad()
-    return torch.stack([*terms.values(), total.expand(len(minibatch))]).detach()
+    return torch.stack([*terms.values(), total.expand(len(minibatch))]).detach(), norm
 
 
 def synchronised(network: nn.Module, fabric: Fabric) -> nn.Module:
@@ -502,25 +567,51 @@ def synchronised(network: nn.Module, fabric: Fabric) -> nn.Module:
     return network
 
 
-def look_at(unseen: list[tuple[Minibatch, Tensor]], progress: Progress, task: uv.UVTask) -> None:
-    """Add the terms of past steps to the sums; stop the run if one is not finite, naming the samples.
+@dataclass(frozen=True)
+class Step:
+    """What is to be looked at of a step. terms: (terms + 1, N), the total as last row. norm: of its gradient."""
 
-    unseen: (minibatch, (terms, N) tensor with `total` as its last row) per step; emptied.
+    minibatch: Minibatch
+    terms: Tensor
+    norm: Tensor
+
+
+def look_at(unseen: list[Step], state: State, task: uv.UVTask) -> None:
+    """Add the terms of past steps to the sums; stop the run if one is not finite, or a gradient, naming the samples.
+
+    unseen: emptied. A gradient that overflows half precision is no error: its scaler skips the step and scales less.
     """
-    for minibatch, matrix in unseen:
-        values = matrix.double().cpu()
+    scaler, progress = scaler_of(state.precision), state.progress
+    for step in unseen:
+        minibatch, values = step.minibatch, step.terms.double().cpu()
         if not torch.isfinite(values).all():
             bad = (~torch.isfinite(values[:-1]).all(0)).nonzero().flatten().tolist()
-            keys = [minibatch.keys[i] for i in bad] or minibatch.keys
-            raise NonFiniteLossError(
-                f"the loss is not finite at samples {', '.join(keys[:8])}{' ...' if len(keys) > 8 else ''} of epoch "
-                f"{minibatch.epoch + 1}: look at them with `gen view`, lower schedule.lr, or set schedule.grad_clip; "
-                "the last checkpoint is from before"
-            )
+            raise not_finite("the loss", [minibatch.keys[i] for i in bad] or minibatch.keys, minibatch)
+        if not math.isfinite(float(step.norm)) and (scaler is None or gives_up(scaler)):
+            raise not_finite("the gradient", minibatch.keys, minibatch)
         for name, row in zip([*task.term_names(), "loss"], values, strict=True):
             progress.sums[name] = progress.sums.get(name, 0.0) + float(row.sum())
         progress.summed += values.shape[1]
     unseen.clear()
+
+
+def not_finite(what: str, keys: list[str], minibatch: Minibatch) -> NonFiniteError:
+    """The error that names the samples; of a whole minibatch all, since any of them may be the one."""
+    return NonFiniteError(
+        f"{what} is not finite at samples {', '.join(keys)} of epoch {minibatch.epoch + 1}: look at them with "
+        "`gen view`, lower schedule.lr, or set schedule.grad_clip; the last checkpoint is from before"
+    )
+
+
+def gather_sums(progress: Progress, fabric: Fabric) -> None:
+    """The first process takes over what all of them have summed: a line of the log is the mean over all samples."""
+    if fabric.world_size == 1:
+        return
+    names = sorted(progress.sums)
+    mine = torch.tensor([progress.summed, *(progress.sums[n] for n in names)], dtype=torch.float64)
+    every: Any = fabric.all_gather(mine.to(fabric.device))
+    total = every.sum(0).tolist() if fabric.global_rank == 0 else [0.0] * (len(names) + 1)
+    progress.summed, progress.sums = int(total[0]), dict(zip(names, total[1:], strict=True))
 
 
 def set_phase(
@@ -562,21 +653,6 @@ def share_plateau(progress: Progress, fabric: Fabric) -> None:
         )
 
 
-@torch.no_grad()
-def update_ema(ema: nn.Module, network: nn.Module, decay: float, step: int) -> None:
-    """Move the average a little towards the weights and running statistics; early steps, when all is new, move it more.
-
-    step: how many went before. Counters are copied.
-    """
-    decay = min(decay, (1 + step) / (10 + step))
-    pairs = list(zip(ema.state_dict().values(), network.state_dict().values(), strict=True))
-    floating = [(mine, theirs) for mine, theirs in pairs if mine.is_floating_point()]
-    torch._foreach_lerp_([mine for mine, _ in floating], [theirs for _, theirs in floating], 1 - decay)
-    for mine, theirs in pairs:
-        if not mine.is_floating_point():
-            mine.copy_(theirs)
-
-
 def due(config: TrainConfig, step: int, saved_at: float) -> bool:
     """Is it time for a checkpoint?"""
     output = config.output
@@ -605,64 +681,76 @@ def epoch_number(loader: Loader) -> int:
     return loader.epoch + (1 if loader.batch else 0)
 
 
-# ---------------------------------------------------------------- state
+# ---------------------------------------------------------------- evaluation and the log
 
 
-def checkpoint_state(
-    config: TrainConfig,
-    reader: SampleReader,
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    ema: nn.Module | None,
-    loader: Loader,
-    progress: Progress,
-    precision: Precision,
-) -> dict[str, Any]:
-    """Everything needed to go on as if nothing had happened. Augmentation has no state: see `trainer.draws`."""
-    return {
-        "network_config": to_plain(config.network),
-        "index_sha256": reader.index_hash(),
-        "network": network.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "ema": ema.state_dict() if ema is not None else None,
-        "loader": loader.state_dict(),
-        "generator": torch.get_rng_state(),
-        "progress": asdict(progress),
-        "precision": precision.state_dict(),  # of "16-mixed" the scale of the gradients
-    }
+def weights_header(run: RunDir, reader: SampleReader, progress: Progress) -> dict[str, str]:
+    """What weights are of: `gen apply` scales faces to the size they were trained on."""
+    size = max(reader.shapes["input"][1:])
+    about = {"run_id": run.run_id, "uv_frame": reader.info["uv_frame"], "tag": reader.info["tag"]}
+    return about | {"input_px": str(size), "step": str(progress.step)}
 
 
-def restore(
-    path: Path,
-    config: TrainConfig,
-    reader: SampleReader,
-    network: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    ema: nn.Module | None,
-    loader: Loader,
-    precision: Precision,
-) -> Progress:
-    """The inverse of `checkpoint_state`. Raises FormatError or DatasetError where it does not belong to this run."""
-    state = load_checkpoint(path, config.network)
-    if state["index_sha256"] != reader.index_hash():
-        raise DatasetError(
-            f"{path} was trained on other shards than {reader.path} holds now: restore the data set, or start a new run"
-        )
-    network.load_state_dict(state["network"])
-    optimiser.load_state_dict(state["optimiser"])
-    if ema is not None:
-        ema.load_state_dict(state["ema"])
-    loader.load_state_dict(state["loader"])
-    torch.set_rng_state(state["generator"])
-    if scaling := state.get("precision"):
-        precision.load_state_dict(scaling)
-    # checkpoints from before the plateau rule had a score hold a best loss instead; the rule then starts anew
-    kept = {name: value for name, value in state["progress"].items() if name in Progress.__dataclass_fields__}
-    return Progress(**kept)
+@dataclass
+class Evaluator:
+    """The first process's look at the held-out samples, with everything that it needs."""
 
+    fabric: Fabric
+    config: TrainConfig
+    task: uv.UVTask
+    reader: SampleReader
+    source: Streaming | Cached
+    held_out: Positions
+    paths: RunDir
+    log: Log
+    writer: SheetWriter
+    bad: BadSamples
+    records: dict[int, dict[str, Any]] = field(default_factory=dict)
 
-def weights_header(run: RunDir, reader: SampleReader) -> dict[str, str]:
-    return {"run_id": run.run_id, "uv_frame": reader.info["uv_frame"], "tag": reader.info["tag"]}
+    def __post_init__(self) -> None:
+        self.chosen = chosen_positions(self.reader, self.held_out, self.config.output.chosen)
+        self.photos = photo_paths(self.config.output)
+
+    def run(self, state: State) -> None:
+        """Measure, log, keep the best weights, and draw. Losses are weighted as those of training are now."""
+        progress, loader, tested = state.progress, state.loader, state.tested
+        done, size = progress.share(self.config.schedule), self.config.data.batch_size
+        for kind, occluded in (("test", False), ("test_occluded", True)):
+            if occluded and self.task.bank is None:
+                continue
+            result = evaluate(
+                tested, self.task, self.source, self.held_out, self.records, size, occluded, done, self.fabric.autocast
+            )
+            self.log.test_line(progress, loader, kind, result)
+            if not occluded:
+                score = self.task.score(result.metrics)
+                note_plateau(progress, score, self.config)
+                self.keep_best(state, score)
+        if self.config.output.images:
+            number, device = epoch_number(loader), self.fabric.device
+            tiles, rows = sheet(
+                tested,
+                self.task,
+                self.reader,
+                self.chosen,
+                self.held_out,
+                self.photos,
+                number,
+                device,
+                self.bad,
+                self.fabric.autocast,
+            )
+            if rows:
+                self.log.sheet(rows, number, self.reader)
+                self.writer.write(np.stack(tiles), number)
+        self.log.bad_samples(progress, loader, self.bad)
+
+    def keep_best(self, state: State, score: float) -> None:
+        """Weights whose score (lower is better) no earlier ones had, beside the last."""
+        if score < state.progress.lowest_score:
+            state.progress.lowest_score = score
+            about = weights_header(self.paths, self.reader, state.progress) | {"score": f"{score:.6g}"}
+            save_weights(self.paths.best_weights, state.tested.state_dict(), self.config.network, about)
 
 
 class Log:
@@ -700,11 +788,6 @@ class Log:
         """An event for each bad sample that was found since the last call."""
         for text in bad.news():
             self.event(progress, loader, text)
-
-    def failed(self, progress: Progress, loader: Loader, error: BaseException) -> None:
-        """The last status of a run that an exception ends; Ctrl-C is nobody's fault."""
-        text = str(error) if isinstance(error, HeadforgeError) else f"{type(error).__name__}: {error}".rstrip(": ")
-        self.status(progress, loader, "interrupted" if isinstance(error, KeyboardInterrupt) else "failed", text)
 
     def train_line(
         self, progress: Progress, loader: Loader, optimiser: torch.optim.Optimizer, schedule: ScheduleConfig

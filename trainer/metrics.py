@@ -83,11 +83,13 @@ def find_landmarks(uv: Tensor, mask: Tensor, landmark_uv: Tensor) -> Tensor:
     The pixel of nearest UV inside mask > 0.5, then one Newton step on the local slope of the map, of at most one pixel.
     uv: (N, 2, H, W). mask: (N, 1, H, W). landmark_uv: (68, 2).
     """
-    n, _, height, width = uv.shape
+    height, width = uv.shape[2:]
     flat = uv.flatten(2).transpose(1, 2)
-    distance = torch.cdist(landmark_uv.to(uv.dtype).expand(n, -1, -1), flat)
     outside = (mask.flatten(1) <= 0.5)[:, None]
-    nearest = distance.masked_fill(outside, math.inf).argmin(-1)
+    wanted = landmark_uv.to(uv.dtype)
+    # sample by sample: the distances of one alone, (68, H W), may be large
+    pairs = zip(flat, outside, strict=True)
+    nearest = torch.stack([torch.cdist(wanted, one).masked_fill_(out, math.inf).argmin(-1) for one, out in pairs])
     x, y = nearest % width, nearest // width
     x0, x1 = (x - 1).clamp(min=0), (x + 1).clamp(max=width - 1)
     y0, y1 = (y - 1).clamp(min=0), (y + 1).clamp(max=height - 1)
@@ -98,12 +100,12 @@ def find_landmarks(uv: Tensor, mask: Tensor, landmark_uv: Tensor) -> Tensor:
 
     slope_x = (value(y, x1) - value(y, x0)) / (x1 - x0)[..., None]
     slope_y = (value(y1, x) - value(y0, x)) / (y1 - y0)[..., None]
-    missing = landmark_uv.to(uv.dtype) - value(y, x)
+    missing = wanted - value(y, x)
     determinant = slope_x[..., 0] * slope_y[..., 1] - slope_x[..., 1] * slope_y[..., 0]
     step_x = (missing[..., 0] * slope_y[..., 1] - missing[..., 1] * slope_y[..., 0]) / determinant
     step_y = (missing[..., 1] * slope_x[..., 0] - missing[..., 0] * slope_x[..., 1]) / determinant
     step = torch.nan_to_num(torch.stack([step_x, step_y], -1), 0, 0, 0).clamp(-1, 1)
-    pixels = torch.stack([x, y], -1) + 0.5 + step
+    pixels = torch.stack([x, y], -1).to(uv.dtype) + 0.5 + step  # whole numbers would become torch's default dtype
     empty = outside.all(-1)[..., None]
     return torch.where(empty, math.nan, pixels)
 

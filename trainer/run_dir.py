@@ -8,8 +8,11 @@
                                   seconds of training in all sessions, message; renewed with every log line
         .lock                     held by the process that trains
         log.jsonl                 one JSON object per line, see below
-        weights.safetensors       the weights as of the last evaluation (EMA where configured), with their config
-        checkpoints/              step-0000001234.pt: all that is needed to go on exactly
+        weights.safetensors       the weights as of the last checkpoint (EMA where configured), with their config
+        weights-best.safetensors  those of the evaluation with the lowest score (UV error + 1 - mask IoU), likewise
+        checkpoints/              step-0000001234.pt: all that is needed to go on exactly; set-aside/ holds what came
+                                  after the one that `--resume --from` went on from
+        .processes/               how the processes of a training tell each other that one has failed
         eval/layout.json          how the sprite sheets are made up
         eval/rows.jsonl           per sheet: {"epoch", "file", "rows": [{"name", "kind", "key"?, metrics...}]}
         eval/epoch-0001.png       sprite sheets: one row per image, one column per view
@@ -19,8 +22,9 @@
 Lines of log.jsonl. Every one has kind, epoch (1 = the first), step, samples_seen, seconds (of training so far).
 
     kind "train"      lr, beta1, phase (1 or 2), progress (share done), loss, terms {name: value}, samples_per_s;
-                      means since the line before
-    kind "test"       loss, terms, metrics {name: value} on held-out samples without augmentation; samples
+                      means since the line before, over the samples of all processes
+    kind "test"       loss, terms, metrics {name: value} on held-out samples without augmentation; samples. The loss is
+                      weighted as in training at that moment
     kind "test_occluded"   the same with an occluder over every sample (only where occlusion is configured)
     kind "event"      text: second phase, bad samples (of the first process), resumed, stopped
 
@@ -81,6 +85,10 @@ class RunDir:
         return self.path / "weights.safetensors"
 
     @property
+    def best_weights(self) -> Path:
+        return self.path / "weights-best.safetensors"
+
+    @property
     def checkpoints(self) -> Path:
         return self.path / "checkpoints"
 
@@ -94,13 +102,25 @@ class RunDir:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Only one process at a time may train a run. The lock dies with the process, however it dies."""
-        with (self.path / ".lock").open("w") as file:
+        """Only one process at a time may train a run. The lock dies with the process, however it dies.
+
+        Raises DatasetError where another process has it, or where none can be had.
+        """
+        try:
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise DatasetError(f"cannot write into {self.path}: {error.strerror}; check its owner and mode") from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise DatasetError(
                     f"{self.path} is being trained by another process: wait for it or stop it"
+                ) from error
+            except OSError as error:
+                raise DatasetError(
+                    f"{self.path} cannot be locked ({error.strerror}), so two trainings could overwrite each other: "
+                    "mount its file system with locks (Lustre: -o flock), or move the run to one that has them"
                 ) from error
             yield
 
@@ -128,6 +148,14 @@ class RunDir:
 
     def write_json(self, path: Path, value: Mapping[str, Any]) -> None:
         write_atomic(path, json.dumps(finite(value), indent=1, allow_nan=False).encode())
+
+    def update_status(self, state: str, message: str) -> None:
+        """A new state and message in status.json; how far the run is stays as it was last noted."""
+        try:
+            before = json.loads(self.status.read_text("utf-8"))
+        except (OSError, ValueError):
+            before = {"epoch": 0, "step": 0, "samples_seen": 0, "seconds": 0.0}
+        self.write_json(self.status, {**before, "state": state, "message": message})
 
     def load_config(self) -> TrainConfig:
         """The config that the run was started with."""

@@ -14,6 +14,7 @@ import torch
 
 from renderer.archive import EncodedSample, encode_sample, write_index, write_shard
 from renderer.sample_format import FORMAT_VERSION, UV_FRAME, sample_key
+from trainer.config import TrainConfig, parse_config
 
 TAG = "abc123"
 LANDMARK_UV = np.random.default_rng(0).uniform(0.15, 0.85, (68, 2))
@@ -131,3 +132,18 @@ def make_dataset(tmp_path: Path) -> Callable[..., Path]:
 def synthetic() -> SimpleNamespace:
     """The functions that make synthetic samples and data sets."""
     return SimpleNamespace(face=face, encoded=encoded, write_dataset=write_dataset, landmark_uv=LANDMARK_UV)
+
+
+@pytest.fixture
+def config(small: Path, environments: Path, tmp_path: Path) -> TrainConfig:
+    """A run of 21 steps, three epochs, of a tiny network with every default augmentation on."""
+    raw = {
+        "name": "tiny",
+        "data": {"path": str(small), "batch_size": 8, "workers": 1, "window": 30},
+        "network": {"levels": 2, "initial_features": 6, "filter_sizes": [3, 3, 1]},
+        "schedule": {"max_samples": 168, "lr": [2e-3, 2e-4]},
+        "augment": {"environments": str(environments), "environment_height_px": 64},
+        "device": {"accelerator": "cpu", "threads": 1},
+        "output": {"runs": str(tmp_path / "runs"), "log_steps": 5, "images": False, "tensorboard": False},
+    }
+    return parse_config(raw, "test")

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,31 +23,17 @@ from torch import nn
 from renderer.errors import AssetError, DatasetError, FormatError, HeadforgeError, MachineError, SpecError
 from trainer import loop
 from trainer.checkpoint import checkpoints, load_checkpoint, load_network, read_weights, save_checkpoint
-from trainer.config import ScheduleConfig, TrainConfig, override, parse_config, to_yaml
+from trainer.config import ScheduleConfig, override, to_yaml
 from trainer.dataset import SampleReader
 from trainer.evaluation import load_photo
 from trainer.network import make_network
 from trainer.run_dir import RunDir
+from trainer.state import NonFiniteError, Progress, State, checkpoint_state, restore
 from trainer.task import COLUMNS, UVTask
 from trainer.view_extras import projection_gallery
 
 ROOT = Path(__file__).resolve().parents[2]
 OFF = {s: {"enabled": False} for s in ("occlusion", "channel_shuffle", "exposure", "gamma", "noise")}
-
-
-@pytest.fixture
-def config(small: Path, environments: Path, tmp_path: Path) -> TrainConfig:
-    """A run of 21 steps, three epochs, of a tiny network with every default augmentation on."""
-    raw = {
-        "name": "tiny",
-        "data": {"path": str(small), "batch_size": 8, "workers": 1, "window": 30},
-        "network": {"levels": 2, "initial_features": 6, "filter_sizes": [3, 3, 1]},
-        "schedule": {"max_samples": 168, "lr": [2e-3, 2e-4]},
-        "augment": {"environments": str(environments), "environment_height_px": 64},
-        "device": {"accelerator": "cpu", "threads": 1},
-        "output": {"runs": str(tmp_path / "runs"), "log_steps": 5, "images": False, "tensorboard": False},
-    }
-    return parse_config(raw, "test")
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:
@@ -160,8 +145,9 @@ def test_a_run_killed_in_the_middle_of_an_epoch_resumes_bit_equal(config, tmp_pa
     code = (
         "import sys, time\nfrom pathlib import Path\nfrom trainer import config, loop\n"
         "due = loop.due\n"
-        "def slow(*args):\n"
-        "    if args[1] == 11:\n        print('waiting', flush=True); time.sleep(600)\n    return due(*args)\n"
+        "def slow(config, step, saved_at):\n"
+        "    if step == 11:\n        print('waiting', flush=True); time.sleep(600)\n"
+        "    return due(config, step, saved_at)\n"
         "loop.due = slow\nloop.train(config.load_config(Path(sys.argv[1])))\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(spec)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -212,13 +198,16 @@ def test_a_signal_saves_and_stops_and_resume_goes_on(config, monkeypatch):
 @pytest.mark.parametrize(("optimiser", "rounding"), [("adam", 2e-5), ("muon", 3e-4)])
 def test_two_processes_train_as_one_with_the_same_global_minibatch(config, optimiser, rounding):
     config = override(config, {"schedule.optimiser": optimiser}, "test")
-    one = weights(loop.train(config).run)
-    two = weights(loop.train(override(config, {"device.devices": 2, "device.strategy": "ddp_spawn"}, "test")).run)
+    alone = loop.train(config).run
+    together = loop.train(override(config, {"device.devices": 2, "device.strategy": "ddp_spawn"}, "test")).run
+    one, two = weights(alone), weights(together)
     start = weights(loop.train(override(config, {"schedule.max_samples": 1, "schedule.lr": [0, 0]}, "test")).run)
     moved = max(float((start[k] - v).abs().max()) for k, v in one.items())
     apart = max(float((two[k] - v).abs().max()) for k, v in one.items())
     # sums in another order, 21 steps long; Muon steps as far where gradients are small enough to be rounding
     assert apart < rounding and moved > 100 * apart
+    logged = [[line["loss"] for line in lines(run, "train")] for run in (alone, together)]
+    assert len(logged[0]) == 4 and logged[1] == pytest.approx(logged[0], rel=1e-3)  # means over all samples
 
 
 def test_no_process_group_outlives_a_training(config):
@@ -252,9 +241,9 @@ def test_the_scale_of_half_precision_gradients_is_part_of_a_checkpoint(config):
     before.scaler.load_state_dict({**before.scaler.state_dict(), "scale": 128.0})
     folder = Path(config.output.runs)
     folder.mkdir()
-    state = loop.checkpoint_state(config, reader, network, optimiser, None, loader, loop.Progress(), before)
-    path = save_checkpoint(folder, 1, state, 1)
-    loop.restore(path, config, reader, network, optimiser, None, loader, after)
+    states = [State(network, optimiser, None, loader, Progress(), precision) for precision in (before, after)]
+    path = save_checkpoint(folder, 1, checkpoint_state(states[0], config, reader), 1)
+    restore(states[1], path, config, reader)
     assert after.scaler.state_dict()["scale"] == 128.0
 
 
@@ -296,7 +285,7 @@ def test_a_resumed_run_logs_its_own_speed_and_no_step_twice_in_tensorboard(confi
     loader, group = SimpleNamespace(epoch=0, batch=1), {"lr": 0.1, "betas": (0.9, 0.999)}
     optimiser = SimpleNamespace(param_groups=[group])
     for first in (0, 40):  # killed after 80 samples, resumed from a checkpoint at 40
-        progress = loop.Progress(step=first, samples_seen=first, seconds=first * 100)
+        progress = Progress(step=first, samples_seen=first, seconds=first * 100)
         log = loop.Log(run, config, progress, True)
         for _ in range(4):
             progress.samples_seen, progress.seconds = progress.samples_seen + 20, progress.seconds + 5
@@ -312,7 +301,7 @@ def test_a_resumed_run_logs_its_own_speed_and_no_step_twice_in_tensorboard(confi
 
 def test_the_plateau_is_that_of_the_error_in_epochs(config, small):
     config = override(config, {"output.evaluate_epochs": 3, "schedule.plateau_gain": 0.01}, "test")
-    progress = loop.Progress()
+    progress = Progress()
     for score in (0.5, 0.4, 0.399, 0.398):
         loop.note_plateau(progress, score, config)
     assert (progress.best_score, progress.epochs_since_best) == (0.4, 6)
@@ -325,14 +314,14 @@ def test_the_rate_may_fall_to_the_end_from_wherever_the_second_phase_starts():
     schedule = ScheduleConfig(lr=(1e-3, 1e-5), second_phase_at=0.4, decay="linear", max_samples=1000)
 
     def rate(seen, **about):
-        return loop.learning_rate(schedule, loop.Progress(samples_seen=seen, **about))
+        return loop.learning_rate(schedule, Progress(samples_seen=seen, **about))
 
     assert rate(0) == rate(300) == 1e-3
     assert rate(400, phase=1, second_phase_from=0.4) == pytest.approx(1e-3)
     assert rate(700, phase=1, second_phase_from=0.4) == pytest.approx((1e-3 + 1e-5) / 2)
     assert rate(700, phase=1, second_phase_from=0.6) == pytest.approx(1e-5 + 0.99e-3 * 0.75)  # a plateau came later
     assert rate(1000, phase=1, second_phase_from=0.4) == pytest.approx(1e-5)
-    assert loop.learning_rate(replace(schedule, decay="step"), loop.Progress(phase=1)) == 1e-5
+    assert loop.learning_rate(replace(schedule, decay="step"), Progress(phase=1)) == 1e-5
 
 
 def test_the_second_phase_starts_when_the_loss_levels_off(config):
@@ -345,13 +334,12 @@ def test_the_second_phase_starts_when_the_loss_levels_off(config):
 
 
 def test_a_run_ends_after_its_minutes(config):
-    started = time.monotonic()
     run = loop.train(override(config, {"schedule.max_samples": 10**9, "schedule.max_minutes": 0.02}, "test")).run
-    assert time.monotonic() - started < 30
     assert json.loads(RunDir(run).status.read_text())["state"] == "finished"
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(config, monkeypatch):
+@pytest.mark.parametrize("grad_clip", [0.0, 0.5])
+def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(config, monkeypatch, grad_clip):
     training_samples = UVTask.training_samples
     poisoned: list[str] = []
 
@@ -363,8 +351,8 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_samples(config, m
         return samples
 
     monkeypatch.setattr(UVTask, "training_samples", poison)
-    with pytest.raises(loop.NonFiniteLossError) as caught:
-        loop.train(config)
+    with pytest.raises(NonFiniteError) as caught:
+        loop.train(override(config, {"schedule.grad_clip": grad_clip}, "test"))
     assert f"at samples {poisoned[0]} of epoch 2" in str(caught.value)
     (run,) = Path(config.output.runs).iterdir()
     assert json.loads((run / "status.json").read_text())["state"] == "failed"
@@ -517,16 +505,21 @@ def test_checkpoints_of_another_kind_are_refused(config, make_dataset, tmp_path)
 class Attack:
     """Runs code when a careless reader unpickles it."""
 
+    def __init__(self, folder):
+        self.folder = folder
+
     def __reduce__(self):
-        return os.mkdir, ("/tmp/headforge-attack",)
+        return os.mkdir, (str(self.folder),)
 
 
 def test_a_checkpoint_cannot_run_code(config, tmp_path):
     path = tmp_path / "step-0000000001.pt"
-    torch.save({"checkpoint_version": 1, "network": Attack()}, path)
+    torch.save({"checkpoint_version": 1, "network": Attack(tmp_path / "attacked")}, path)
     with pytest.raises(FormatError, match="cannot be read"):
         load_checkpoint(path, config.network)
-    assert not Path("/tmp/headforge-attack").exists()
+    assert not (tmp_path / "attacked").exists()
+    torch.load(path, weights_only=False)  # a careless reader
+    assert (tmp_path / "attacked").is_dir()
 
 
 def test_weights_load_into_the_network_that_their_header_describes(config, tmp_path):
