@@ -24,6 +24,8 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from renderer.errors import DatasetError, HeadforgeError, MachineError, SpecError
 from renderer.files import write_atomic
@@ -271,12 +273,19 @@ def make_fabric(config: TrainConfig) -> Fabric:
 
 def launch(fabric: Fabric, config: TrainConfig, run_path: Path | None, checkpoint: str = "") -> Outcome:
     """Run `session` in every process. run_path: None for a new run."""
-    path, state, step = fabric.launch(
-        _launched,  # type: ignore[arg-type]
-        to_plain(config),
-        str(run_path) if run_path else None,
-        checkpoint,
-    )
+    try:
+        path, state, step = fabric.launch(
+            _launched,  # type: ignore[arg-type]
+            to_plain(config),
+            str(run_path) if run_path else None,
+            checkpoint,
+        )
+    except (
+        ProcessExitedException,
+        ProcessRaisedException,
+    ) as error:  # of a process that was started from here, as text
+        reason = str(error).strip().splitlines()[-1]
+        raise HeadforgeError(f"a process of the training failed: {reason}; the run's status.json says more") from error
     return Outcome(Path(path), state, step)
 
 
