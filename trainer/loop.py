@@ -24,7 +24,6 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch import Tensor, nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from renderer.errors import DatasetError, HeadforgeError, MachineError, SpecError
