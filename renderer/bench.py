@@ -19,6 +19,7 @@ import numpy as np
 
 from renderer import archive, run
 from renderer.commit import commit
+from renderer.install import how_to_install
 from renderer.pool import Done, PoolOptions, WorkerPool, granted_cores, packing
 from renderer.spec import load_spec
 
@@ -51,7 +52,7 @@ def _throughput(setup: run.Setup, count: int, folder: Path, line: Callable[..., 
     if importlib.util.find_spec("blenderproc"):
         loops["BlenderProc, 64 samples per pixel"] = "blenderproc_loop"
     else:
-        print("BlenderProc is not measured beside them: pip install '.[bench]' first", file=sys.stderr)
+        print(f"BlenderProc is not measured beside them: {how_to_install('bench')} first", file=sys.stderr)
     rates: dict[str, list[float]] = defaultdict(list)
     for turn in range(turns):
         out, start = folder / f"ours-{turn}", time.monotonic()

@@ -8,6 +8,7 @@ from typing import Any, Final
 import click
 
 from renderer.errors import HeadforgeError
+from renderer.install import missing
 from renderer.lazy_group import LazyGroup
 
 COMMANDS: Final = {
@@ -46,6 +47,10 @@ class MainGroup(LazyGroup):
             return super().invoke(ctx)
         except HeadforgeError as error:
             _fail(ctx, str(error))
+        except ModuleNotFoundError as error:
+            if (words := missing(error.name)) is None:
+                raise
+            _fail(ctx, words)
         except KeyboardInterrupt:
             click.echo("gen: stopped", err=True)
             ctx.exit(130)

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Final
 
 from renderer.errors import MachineError
+from renderer.install import how_to_install
+from renderer.machine import memory_free_bytes
 from renderer.pool import granted_cores
 
 LIBRARIES: Final = {
@@ -63,7 +65,7 @@ def examine() -> list[Finding]:
 
 def _python() -> Finding:
     ok = sys.version_info[:2] == (3, 11)
-    return Finding("Python", ok, platform.python_version(), "install Python 3.11 and run `make setup`")
+    return Finding("Python", ok, platform.python_version(), f"install Python 3.11, then {how_to_install('render')}")
 
 
 def _libraries() -> Finding:
@@ -83,7 +85,7 @@ def _bpy() -> Finding:
     try:
         check_machine()
     except MachineError as error:
-        return Finding("bpy", False, str(error), "make setup")
+        return Finding("bpy", False, str(error), how_to_install("render"))
     return Finding("bpy", True, metadata.version("bpy"))
 
 
@@ -101,10 +103,9 @@ def _cores() -> Finding:
 
 
 def _memory() -> Finding:
-    pages, size = os.sysconf("SC_AVPHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    free, need = pages * size / 2**30, 0.7 * granted_cores()
+    free, need = memory_free_bytes() / 2**30, 0.7 * granted_cores()
     return Finding(
-        "free memory",
+        "memory available",
         free > need,
         f"{free:.1f} GiB",
         f"a worker takes about 0.7 GiB: use --workers {max(1, int(free))}",

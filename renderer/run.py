@@ -29,6 +29,7 @@ from renderer.commit import commit
 from renderer.errors import DatasetError, FormatError, MachineError, SpecError
 from renderer.files import make_folder, write_atomic
 from renderer.head_model import HeadModel, load_head
+from renderer.install import how_to_install
 from renderer.plan import Plan, missing_ranges
 from renderer.pool import Done, Failed, PoolOptions, RenderJob, WorkerPool
 from renderer.sample_format import (
@@ -129,13 +130,15 @@ def prepare(spec: Spec, seed: int, log: Callable[[str], None] = print) -> Setup:
 def check_machine() -> None:
     """Python and bpy are the ones that work. Raises MachineError."""
     if sys.version_info[:2] != (3, 11):
-        raise MachineError(f"this is Python {platform.python_version()}; bpy needs 3.11: run `make setup`")
+        raise MachineError(
+            f"this is Python {platform.python_version()}; bpy needs 3.11: {how_to_install('render')} with that"
+        )
     try:
         version = metadata.version("bpy")
     except metadata.PackageNotFoundError as error:
-        raise MachineError("bpy is not installed here: run `make setup`, or `pip install headforge[render]`") from error
+        raise MachineError(f"bpy is not installed here: {how_to_install('render')}") from error
     if not version.startswith(BPY_VERSION + "."):
-        raise MachineError(f"bpy is {version}; this headforge needs {BPY_VERSION}.x: run `make setup`")
+        raise MachineError(f"bpy is {version}; this headforge needs {BPY_VERSION}.x: {how_to_install('render')}")
 
 
 def _check_labels(spec: Spec, model: HeadModel) -> None:

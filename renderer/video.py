@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from renderer.errors import MachineError
+from renderer.install import how_to_install
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -28,7 +29,7 @@ class Movie:
         try:
             import av
         except ImportError as error:
-            raise MachineError("video needs PyAV: run `pip install headforge[apply]`") from error
+            raise MachineError(f"video needs PyAV: {how_to_install('apply')}") from error
 
         picture = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
         if self._container is None:

@@ -28,8 +28,7 @@ def snapshot(folder: Path, allow_dirty: bool = False, root: Path = ROOT) -> tupl
     if (root / COMMIT_FILE).exists():
         commit = (root / COMMIT_FILE).read_text().strip()
         return _copy(_files(root, root.rglob("*")), folder, commit), commit
-    if not (root / ".git").exists():
-        raise MachineError(f"{root} is no git checkout, so jobs could not say what code they ran: submit from a clone")
+    check_origin(root)
     commit = _git(root, "rev-parse", "--short=12", "HEAD").strip()
     changed = _git(root, "status", "--porcelain", "--", *PARTS).splitlines()
     if not changed:
@@ -52,6 +51,15 @@ def snapshot(folder: Path, allow_dirty: bool = False, root: Path = ROOT) -> tupl
         digest.update(f"{name} {len(data)} ".encode() + data)
     commit = f"{commit}-dirty-{digest.hexdigest()[:8]}"
     return _copy(files, folder, commit), commit
+
+
+def check_origin(root: Path = ROOT) -> None:
+    """Raises MachineError where the code at `root` does not know its commit, as that of a wheel does not."""
+    if not (root / COMMIT_FILE).exists() and not (root / ".git").exists():
+        raise MachineError(
+            f"this headforge lies in {root}, which is no git checkout, so jobs could not say what code they ran: submit"
+            " from a clone with its own environment (git clone, make setup)"
+        )
 
 
 def _present(root: Path, commit: str) -> list[str]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from renderer.errors import MachineError, SpecError
 from renderer.files import write_atomic
+from renderer.install import how_to_install
 from trainer.checkpoint import load_network, read_weights, weights_file
 from trainer.config import to_plain
 from trainer.network import UVNet
@@ -81,7 +82,7 @@ def _to_onnx(network: nn.Module, path: Path, size: int) -> float:
     try:
         import onnxruntime  # type: ignore[import-untyped]
     except ImportError as error:
-        raise MachineError("ONNX export needs the libraries of `pip install headforge[export]`") from error
+        raise MachineError(f"ONNX export needs further libraries: {how_to_install('export')}") from error
     inputs = _inputs(size)
     with tempfile.TemporaryDirectory() as folder:
         local = Path(folder) / "network.onnx"

@@ -17,6 +17,7 @@ from PIL import Image
 from renderer.errors import MachineError, SpecError
 from renderer.files import write_atomic
 from renderer.head_model import HeadModel
+from renderer.install import how_to_install
 from renderer.labels import load_face_area, look_up
 
 if TYPE_CHECKING:
@@ -110,5 +111,5 @@ def _trimesh() -> Any:
         import trimesh.exchange.obj
         import trimesh.visual.material
     except ImportError as error:
-        raise MachineError('meshes need trimesh: pip install -e ".[apply]"') from error
+        raise MachineError(f"meshes need trimesh: {how_to_install('apply')}") from error
     return trimesh

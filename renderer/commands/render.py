@@ -117,8 +117,11 @@ def _check(request: Request) -> None:
     at_least(0, seed=r.seed, only=r.only)
     if r.profile is not None:
         from slurm.profile import load_profile
+        from slurm.snapshot import check_origin
 
         load_profile(r.profile)
+        if not r.dry_run:
+            check_origin()
 
 
 def _check_combination(
