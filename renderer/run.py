@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -23,7 +21,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from renderer import archive
+from renderer import archive, files
 from renderer.assets import Catalog, build_catalog, check_assets, lacks
 from renderer.commit import commit
 from renderer.errors import DatasetError, FormatError, MachineError, SpecError
@@ -253,20 +251,9 @@ def _maker(out: Path, info: dict[str, Any]) -> dict[str, str]:
     return found
 
 
-@contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Only one run at a time may stage samples in a folder. The lock dies with the process, however it dies."""
-    with (out / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise DatasetError(f"another `gen render` is at work in {out}; wait for it or stop it") from error
-            raise DatasetError(
-                f"files cannot be locked on the disk of {out} ({error.strerror}), so two runs could disturb each other:"
-                " choose an --out on another disk, or have it mounted with locks (Lustre: the option flock)"
-            ) from error
-        yield
+def locked(out: Path) -> contextlib.AbstractContextManager[None]:
+    """Only one run at a time may stage samples in a folder. Raises DatasetError where another one is at work."""
+    return files.locked(out / LOCK, f"another `gen render` is at work in {out}; wait for it or stop it")
 
 
 def make_plan(out: Path, setup: Setup, count: int, shard_size: int) -> Plan:

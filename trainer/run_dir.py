@@ -35,11 +35,10 @@ has its top left pixel at (c * tile_px, r * tile_px).
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import math
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,7 +46,7 @@ from typing import Any, Final
 
 from renderer.commit import commit
 from renderer.errors import DatasetError, SpecError
-from renderer.files import write_atomic
+from renderer.files import locked, write_atomic
 from trainer.config import TrainConfig, parse_config, to_yaml
 
 META_VERSION: Final = 1
@@ -100,29 +99,9 @@ class RunDir:
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Only one process at a time may train a run. The lock dies with the process, however it dies.
-
-        Raises DatasetError where another process has it, or where none can be had.
-        """
-        try:
-            file = (self.path / ".lock").open("w")
-        except OSError as error:
-            raise DatasetError(f"cannot write into {self.path}: {error.strerror}; check its owner and mode") from error
-        with file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise DatasetError(
-                    f"{self.path} is being trained by another process: wait for it or stop it"
-                ) from error
-            except OSError as error:
-                raise DatasetError(
-                    f"{self.path} cannot be locked ({error.strerror}), so two trainings could overwrite each other: "
-                    "mount its file system with locks (Lustre: -o flock), or move the run to one that has them"
-                ) from error
-            yield
+    def locked(self) -> contextlib.AbstractContextManager[None]:
+        """Only one process at a time may train a run. Raises DatasetError where another one does, or none can."""
+        return locked(self.path / ".lock", f"{self.path} is being trained by another process: wait for it or stop it")
 
     def append(self, line: Mapping[str, Any]) -> None:
         """One line to log.jsonl, whole."""
