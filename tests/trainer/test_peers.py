@@ -72,7 +72,7 @@ def poison(path: Path, config) -> str:
     training, _ = reader.split(config.data.test_share)
     order = epoch_order(training, reader.shard_of, config.seed, 0, config.data.window)
     position = int(order[config.data.batch_size // 2])
-    shard, entry = reader.entries[position]
+    shard, entry = reader.entry(position)
     with shard.tar.open("r+b") as file:
         file.seek(entry.members["uv.exr"].offset)
         file.write(bytes(64))
