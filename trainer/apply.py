@@ -31,15 +31,17 @@ if TYPE_CHECKING:
 
 PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 VIDEO_SUFFIXES: Final = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
-NETWORK_PX: Final = 128  # side of the pictures the networks are trained on
+NETWORK_PX: Final = 128  # side of the pictures a network was trained on, where its weights do not say
 SEARCH_PX: Final = 1024  # longest side of the pyramid's largest level
 TILE_PX: Final = 512  # the network never sees more than this at once
 OVERLAP_PX: Final = 128
 MAX_PIXELS: Final = 400_000_000  # of a file; larger ones are refused before they are decoded
+ORIENTATION_TAG: Final = 0x0112  # of EXIF; from 5 on width and height are exchanged
 MIN_AREA_PX: Final = 300  # of a face on its pyramid level
 USUAL_AREA_PX: Final = 3300.0  # mean face area in the training data, 20 % of 128 x 128
 WINDOW: Final = 1.7  # side of a window in units of the larger side of the face in it
 REDETECT: Final = 30  # frames between searches of the whole picture
+SAME_FACE: Final = 0.5  # shared part of the smaller box from which two windows of a video follow one face
 Bytes = npt.NDArray[np.uint8]
 
 
@@ -87,11 +89,14 @@ class Options:
 
 
 class OnDevice(nn.Module):
-    """A network that computes on a device, while the pictures it takes and gives stay on the CPU."""
+    """A network that computes on a device, while the pictures it takes and gives stay on the CPU.
 
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
+    input_px: side of the pictures it was trained on.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, input_px: int = NETWORK_PX) -> None:
         super().__init__()
-        self.network, self.device = network.to(device), device
+        self.network, self.device, self.input_px = network.to(device), device, input_px
 
     def forward(self, picture: Tensor) -> Tensor:
         result: Tensor = self.network(picture.to(self.device)).cpu()
@@ -113,7 +118,19 @@ def load(run_or_weights: Path, device: str = "cpu") -> nn.Module:
         raise FormatError(
             f"{run_or_weights} was trained on UV frame {header.get('uv_frame')!r}; this headforge draws {UV_FRAME!r}"
         )
-    return OnDevice(network, place)
+    return OnDevice(network, place, _input_px(header, run_or_weights))
+
+
+def _input_px(header: Mapping[str, str], source: Path) -> int:
+    text = header.get("input_px", str(NETWORK_PX))
+    if not text.isdecimal() or not 8 <= int(text) <= 8192:
+        raise FormatError(f"{source} says it was trained on pictures of {text!r} pixels; that is no size of a picture")
+    return int(text)
+
+
+def trained_px(network: Network) -> int:
+    """Side of the pictures that a network was trained on, at which it sees faces best."""
+    return int(getattr(network, "input_px", NETWORK_PX))
 
 
 def run_tiled(network: Network, picture: Tensor, tile: int = TILE_PX, overlap: int = OVERLAP_PX) -> Tensor:
@@ -284,8 +301,18 @@ class Tracker:
         if not faces:
             self._age = 0
             faces = find_faces(self.network, picture, self.options)
+        faces = distinct(faces)
         self._windows = [window_around(face.box) for face in faces]
         return faces
+
+
+def distinct(faces: Sequence[Face]) -> list[Face]:
+    """The faces without those that another, surer one covers: two windows that met would follow one face for ever."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda f: -f.score):
+        if all(shared_part(face.box, other.box) < SAME_FACE for other in kept):
+            kept.append(face)
+    return [face for face in faces if any(face is other for other in kept)]
 
 
 # ---------------------------------------------------------------- what is drawn
@@ -462,6 +489,19 @@ def to_tensor(picture: Bytes) -> Tensor:
 def to_bytes(picture: Tensor) -> Bytes:
     """(1, 3, H, W) in [0, 1] to (H, W, 3) bytes."""
     return np.asarray((picture[0].clamp(0, 1) * 255 + 0.5).byte().permute(1, 2, 0).numpy())
+
+
+def picture_size(path: Path) -> tuple[int, int]:
+    """Width and height of a photo as it stands upright, without decoding it. Raises FormatError for no picture."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # `read_picture` bounds it
+    try:
+        with Image.open(path) as image:
+            lying = image.getexif().get(ORIENTATION_TAG, 1) >= 5
+            return (image.height, image.width) if lying else (image.width, image.height)
+    except Exception as error:  # Pillow raises many kinds on damaged files
+        raise FormatError(f"{path} cannot be read as a picture: {error}") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def read_picture(path: Path, max_side: int) -> Bytes:

@@ -41,10 +41,10 @@ class Job:
     mirrored: bool = False  # read faces in their mirror images, too
     window: bool = False  # show the first view of videos and webcams while they run
 
-    @property
-    def options(self) -> apply.Options:
+    def options(self, network: nn.Module) -> apply.Options:
         """How faces are looked for."""
-        return apply.Options(min_agreement=self.min_agreement, mirrored=self.mirrored)
+        size = apply.trained_px(network)
+        return apply.Options(min_agreement=self.min_agreement, mirrored=self.mirrored, network_px=size)
 
 
 def run_all(job: Job, weights: Path, inputs: Sequence[str], device: str, say: Say) -> int:
@@ -95,7 +95,7 @@ def other_face(job: Job, network: nn.Module) -> tuple[Tensor, apply.Face]:
     if job.swap is None:
         raise SpecError('the view "swap" needs a photo of the other face: give --swap PHOTO')
     picture = apply.to_tensor(apply.read_picture(job.swap, job.max_side))
-    faces = apply.find_faces(network, picture, job.options)
+    faces = apply.find_faces(network, picture, job.options(network))
     if not faces:
         raise AssetError(f"no face found in {job.swap}, the photo to swap in")
     return apply.cut(picture, faces[0].window), faces[0]
@@ -113,7 +113,7 @@ def _unique(name: str, taken: set[str]) -> str:
 def still(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[str, Any], say: Say) -> str:
     """One photo. Returns what was wrong with it, if anything."""
     picture = apply.to_tensor(apply.read_picture(Path(source), job.max_side))
-    faces = apply.find_faces(network, picture, job.options)
+    faces = apply.find_faces(network, picture, job.options(network))
     say(f"{source}: {len(faces)} face{'s' * (len(faces) != 1)}" if faces else f"{source}: no face found")
     for view in job.views:
         Image.fromarray(apply.to_bytes(apply.draw(view, picture, faces, extra))).save(job.out / f"{name}.{view}.png")
@@ -126,7 +126,7 @@ def still(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[s
 def moving(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[str, Any], say: Say) -> str:
     """One video or webcam. Returns what was wrong with it, if anything."""
     frames = apply.Frames(source, job.max_side, job.frames)
-    tracker = apply.Tracker(network, job.options)
+    tracker = apply.Tracker(network, job.options(network))
     movies: dict[str, Movie] = {}
     records: list[dict[str, Any]] = []
     texture: visualise.TextureAccumulator | None = None

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from renderer.errors import DatasetError
 from renderer.files import write_atomic
@@ -24,7 +25,10 @@ from renderer.progress import Progress
 from renderer.sample_format import key_index
 from trainer import apply, photos, plots, task, temporal
 from trainer.augment import Samples, plain
+from trainer.config import DataConfig
 from trainer.dataset import SampleReader
+from trainer.evaluation import with_records
+from trainer.loader import BadSamples, Streaming
 from trainer.metrics import sample_metrics, split_metrics, summary
 from trainer.mirrored import Averaged, Network
 from trainer.plots import Floats
@@ -33,6 +37,8 @@ from trainer.sheets import write_sheet
 from trainer.view import is_dataset, render_command
 
 WORST: Final = 20
+MAX_BAD: Final = DataConfig.max_bad
+WORKERS: Final = DataConfig.workers
 NO_CLIPS: Final = "the samples are no clips; `gen render --sequence FRAMES` renders some"
 
 
@@ -45,6 +51,7 @@ class Evaluation:
     values: dict[str, Floats]
     records: tuple[dict[str, Any], ...]
     note: str = ""
+    skipped: Mapping[str, str] = field(default_factory=dict)  # damaged samples, key: what is wrong
     tracks: temporal.Tracks | None = None  # of a data set of clips
 
     def worst(self, metric: str = "uv_error", count: int = WORST) -> list[int]:
@@ -82,38 +89,53 @@ def evaluate_dataset(
     note: str = "",
     batch_size: int = 32,
     progress: Callable[[int], object] = lambda done: None,
+    max_bad: int = MAX_BAD,
+    workers: int = WORKERS,
 ) -> Evaluation:
-    """Every metric of every sample, without augmentation."""
+    """Every metric of every sample, without augmentation; `workers` threads decode.
+
+    Damaged samples are left out and reported; raises DatasetError where there are more than `max_bad`.
+    """
     landmark_uv = reader.landmark_uv()
     uv68 = None if landmark_uv is None else torch.from_numpy(landmark_uv)
     parts: dict[str, list[Floats]] = {}
+    keys: list[str] = []
     records: list[dict[str, Any]] = []
     clip_frames, located = reader.dataset.clip_frames, []
-    for start in range(0, len(positions), batch_size):
-        chosen = [int(p) for p in positions[start : start + batch_size]]
-        params = [reader.params(p) for p in chosen]
-        samples = read_samples(reader, chosen, params)
-        prediction = network(samples.input)
-        if clip_frames:
-            located.append(temporal.locate(prediction, samples, uv68))
-        for name, value in sample_metrics(prediction, samples, uv68).items():
-            parts.setdefault(name, []).append(value.double().numpy())
-        records += [{k: p.get(k, {}) for k in ("key", "index", "knobs", "measured")} for p in params]
-        progress(len(chosen))
+    source = Streaming(reader, workers, BadSamples(max_bad, "--max-bad"), torch.device("cpu"))
+    every = np.asarray(positions, np.int64)
+    groups = [every[start : start + batch_size] for start in range(0, len(every), batch_size)]
+    for group, whole in zip(groups, source.batches(groups, epoch=0), strict=True):
+        minibatch, found = with_records(whole, source, {})
+        if found:
+            samples = samples_of(minibatch.images, found)
+            prediction = network(samples.input)
+            if clip_frames:
+                located.append(temporal.locate(prediction, samples, uv68))
+            for name, value in sample_metrics(prediction, samples, uv68).items():
+                parts.setdefault(name, []).append(value.double().numpy())
+            records += [{k: p.get(k, {}) for k in ("key", "index", "knobs", "measured")} for p in found]
+            keys += minibatch.keys
+        progress(len(group))
     if not records:
         raise DatasetError(f"{reader.path} holds no sample to evaluate")
-    keys = tuple(reader.keys[int(p)] for p in positions)
     values = {name: np.concatenate(part) for name, part in parts.items()}
     tracks = temporal.join(located, [key_index(key) for key in keys], clip_frames) if clip_frames else None
     if tracks is not None:
         values["jitter_px"] = temporal.frame_values(tracks)["jitter_px"]
-    return Evaluation(reader.path.resolve().name, keys, values, tuple(records), note, tracks)
+    name, skipped = reader.path.resolve().name, source.bad.found
+    return Evaluation(name, tuple(keys), values, tuple(records), note, skipped, tracks)
 
 
 def read_samples(reader: SampleReader, positions: Sequence[int], params: Sequence[Mapping[str, Any]]) -> Samples:
     """Samples as the network is tested on them, landmarks included where there is just one head."""
     arrays = [reader.read(p) for p in positions]
-    images, uv, mask = (torch.from_numpy(np.stack([a[n] for a in arrays])).float() for n in ("input", "uv", "mask"))
+    return samples_of({n: torch.from_numpy(np.stack([a[n] for a in arrays])) for n in arrays[0]}, params)
+
+
+def samples_of(stored: Mapping[str, Tensor], params: Sequence[Mapping[str, Any]]) -> Samples:
+    """`read_samples` of what is decoded already, (N, C, H, W) by name."""
+    images, uv, mask = (stored[name].float() for name in ("input", "uv", "mask"))
     points = torch.from_numpy(np.stack([task.single_head_landmarks(dict(p)) for p in params]))
     return plain(Samples(images, uv, mask[:, :1], mask.prod(1, keepdim=True), points))
 
@@ -145,6 +167,7 @@ def write_dataset_report(result: Evaluation, network: Network, reader: SampleRea
         "dataset": result.dataset,
         "note": result.note,
         "samples": len(result.keys),
+        "skipped": dict(result.skipped),
         "metrics": {k: rounded(v) for k, v in summary(result.values).items()},
         "splits": split_metrics(result.values, result.records),
         "per_sample": [
@@ -181,6 +204,8 @@ def table(report: Mapping[str, Any], knobs: Sequence[str] = ("|yaw|", "occlusion
         for row in rows:
             cells = "".join(f"{row[n]:>16.4g}" if row.get(n) is not None else f"{'-':>16}" for n in names)
             lines.append(f"  {row['label']:<16}{row['count']:>8}{cells}")
+    if skipped := report.get("skipped"):
+        lines.append(f"{len(skipped)} damaged samples left out: {', '.join(skipped)}")
     if jitter := report.get("jitter"):
         lines += [f"no jitter: {jitter['left_out']}"] if "left_out" in jitter else temporal.lines(jitter)
     return "\n".join(lines)
@@ -199,6 +224,7 @@ def evaluate(
     limit: int = 0,
     batch_size: int = 32,
     device: str = "cpu",
+    max_bad: int = MAX_BAD,
     bar: Progress | None = None,
 ) -> tuple[dict[str, Any], Path]:
     """Evaluate on a data set or on a folder of annotated photos; returns the report and its folder.
@@ -213,7 +239,9 @@ def evaluate(
     if not target.is_dir():
         raise DatasetError(f"there is no folder {target}")
     if not is_dataset(target):
-        report = photos.evaluate_photos(network, target, apply.landmark_uv(), bar=bar)
+        report = photos.evaluate_photos(
+            network, target, apply.landmark_uv(), bar=bar, network_px=apply.trained_px(loaded)
+        )
         report["note"] += how
         photos.write_photo_report(report, out)
         return report, out
@@ -229,5 +257,5 @@ def evaluate(
     if bar is not None:
         bar.total = len(positions)
     progress = bar.update if bar is not None else lambda done: None
-    result = evaluate_dataset(network, reader, positions, note + how, batch_size, progress)
+    result = evaluate_dataset(network, reader, positions, note + how, batch_size, progress, max_bad)
     return write_dataset_report(result, network, reader, out), out

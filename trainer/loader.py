@@ -62,6 +62,7 @@ class BadSamples:
     """Counts what could not be read, reports each once, and stops the run beyond the limit."""
 
     limit: int
+    option: str = "data.max_bad"  # where the limit comes from
     found: dict[str, str] = field(default_factory=dict)
     logged: int = 0  # how many of them `news` has told
 
@@ -72,7 +73,7 @@ class BadSamples:
         print(f"skipped sample {key}: {reason}", file=sys.stderr, flush=True)
         if len(self.found) > self.limit:
             raise DatasetError(
-                f"{len(self.found)} bad samples ({', '.join(list(self.found)[:5])} ...), more than data.max_bad = "
+                f"{len(self.found)} bad samples ({', '.join(list(self.found)[:5])} ...), more than {self.option} = "
                 f"{self.limit}: run `gen verify` on the data set, or raise the limit"
             )
 

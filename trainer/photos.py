@@ -95,20 +95,20 @@ def evaluate_photos(
     landmark_uv: torch.Tensor,
     max_side: int = 2048,
     bar: Progress | None = None,
+    network_px: int = apply.NETWORK_PX,
 ) -> dict[str, Any]:
     """NME of each photo. A photo in which no face overlaps the annotation counts as not found, not as zero."""
     rows: list[dict[str, Any]] = []
-    every = apply.Options(min_agreement=0)  # the annotation tells which is the face
+    every = apply.Options(min_agreement=0, network_px=network_px)  # the annotation tells which is the face
     annotated = read_annotations(folder)
     if bar is not None:
         bar.total = len(annotated)
     for photo, points in annotated.items():
-        picture = apply.to_tensor(apply.read_picture(photo, 10**6))
-        scale = min(1.0, max_side / max(picture.shape[2:]))
-        if scale < 1:
-            size = [max(1, round(s * scale)) for s in picture.shape[2:]]
-            picture = torch.nn.functional.interpolate(picture, size=size, mode="area")
-        truth = points * scale
+        width, height = apply.picture_size(photo)
+        picture = apply.to_tensor(
+            apply.read_picture(photo, max_side)
+        )  # made smaller as bytes: floats take 4 times more
+        truth = points * np.array([picture.shape[3] / width, picture.shape[2] / height])
         box = (*np.nanmin(truth, 0), *np.nanmax(truth, 0))
         faces = sorted(apply.find_faces(network, picture, every), key=lambda f: -apply.shared_part(f.box, box))
         nme, used = math.nan, 0

@@ -376,7 +376,8 @@ def sheets(
     """The evaluation images of a run, their sheets linked (or copied) into the page. At most `most` epochs."""
     layout = _json(source / "layout.json")
     columns = [str(c) for c in layout.get("columns", [])]
-    rows = {r["epoch"]: r for r in read_lines(source / str(layout.get("rows_file", "rows.jsonl")))
+    rows_file = Path(str(layout.get("rows_file", "rows.jsonl"))).name
+    rows = {r["epoch"]: r for r in read_lines(source / rows_file)
             if isinstance(r.get("epoch"), int) and r.get("rows")}  # fmt: skip
     there = [r for _, r in sorted(rows.items()) if (source / Path(str(r.get("file", ""))).name).is_file()]
     if not columns or not there:
@@ -408,23 +409,46 @@ def link(source: Path, target: Path) -> None:
 
 
 def worst_gallery(path: Path, folder: Path, letter: str) -> dict[str, Any] | None:
-    """The worst samples of the newest `gen evaluate` of a run."""
+    """The worst samples of the newest `gen evaluate` of a run; None where there is none that can be shown.
+
+    A report may be anybody's: only a file that lies beside it is shown, and what it lacks is left out.
+    """
     found = sorted(path.glob("evaluation*/evaluation.json"), key=lambda p: p.stat().st_mtime)
     result = _json(found[-1]) if found else {}
     worst = result.get("worst")
-    if not isinstance(worst, Mapping) or not (found[-1].parent / str(worst.get("file", ""))).is_file():
+    if not isinstance(worst, Mapping):
+        return None
+    columns, rows = ([*part] if isinstance(part := worst.get(n), list) else [] for n in ("columns", "rows"))
+    rows = [worst_row(row) for row in rows if isinstance(row, Mapping)]
+    sheet = beside(found[-1], worst.get("file"))
+    if sheet is None or not columns or not rows:
         return None
     name = f"worst-{letter}.png"
-    link(found[-1].parent / str(worst["file"]), folder / name)
+    link(sheet, folder / name)
     return {
         "title": "Worst samples",
-        "lead": f"The {len(worst['rows'])} largest UV errors of `gen evaluate` on {result.get('dataset', '')}, "
+        "lead": f"The {len(rows)} largest UV errors of `gen evaluate` on {result.get('dataset', '')}, "
         "each with the command that renders it again, larger.",
         "file": name,
-        "columns": worst["columns"],
-        "rows": worst["rows"],
+        "columns": [str(column) for column in columns],
+        "rows": rows,
         "falling": ["mask_iou", "occluded_iou", "landmarks_used"],
     }
+
+
+def beside(report: Path, name: object) -> Path | None:
+    """The file of that plain name in the folder of a report; None where it lies elsewhere, as links may, too."""
+    if not isinstance(name, str) or not name or Path(name).name != name:
+        return None
+    file = report.parent / name
+    return file if file.is_file() and file.resolve().parent == report.parent.resolve() else None
+
+
+def worst_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """One row of a report as the page reads it: name, key, metrics {name: number}, knobs, command."""
+    measured, knobs = (part if isinstance(part := row.get(n), Mapping) else {} for n in ("metrics", "knobs"))
+    metrics = {k: v for k, v in measured.items() if isinstance(v, (int, float))}
+    return {n: str(row.get(n, "")) for n in ("name", "key", "command")} | {"metrics": metrics, "knobs": dict(knobs)}
 
 
 # ---------------------------------------------------------------- a data set

@@ -119,6 +119,7 @@ def apply_(
 @click.option("--mirrored", is_flag=True, help="Average with what the mirror image shows: more exact, half as fast.")
 @click.option("--limit", type=click.IntRange(0), default=0, help="About so many samples, spread evenly; 0 = all.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--max-bad", type=click.IntRange(0), default=10, show_default=True, help="Damaged samples left out.")
 @click.option("--device", default="cpu", show_default=True, help="torch device: cpu, cuda.")
 @click.option("--json", "as_json", is_flag=True, help="Print the means as JSON.")
 def evaluate(
@@ -129,6 +130,7 @@ def evaluate(
     mirrored: bool,
     limit: int,
     batch_size: int,
+    max_bad: int,
     device: str,
     as_json: bool,
 ) -> None:
@@ -157,6 +159,7 @@ def evaluate(
             mirrored=mirrored,
             limit=limit,
             batch_size=batch_size,
+            max_bad=max_bad,
             device=device,
             bar=bar,
         )

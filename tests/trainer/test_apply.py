@@ -20,7 +20,7 @@ from torch import Tensor
 from renderer.errors import AssetError, DatasetError, FormatError, MachineError, SpecError
 from renderer.sample_format import CENTRE_U, UV_FRAME
 from renderer.video import Movie
-from trainer import apply, apply_job, head_fit
+from trainer import apply, apply_job, checkpoint, head_fit
 from trainer.checkpoint import save_weights
 from trainer.config import NetworkConfig
 from trainer.network import make_network
@@ -69,8 +69,9 @@ def save(picture: Tensor, path: Path) -> Path:
 
 @pytest.fixture
 def oracle(monkeypatch: pytest.MonkeyPatch) -> Oracle:
+    """All of `gen apply` but the weights, which are known by heart."""
     network = Oracle()
-    monkeypatch.setattr(apply, "load", lambda *_: network)
+    monkeypatch.setattr(checkpoint, "load_network", lambda _: (network, {"uv_frame": UV_FRAME}))
     return network
 
 
@@ -181,6 +182,37 @@ def test_a_face_is_followed_without_searching_the_picture_again() -> None:
 
 
 # ---------------------------------------------------------------- files
+
+
+def test_windows_that_meet_on_one_face_follow_it_as_one() -> None:
+    tracker = apply.Tracker(Oracle())
+    for gap in (100, 80, 60):
+        assert len(tracker.step(picture_with([(200 - gap, 150, 50), (200 + gap, 150, 50)]))) == 2
+    for _ in range(3):
+        faces = tracker.step(picture_with([(200, 150, 60)]))  # seen in both windows
+        assert len(faces) == 1
+    assert faces[0].box == pytest.approx((140, 90, 260, 210), abs=3)
+
+
+@pytest.mark.parametrize(("header", "size"), [({}, 128), ({"input_px": "64"}, 64), ({"input_px": "256"}, 256)])
+def test_faces_are_scaled_to_the_size_that_the_network_was_trained_on(
+    header: dict[str, str], size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, sizes = Oracle(), []
+    network.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape[2:])))
+    monkeypatch.setattr(checkpoint, "load_network", lambda _: (network, {"uv_frame": UV_FRAME, **header}))
+    photo = save(picture_with([(210, 150, 100)]), tmp_path / "photo.png")
+    assert apply_job.run_all(apply_job.Job(tmp_path / "out"), tmp_path, [str(photo)], "cpu", print) == 0
+    assert sizes[-1] == (size, size)  # the last thing done is to read the face in its window
+    assert len(json.loads((tmp_path / "out" / "photo.json").read_text())["frames"][0]["faces"]) == 1
+
+
+def test_weights_of_an_impossible_size_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    about = {"run_id": "x", "uv_frame": UV_FRAME, "input_px": "many"}
+    save_weights(path, make_network(TINY, 0).state_dict(), TINY, about)
+    with pytest.raises(FormatError, match="'many' pixels"):
+        apply.load(path)
 
 
 def test_a_photo_gives_its_views_maps_and_numbers(oracle: Oracle, tmp_path: Path) -> None:

@@ -62,6 +62,31 @@ def test_the_metrics_of_a_known_error_are_that_error(small: Path) -> None:
     assert 0 < np.nanmean(result.values["landmark_nme"]) < 0.08
 
 
+def damage(path: Path, position: int, member: str) -> str:
+    shard, entry = SampleReader(path, IMAGES).entry(position)
+    with shard.tar.open("r+b") as file:
+        file.seek(entry.members[member].offset)
+        file.write(bytes(entry.members[member].size))
+    return entry.key
+
+
+def test_damaged_samples_are_left_out_and_named_up_to_a_limit(make_dataset: Any, tmp_path: Path) -> None:
+    path = make_dataset(30)
+    keys = [damage(path, 4, "uv.exr"), damage(path, 17, "json")]
+    run = make_run(tmp_path / "run", path, "abc123")
+    result = CliRunner().invoke(evaluate_command, [str(run), str(path), "--all", "--batch-size", "5"])
+    assert result.exit_code == 0, result.output
+    assert "28 samples of data" in result.output and f"2 damaged samples left out: {', '.join(keys)}" in result.output
+    report = json.loads((run / "evaluation-data" / "evaluation.json").read_text())
+    assert report["skipped"].keys() == set(keys) and len(report["per_sample"]) == 28
+    whole = evaluate.evaluate_dataset(apply.load(run), SampleReader(path, IMAGES), [0, 1, 2], batch_size=1, workers=0)
+    together = {row["key"]: row["uv_error"] for row in report["per_sample"]}
+    expected = [together[key] for key in whole.keys]
+    assert whole.values["uv_error"].tolist() == pytest.approx(expected, rel=1e-4, nan_ok=True)
+    refused = CliRunner().invoke(evaluate_command, [str(run), str(path), "--all", "--max-bad", "1"])
+    assert isinstance(refused.exception, DatasetError) and "more than --max-bad = 1" in str(refused.exception)
+
+
 def test_the_worst_samples_come_first_and_those_without_a_face_never() -> None:
     values = {"uv_error": np.array([0.1, np.nan, 0.5, 0.3])}
     result = evaluate.Evaluation("x", ("a", "b", "c", "d"), values, ({}, {}, {}, {}))
@@ -214,6 +239,26 @@ def test_landmarks_of_the_annotated_face_are_scored_and_a_face_not_found_is_coun
     photos.write_photo_report(report, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["samples"] == 2
     assert "2 samples" in evaluate.table(report)
+
+
+def test_a_photo_is_made_smaller_while_it_is_read_and_its_points_with_it(tmp_path: Path, monkeypatch: Any) -> None:
+    uv = np.random.default_rng(0).uniform(0.3, 0.7, (68, 2))
+    rows, columns = np.mgrid[0:400, 0:600] + 0.5
+    u, v = (columns - 350) / 240 + 0.5, 0.5 - (rows - 180) / 240
+    inside = np.hypot(u - 0.5, v - 0.5) < 0.5
+    canvas = np.where(inside[..., None], np.stack([u, v, np.ones_like(u)], -1), 0)
+    upright = Image.fromarray((canvas * 255).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored lying on its side
+    upright.rotate(90, expand=True).save(tmp_path / "a.png", exif=exif)
+    points = np.stack([(uv[:, 0] - 0.5) * 240 + 350, (0.5 - uv[:, 1]) * 240 + 180], 1)
+    (tmp_path / "landmarks.json").write_text(json.dumps({"a.png": points.tolist()}))
+    seen: list[tuple[int, ...]] = []
+    to_tensor = apply.to_tensor
+    monkeypatch.setattr(apply, "to_tensor", lambda picture: seen.append(picture.shape) or to_tensor(picture))
+    assert apply.picture_size(tmp_path / "a.png") == (600, 400)
+    report = photos.evaluate_photos(Oracle(), tmp_path, torch.from_numpy(uv).float(), max_side=300)
+    assert seen == [(200, 300, 3)] and report["per_sample"][0]["landmark_nme"] < 0.03
 
 
 def test_photos_are_evaluated_by_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

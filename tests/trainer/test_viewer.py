@@ -104,6 +104,45 @@ def test_the_page_of_a_run_holds_figures_curves_and_every_sheet(tmp_path: Path) 
     assert (page.index.parent / "config-a.txt").is_file()
 
 
+@pytest.mark.parametrize(
+    "worst",
+    [
+        {"file": "../../secret.png"},
+        {"file": "/etc/hostname"},
+        {"file": "linked.png"},
+        {"file": "worst.png", "rows": None},
+        {"file": "worst.png", "columns": "input"},
+        {"file": None},
+        {"file": {}},
+    ],
+)
+def test_a_report_from_elsewhere_shows_nothing_from_outside_the_run(worst: dict[str, Any], tmp_path: Path) -> None:
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"secret")
+    report = tmp_path / "run" / "evaluation-x" / "evaluation.json"
+    report.parent.mkdir(parents=True)
+    (report.parent / "worst.png").write_bytes(b"a sheet")
+    (report.parent / "linked.png").symlink_to(secret)
+    report.write_text(json.dumps({"worst": {"columns": ["input"], "rows": [{"name": "a"}], **worst}}))
+    (tmp_path / "run" / "log.jsonl").touch()
+    page = view.build_page([tmp_path / "run"], projections=False)
+    assert not list(page.index.parent.glob("worst*"))
+    assert read_data(page)["runs"][0]["worst"] is None
+
+
+def test_rows_of_a_report_that_lack_what_ours_have_are_shown_without(tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "evaluation-x"
+    folder.mkdir(parents=True)
+    (folder / "worst.png").write_bytes(b"a sheet")
+    rows = [{}, "no row", {"name": 3, "metrics": {"uv_error": 0.5, "word": "x"}, "knobs": None}]
+    worst = {"file": "worst.png", "columns": ["input"], "rows": rows}
+    (folder / "evaluation.json").write_text(json.dumps({"worst": worst}))
+    (tmp_path / "run" / "log.jsonl").touch()
+    page = view.build_page([tmp_path / "run"], projections=False)
+    empty = {"name": "", "key": "", "command": "", "metrics": {}, "knobs": {}}
+    assert read_data(page)["runs"][0]["worst"]["rows"] == [empty, empty | {"name": "3", "metrics": {"uv_error": 0.5}}]
+
+
 def test_a_run_that_has_just_started_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").touch()
     page = view.build_page([tmp_path], projections=False)
