@@ -28,7 +28,7 @@ class Profile:
     """One kind of job on one cluster. Empty texts and zeros leave the choice to the cluster or to headforge."""
 
     about: str = text("one line for people")
-    partition: str = text("partition; empty: the cluster's default")
+    partition: str = text("partition, or several as a,b, of which the scheduler chooses; empty: the default")
     account: str = text("account that pays")
     qos: str = text("quality of service")
     constraint: str = text("node features, as sbatch --constraint")
@@ -42,9 +42,10 @@ class Profile:
     memory_gb: float = knob(8, 0.1, 10_000, "memory of a job")
     workers: int = knob(0, 0, 1024, "Blender processes of a job; 0: one per core")
     threads: int = knob(0, 0, 256, "threads of each; 0: cores divided by workers")
+    max_jobs: int = knob(0, 0, 1_000_000, "jobs and array elements of yours in the queue; 0: as accounting says")
     parallel: int = knob(0, 0, 100_000, "jobs running at once; 0: as many as the cluster gives")
     task_min: float = knob(45, 0, 60 * 24, "work of one array element in minutes; 0: one shard each")
-    seconds_per_sample: float = knob(0, 0, 1e6, "core-seconds per sample of your spec there; 0: headforge's estimate")
+    seconds_per_sample: float = knob(0, 0, 1e6, "core-seconds per sample with default render settings; 0: an estimate")
     requeues: int = knob(20, 0, 1000, "how often a job that ran into its limit may go on")
     space_wait_min: float = knob(60, 0, 60 * 24, "how long a job waits for room on a full shared disk")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import platform
 import re
 import shutil
@@ -36,37 +37,57 @@ def ask(*command: str) -> str:
 
 @dataclass(frozen=True)
 class Partition:
-    """What a partition allows."""
+    """What one partition allows, or several of which the scheduler may choose: then the least that any of them does."""
 
-    name: str
+    name: str  # as sbatch takes it
     limit_min: float  # of a job; inf: none
     cores: int  # of the largest node
     memory_mb: int  # of the largest node
+    gpus: int  # of the node with the most
     nodes: tuple[str, ...]
     hosts: tuple[str, ...]  # machines behind the nodes
 
 
-def partition(name: str) -> Partition:
-    """Look a partition up; "" is the cluster's default. Raises SpecError where there is none of that name."""
-    known = ask("sinfo", "-h", "-o", "%P").split()
-    if not name:
-        name = next((p.rstrip("*") for p in known if p.endswith("*")), "")
-        if not name:
-            raise SpecError(f"the cluster has no default partition: set the profile's to one of {', '.join(known)}")
-    names = sorted({p.rstrip("*") for p in known})
-    if name not in names:
-        raise SpecError(f"no partition {name!r} on this cluster: set the profile's to one of {', '.join(names)}")
-    rows = [line.split("|") for line in ask("sinfo", "-h", "-N", "-p", name, "-o", "%c|%m|%l|%N|%n").splitlines()]
-    if not rows:
-        raise SpecError(f"partition {name!r} has no nodes: choose another of {', '.join(names)}")
-    return Partition(
-        name,
-        minutes(rows[0][2]),
-        max(_number(r[0]) for r in rows),
-        max(_number(r[1]) for r in rows),
-        tuple(sorted({r[3] for r in rows})),
-        tuple(sorted({r[4] for r in rows})),
-    )
+def partitions(names: str) -> tuple[Partition, ...]:
+    """Look up a comma-separated list; "" is the cluster's default. Raises SpecError where one does not exist.
+
+    Hidden partitions count: whether this user may use one, sbatch says.
+    """
+    known = ask("sinfo", "-a", "-h", "-o", "%P").split()
+    every = sorted({p.rstrip("*") for p in known})
+    if not names:
+        names = next((p.rstrip("*") for p in known if p.endswith("*")), "")
+        if not names:
+            raise SpecError(f"the cluster has no default partition: set the profile's to one of {', '.join(every)}")
+    wanted = [name.strip() for name in names.split(",")]
+    for name in wanted:
+        if name not in every:
+            raise SpecError(f"no partition {name!r} on this cluster: set the profile's to one of {', '.join(every)}")
+    answer = ask("sinfo", "-a", "-h", "-N", "-o", "%P|%c|%m|%l|%N|%n|%G")  # -a excludes -p
+    rows = [line.split("|", 6) for line in answer.splitlines()]
+    found = []
+    for name in wanted:
+        own = [r for r in rows if r[0].rstrip("*") == name]
+        if not own:
+            raise SpecError(f"partition {name!r} has no nodes: choose another of {', '.join(every)}")
+        found.append(
+            Partition(
+                name,
+                minutes(own[0][3]),
+                max(_number(r[1]) for r in own),
+                max(_number(r[2]) for r in own),
+                max(gpus_of(r[6]) for r in own),
+                tuple(sorted({r[4] for r in own})),
+                tuple(sorted({r[5] for r in own})),
+            )
+        )
+    return tuple(found)
+
+
+def gpus_of(gres: str) -> int:
+    """How many GPUs a text such as "gpu:a100:4(S:0-1),shard:8" promises."""
+    entries = [entry.split(":") for entry in re.sub(r"\(.*?\)", "", gres).split(",")]
+    return sum(int(e[-1]) if e[-1].isdigit() else 1 for e in entries if e[0] == "gpu")
 
 
 def _number(text: str) -> int:
@@ -92,21 +113,30 @@ def check(profile: Profile, source: Path) -> Partition:
     for tool in ("sbatch", "srun", "squeue", "scontrol", "sinfo"):
         if shutil.which(tool) is None:
             raise MachineError(f"{tool} is not on PATH: run this on a login node of a SLURM cluster, or drop --slurm")
-    found = partition(profile.partition)
-    if profile.time_min > found.limit_min:
-        raise SpecError(
-            f"{source}: time_min is {profile.time_min}; partition {found.name} allows {found.limit_min:.0f} minutes"
-        )
-    if profile.cores > found.cores:
-        raise SpecError(f"{source}: cores is {profile.cores}; the largest node of {found.name} has {found.cores}")
-    if profile.memory_gb * 1024 > found.memory_mb:
-        raise SpecError(
-            f"{source}: memory_gb is {profile.memory_gb:g}; the largest node of {found.name} has"
-            f" {found.memory_mb / 1024:.1f}"
-        )
+    found = partitions(profile.partition)
+    for part in found:
+        if profile.time_min > part.limit_min:
+            raise SpecError(
+                f"{source}: time_min is {profile.time_min}; partition {part.name} allows {part.limit_min:.0f} minutes"
+            )
+        if profile.cores > part.cores:
+            raise SpecError(f"{source}: cores is {profile.cores}; the largest node of {part.name} has {part.cores}")
+        if profile.memory_gb * 1024 > part.memory_mb:
+            raise SpecError(
+                f"{source}: memory_gb is {profile.memory_gb:g}; the largest node of {part.name} has"
+                f" {part.memory_mb / 1024:.1f}"
+            )
     if profile.container and not Path(profile.container).is_file():
         raise SpecError(f"{source}: container {profile.container} does not exist: build it, see docs/slurm.md")
-    return found
+    return Partition(
+        ",".join(p.name for p in found),
+        min(p.limit_min for p in found),
+        min(p.cores for p in found),
+        min(p.memory_mb for p in found),
+        min(p.gpus for p in found),
+        tuple(sorted({node for p in found for node in p.nodes})),
+        tuple(sorted({host for p in found for host in p.hosts})),
+    )
 
 
 def check_shared(path: Path, what: str, profile: Profile, hosts: tuple[str, ...], mounts: str = "") -> None:
@@ -147,6 +177,36 @@ def max_array() -> int:
     """Elements that one array may have."""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", ask("scontrol", "show", "config"), re.M)
     return int(found[1]) if found and int(found[1]) > 0 else MAX_ARRAY
+
+
+def room(profile: Profile) -> int | None:
+    """Jobs, and elements of arrays, that this user may still submit; None where nothing says that there is a bound.
+
+    The bound is the profile's `max_jobs`, else the least that accounting has for the user with the profile's account,
+    partitions and quality of service. Raises MachineError.
+    """
+    user = getpass.getuser()
+    bound = profile.max_jobs or _max_submit(user, profile)
+    if bound is None:
+        return None
+    return max(0, bound - len(ask("squeue", "-h", "-r", "-u", user, "-o", "%A").split()))
+
+
+def _max_submit(user: str, profile: Profile) -> int | None:
+    """MaxSubmitJobs and GrpSubmitJobs of accounting, where there is accounting and it answers."""
+    found = []
+    with contextlib.suppress(MachineError):
+        fields = "format=Account,Partition,DefaultQOS,MaxSubmit,GrpSubmit"
+        rows = [r.split("|") for r in ask("sacctmgr", "-n", "-P", "show", "assoc", f"user={user}", fields).splitlines()]
+        ours = profile.partition.split(",") if profile.partition else []
+        rows = [r for r in rows if not profile.account or r[0] == profile.account]
+        rows = [r for r in rows if not r[1] or not ours or r[1] in ours]
+        found += [value for r in rows for value in r[3:5]]
+        wanted = {profile.qos} if profile.qos else {r[2] for r in rows} | {"normal"}
+        answer = ask("sacctmgr", "-n", "-P", "show", "qos", "format=Name,MaxSubmitPU,GrpSubmit")
+        qos = [line.split("|") for line in answer.splitlines()]
+        found += [value for r in qos if r[0] in wanted for value in r[1:3]]
+    return min((int(value) for value in found if value.isdigit()), default=None)
 
 
 @dataclass(frozen=True)
