@@ -379,9 +379,12 @@ def granted_cores() -> int:
     return max(1, int(cores))
 
 
-def worker_memory(workers: int) -> int:
-    """Bytes at which one of so many workers is replaced. Raises MachineError where Blender does not fit in."""
-    granted = memory_limit_bytes()
+def worker_memory(workers: int, granted: int | None = None) -> int:
+    """Bytes at which one of so many workers is replaced. Raises MachineError where Blender does not fit in.
+
+    granted: memory of all of them together; that of this machine or job if not given.
+    """
+    granted = granted or memory_limit_bytes()
     share = (granted - PARENT_BYTES) // workers
     if share < LEAST_BYTES:
         raise MachineError(

@@ -58,7 +58,7 @@ class Setup:
     spec: Spec
     seed: int
     pack: Path
-    blend: Path
+    blend: Path | None  # None: rendered elsewhere, where it is built
     model: HeadModel
     catalog: Catalog
 
@@ -103,12 +103,18 @@ class Setup:
         }
 
     def job(self) -> RenderJob:
+        if self.blend is None:
+            raise MachineError("this data set was set up for rendering elsewhere: no scene was built here")
         return RenderJob(to_plain(self.spec), self.seed, self.tag, str(self.pack), str(self.blend))
 
 
-def prepare(spec: Spec, seed: int, log: Callable[[str], None] = print) -> Setup:
-    """Check this machine, get the assets, check them. Raises before anything is rendered."""
-    check_machine()
+def prepare(spec: Spec, seed: int, log: Callable[[str], None] = print, renders: bool = True) -> Setup:
+    """Check this machine, get the assets, check them. Raises before anything is rendered.
+
+    renders: whether this machine will. If not, bpy need not be here, and `Setup.blend` is None.
+    """
+    if renders:
+        check_machine()
     if seed < 0:
         raise SpecError(f"seed is {seed}; it must not be negative")
     from blend_assets.build import ensure_pack
@@ -122,7 +128,7 @@ def prepare(spec: Spec, seed: int, log: Callable[[str], None] = print) -> Setup:
     for line in model.missing:
         log(f"head pack {pack.name} lacks {line}")
     _check_labels(spec, model)
-    return Setup(spec, seed, pack, ensure_scene(log), model, catalog)
+    return Setup(spec, seed, pack, ensure_scene(log) if renders else None, model, catalog)
 
 
 def check_machine() -> None:
@@ -266,7 +272,7 @@ def make_plan(out: Path, setup: Setup, count: int, shard_size: int) -> Plan:
     finished = archive.finished_ranges(out)
     done = sum(min(stop, count) - start for start, stop in finished if start < count)
     ranges = tuple(missing_ranges(finished, count, shard_size))
-    return Plan(count, done, ranges, len(image_names(setup.spec.render.labels)))
+    return Plan(count, done, ranges, setup.spec.render)
 
 
 # ---------------------------------------------------------------- rendering

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from renderer.errors import MachineError
+from renderer.files import write_atomic
 from slurm.render_job import AGAIN, Signals, job_id, restarts
 
+TELL_S: Final = 180.0  # network disks may hide a new file from other nodes for a minute
 JOBS: Final = ".jobs"  # below a folder of runs: what each job made
 
 
@@ -65,15 +68,44 @@ def run_command(order: CommandOrder) -> int:
 
 def _words(order: CommandOrder, home: Path | None) -> Sequence[str]:
     """The command, or the one that goes on with what an earlier start of this job left."""
-    left = sorted(p for p in home.iterdir() if p.is_dir()) if home is not None else []
-    words = [*order.resume, str(left[-1])] if left and order.resume else order.argv
+    left = _left(home) if home is not None and order.resume else ""
+    words = [*order.resume, left] if left else order.argv
     values = {"{python}": sys.executable, "{runs}": str(home)}
     return [values.get(word, word) for word in words]
 
 
+def _left(home: Path) -> str:
+    """The run that an earlier start of this job left, or nothing.
+
+    Of several processes the first one looks, and tells the others: when they look it may have made a new run already.
+    """
+    told = home / f".start-{restarts()}"
+    if rank() == 0:
+        left = sorted(p for p in home.iterdir() if p.is_dir())
+        found = str(left[-1]) if left else ""
+        if processes() > 1:
+            write_atomic(told, found.encode(), durable=False)
+        return found
+    end = time.monotonic() + TELL_S
+    while time.monotonic() < end:
+        with contextlib.suppress(FileNotFoundError):
+            return told.read_text()
+        time.sleep(0.2)
+    raise MachineError(f"process 0 of this job did not write {told} in {TELL_S:.0f} s: did it start? see its log")
+
+
+def rank() -> int:
+    """Number of this process among those of its job step."""
+    return int(os.environ.get("SLURM_PROCID", "0"))
+
+
+def processes() -> int:
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS") or os.environ.get("SLURM_NTASKS", "1"))
+
+
 def _link(home: Path | None) -> None:
     """Show what the job made where everything of its kind is."""
-    for path in home.iterdir() if home is not None else ():
+    for path in home.iterdir() if home is not None and rank() == 0 else ():
         link = path.parents[2] / path.name
         if path.is_dir() and not link.is_symlink():
             with contextlib.suppress(OSError):

@@ -11,7 +11,9 @@ from pathlib import Path
 
 from renderer import run
 from renderer.errors import MachineError
+from renderer.plan import seconds_per_sample
 from renderer.pool import Done, PoolOptions, WorkerPool, granted_cores
+from renderer.spec import RenderSpec, load_spec
 from slurm.profile import load_profile, set_values
 
 
@@ -75,10 +77,10 @@ def measure(
     return sorted(found, key=lambda p: -p.samples_per_s)
 
 
-def write_best(profile: str | Path, results: Sequence[Packing], cores: int) -> Packing:
+def write_best(profile: str | Path, results: Sequence[Packing], cores: int, render: RenderSpec) -> Packing:
     """Write the fastest into a profile: workers, threads, and seconds_per_sample, which plans rest on.
 
-    Memory counts: what does not fit into the profile's memory_gb is passed over. Raises SpecError, MachineError.
+    render: settings it was measured with; what is written holds for default ones, from which plans scale it. Memory counts: what does not fit into the profile's memory_gb is passed over. Raises SpecError, MachineError.
     """
     known, path = load_profile(profile)
     fits = [p for p in results if p.workers * p.peak_rss <= known.memory_gb * 2**30]
@@ -86,7 +88,8 @@ def write_best(profile: str | Path, results: Sequence[Packing], cores: int) -> P
         least = min(p.workers * p.peak_rss for p in results) / 2**30
         raise MachineError(f"{path}: memory_gb is {known.memory_gb:g}, the leanest packing needs {least:.1f}: raise it")
     best = fits[0]
-    per_sample = round(cores / best.samples_per_s, 4)
+    effort = seconds_per_sample(render) / seconds_per_sample(RenderSpec())
+    per_sample = round(cores / best.samples_per_s / effort, 4)
     set_values(path, {"workers": best.workers, "threads": best.threads, "seconds_per_sample": per_sample})
     return best
 
@@ -96,9 +99,8 @@ def tune(profile: str | Path, spec: str | Path = "mixed", log: Callable[[str], N
 
     The cores are the profile's, or those granted here where that is fewer. Raises SpecError, AssetError, MachineError.
     """
-    from renderer.spec import load_spec
-
     cores = min(load_profile(profile)[0].cores, granted_cores())
-    best = write_best(profile, measure(run.prepare(load_spec(spec), 0, log), cores, log=log), cores)
+    setup = run.prepare(load_spec(spec), 0, log)
+    best = write_best(profile, measure(setup, cores, log=log), cores, setup.spec.render)
     log(f"best on {cores} cores: {best.workers} processes x {best.threads} threads, written to the profile")
     return best

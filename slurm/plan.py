@@ -51,17 +51,19 @@ class Work:
         return samples * self.seconds_per_sample / self.cores
 
 
-def plan_tasks(ranges: Sequence[Range], work: Work) -> tuple[Task, ...]:
+def plan_tasks(ranges: Sequence[Range], work: Work, most: int | None = None) -> tuple[Task, ...]:
     """Divide shards among as few tasks as make each `work.task_s` long, in order and evenly.
 
-    More than `MOST_TASKS` are made only where longer tasks would not fit into the time limit.
+    More than `MOST_TASKS`, or than `most`, are made only where longer tasks would not fit into the time limit.
     """
     if not ranges:
         return ()
     total = work.wall(sum(stop - start for start, stop in ranges))
     count = math.ceil(total / work.task_s) if work.task_s else len(ranges)
-    if work.task_s and count > MOST_TASKS:
-        count = max(MOST_TASKS, math.ceil(total / (USABLE * work.limit_s)))
+    bound = most if most is not None else count
+    bound = min(bound, MOST_TASKS) if work.task_s else bound
+    if count > bound:
+        count = max(bound, math.ceil(total / (USABLE * work.limit_s)))
     count = min(max(count, 1), len(ranges))
     cuts = [len(ranges) * i // count for i in range(count + 1)]
     return tuple(Task(tuple(ranges[a:b])) for a, b in itertools.pairwise(cuts))

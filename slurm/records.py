@@ -3,7 +3,7 @@
 OUT/.slurm/
     submissions/STAMP/       submission.json, and submitit's scripts, pickles and logs
     code/COMMIT/             the code that jobs run
-    beats/JOB.json           heartbeat of one array element, renewed every few seconds
+    beats/JOB.json           heartbeat of one array element, renewed twice a minute
     failures/*.json          one file per failure: shard, node, reason, tail of the log
     saved/SHARD.tar          samples of a shard that a job had to leave unfinished
     finish.json              what the last verification said
@@ -138,19 +138,22 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def read_beats(folder: JobFolder) -> list[Beat]:
     """All heartbeats, oldest start first."""
-    known = {f.name for f in fields(Beat)}
-    beats = []
-    for path in folder.beats.glob("[0-9]*.json"):
-        raw = _read(path)
-        with contextlib.suppress(TypeError, LookupError, ValueError):
-            if raw is not None:
-                raw["ranges"] = [(int(a), int(b)) for a, b in raw["ranges"]]
-                beats.append(Beat(**{k: v for k, v in raw.items() if k in known}))
-    return sorted(beats, key=lambda b: b.started)
+    beats = (_read_beat(path) for path in folder.beats.glob("[0-9]*.json"))
+    return sorted((beat for beat in beats if beat is not None), key=lambda b: b.started)
 
 
 def read_beat(folder: JobFolder, job: str) -> Beat | None:
-    return next((b for b in read_beats(folder) if b.job == job), None)
+    """That of one job; no other file is read."""
+    return _read_beat(folder.beats / f"{job}.json")
+
+
+def _read_beat(path: Path) -> Beat | None:
+    raw, known = _read(path), {f.name for f in fields(Beat)}
+    with contextlib.suppress(TypeError, LookupError, ValueError):
+        if raw is not None:
+            raw["ranges"] = [(int(a), int(b)) for a, b in raw["ranges"]]
+            return Beat(**{k: v for k, v in raw.items() if k in known})
+    return None
 
 
 def read_failures(folder: JobFolder) -> list[Failure]:

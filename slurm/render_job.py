@@ -33,7 +33,8 @@ from slurm.plan import Range
 from slurm.records import Beat, Failure, JobFolder, finished_ranges, read_beat
 
 AGAIN: Final = 75  # exit code, EX_TEMPFAIL: start me again
-BEAT_S: Final = 5.0
+BEAT_S: Final = 30.0
+LOOK_S: Final = 10.0  # between looks for room on a full disk
 SPARE_BYTES: Final = 256 << 20  # free scratch beyond the samples in flight
 OLD_SCRATCH_S: Final = 3 * 86400.0  # what killed jobs left in scratch goes after so long
 
@@ -47,7 +48,6 @@ class RenderOrder:
     seed: int
     tag: str
     pack: str
-    blend: str
     count: int
     sample_bytes: int  # estimate
     cores: int
@@ -103,7 +103,9 @@ def render_task(order: RenderOrder, ranges: list[Range]) -> dict[str, Any]:
     """
     with Signals() as stop:
         folder = JobFolder(Path(order.out))
-        workers, threads = packing(order.workers or None, order.threads or None, order.cores)
+        workers, threads = packing(
+            order.workers or None, order.threads or None, order.cores, order.spec.render.device
+        )
         old = read_beat(folder, job_id())
         beat = Beat(
             job_id(), node_name(), "running", [(a, b) for a, b in ranges], order.cores, workers, threads,
@@ -179,13 +181,13 @@ def _setup(order: RenderOrder, out: Path) -> run.Setup:
     from renderer.head_model import load_head
 
     node = node_name()
-    needed = {out / archive.DATASET_FILE: "output", Path(order.pack): "cache", Path(order.blend): "cache"}
+    needed = {out / archive.DATASET_FILE: "output", Path(order.pack): "cache"}
     for path, what in needed.items():
         if not path.exists():
             raise MachineError(f"node {node} does not see {path}: put the {what} on shared disk")
     run.check_machine()
     spec, pack = order.spec, Path(order.pack)
-    setup = run.Setup(spec, order.seed, pack, Path(order.blend), load_head(pack), build_catalog(pack, spec))
+    setup = run.Setup(spec, order.seed, pack, run.ensure_scene(_say), load_head(pack), build_catalog(pack, spec))
     there = archive.read_info(out)["tag"]
     if not setup.tag == order.tag == there:
         raise DatasetError(f"{out} holds data set {there}, submitted was {order.tag}, this node makes {setup.tag}")
@@ -273,7 +275,7 @@ def _wait_for_space(beat: Beat, folder: JobFolder, stop: Signals) -> None:
     beat.state, beat.note = "waiting", f"the disk of {folder.out} is full"
     _say(beat.note)
     beat.write(folder)
-    end = time.time() + 2 * BEAT_S
+    end = time.time() + LOOK_S
     while time.time() < end and not stop():
         time.sleep(0.2)
 

@@ -89,12 +89,13 @@ def render(**options: Any) -> None:
     spec = spec_of(request.source, (*request.settings, *sequence))
     out = request.out or Path("out") / (spec.name if request.sequence is None else f"{spec.name}-sequence")
     run.check_folder(out)
+    if request.profile is not None:
+        _submit(spec, out, request)
+        return
     pool = pool_options(request.workers, request.threads, spec.render.device)
     setup = run.prepare(spec, request.seed, log=say)
     if request.only is not None:
         _render_only(setup, request.only, out, pool)
-    elif request.profile is not None:
-        _submit(setup, out, request)
     else:
         _render_here(setup, out, request, pool)
 
@@ -138,10 +139,11 @@ def _check_combination(
             raise SpecError(f"{given[0]} has no effect {words}: leave it out")
 
 
-def _submit(setup: run.Setup, out: Path, r: Request) -> None:
-    from slurm.submit import submit_render
+def _submit(spec: Spec, out: Path, r: Request) -> None:
+    from slurm.submit import prepare, submit_render
 
     assert r.count is not None and r.profile is not None
+    setup = prepare(spec, r.seed, r.profile, say)
     submit_render(
         setup, out, r.count, r.shard_size, r.profile, dry_run=r.dry_run, follow=r.follow, allow_dirty=r.allow_dirty,
         retry_failed=r.retry_failed, log=say,
@@ -152,7 +154,7 @@ def _render_here(setup: run.Setup, out: Path, r: Request, pool: PoolOptions) -> 
     """Render on this machine what is missing; exit code 130 after a stop, 1 if samples were skipped."""
     assert r.count is not None
     plan = run.make_plan(out, setup, r.count, r.shard_size)
-    say(f"{setup.spec.name} -> {out}: {plan.describe(pool.workers, setup.spec.render.resolution)}")
+    say(f"{setup.spec.name} -> {out}: {plan.describe(pool.workers)}")
     if r.dry_run:
         return
     run.claim(out, setup)

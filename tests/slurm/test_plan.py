@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from renderer.errors import MachineError, SpecError
-from renderer.plan import missing_ranges
+from renderer.plan import missing_ranges, seconds_per_sample
+from renderer.spec import RenderSpec
 from slurm import records, scheduler, status
 from slurm.packing import Packing, candidates, write_best
 from slurm.plan import MOST_TASKS, Work, plan_arrays, plan_tasks, shard_warning
@@ -117,7 +118,7 @@ def test_an_unknown_profile_names_the_known() -> None:
 def test_packing_is_written_into_the_profile_and_comments_stay(tmp_path: Path) -> None:
     path = profile(tmp_path, "cores: 8  # eight\nworkers: 0      # measure it\nmemory_gb: 4\n")
     results = [Packing(12, 2, 20.0, 500 << 20), Packing(8, 2, 16.0, 500 << 20)]
-    best = write_best(path, results, cores=8)
+    best = write_best(path, results, 8, RenderSpec())
     assert best.workers == 8, "twelve do not fit into 4 GB"
     assert path.read_text().splitlines() == [
         "cores: 8  # eight",
@@ -127,7 +128,14 @@ def test_packing_is_written_into_the_profile_and_comments_stay(tmp_path: Path) -
         "seconds_per_sample: 0.5",
     ]
     with pytest.raises(MachineError, match="raise it"):
-        write_best(path, [Packing(8, 2, 16.0, 4 << 30)], cores=8)
+        write_best(path, [Packing(8, 2, 16.0, 4 << 30)], 8, RenderSpec())
+
+
+def test_a_time_measured_with_other_settings_is_written_as_that_of_default_ones(tmp_path: Path) -> None:
+    path, large = profile(tmp_path, "cores: 8\n"), RenderSpec(resolution=512)
+    write_best(path, [Packing(8, 1, 2.0, 500 << 20)], 8, large)
+    found = load_profile(path)[0].seconds_per_sample
+    assert found < 1 and seconds_per_sample(large, found) == pytest.approx(4.0, rel=1e-3)
 
 
 def test_packing_tries_from_one_process_to_more_than_cores() -> None:
