@@ -130,8 +130,8 @@ def _refusal(text: str, reason: str) -> str:
         return f"the cluster refuses the job: {text}"
     name = next((w for w in re.split(r"[\s():,]+", reason) if "Submit" in w), "")
     return (
-        f"the cluster refuses so many jobs of yours ({name}): set `max_jobs` of the profile to what it allows, or a longer"
-        " `task_min`; what does not fit is submitted by the same command later"
+        f"the cluster refuses so many jobs of yours ({name}): set max_jobs of the profile to what it allows; what does"
+        " not fit is submitted by the same command later"
     )
 
 

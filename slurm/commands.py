@@ -71,7 +71,9 @@ def submit_commands(
 def check_shape(shape: Shape, profile: Profile, source: Path, part: scheduler.Partition | None) -> None:
     """The profile, and its partition where that is known, have room for such jobs. Raises SpecError."""
     if profile.cores < shape.processes:
-        raise SpecError(f"{source}: cores is {profile.cores}; {shape.processes} processes on a node need one each or more")
+        raise SpecError(
+            f"{source}: cores is {profile.cores}; {shape.processes} processes on a node need one each or more"
+        )
     if shape.gpus and not scheduler.gpus_of(profile.gres) and not any(o.startswith("gpu") for o in profile.sbatch):
         raise SpecError(f"{source}: the jobs want {shape.gpus} GPU(s) on a node, but gres names none: set it to gpu:1")
     if part is None:

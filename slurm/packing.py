@@ -80,7 +80,8 @@ def measure(
 def write_best(profile: str | Path, results: Sequence[Packing], cores: int, render: RenderSpec) -> Packing:
     """Write the fastest into a profile: workers, threads, and seconds_per_sample, which plans rest on.
 
-    render: settings it was measured with; what is written holds for default ones, from which plans scale it. Memory counts: what does not fit into the profile's memory_gb is passed over. Raises SpecError, MachineError.
+    render: settings it was measured with; what is written holds for default ones, from which plans scale it.
+    Memory counts: what does not fit into the profile's memory_gb is passed over. Raises SpecError, MachineError.
     """
     known, path = load_profile(profile)
     fits = [p for p in results if p.workers * p.peak_rss <= known.memory_gb * 2**30]

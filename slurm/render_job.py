@@ -103,9 +103,7 @@ def render_task(order: RenderOrder, ranges: list[Range]) -> dict[str, Any]:
     """
     with Signals() as stop:
         folder = JobFolder(Path(order.out))
-        workers, threads = packing(
-            order.workers or None, order.threads or None, order.cores, order.spec.render.device
-        )
+        workers, threads = packing(order.workers or None, order.threads or None, order.cores, order.spec.render.device)
         old = read_beat(folder, job_id())
         beat = Beat(
             job_id(), node_name(), "running", [(a, b) for a, b in ranges], order.cores, workers, threads,

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from renderer import archive
 from renderer.errors import MachineError
@@ -30,7 +30,9 @@ from slurm.records import (
 )
 
 SILENT_S: Final = 300.0  # a heartbeat older than this is doubted
-POLL_S: Final = 3.0
+POLL_S: Final = 20.0  # a scheduler has others to answer
+SETTLE_S: Final = 90.0  # a network disk may hide what other machines wrote for a minute
+LOOK_S: Final = 5.0  # between looks at the folder meanwhile
 
 
 @dataclass
@@ -63,6 +65,7 @@ class Status:
     bad: dict[str, int] = field(default_factory=dict)
     queue: scheduler.Queue | None = None  # None: no scheduler to ask
     verified: bool = False
+    concluded: bool = False  # the last job of the last submission has had its say
 
     @property
     def done(self) -> bool:
@@ -102,11 +105,12 @@ def read_status(out: Path, ask_scheduler: bool = True) -> Status:
         nodes[beat.node].core_hours += beat.cores * beat.seconds / 3600
     for failure in failures:
         nodes[failure.node].failures += 1
+    verified, last = own.verified and own.count >= count, max((s.get("time", 0.0) for s in sent), default=0.0)
     return Status(
         out, info["name"], info["tag"], count, samples, len(finished), running,
         max(0, left - running - len(failed)), failed, sum(b.rendered / max(b.now - b.started, 1e-3) for b in heard),
         sum(n.core_hours for n in nodes.values()), at_work, silent, dict(sorted(nodes.items())),
-        bad_nodes(failures, beats), queue, own.verified and own.count >= count,
+        bad_nodes(failures, beats), queue, verified, verified or (own.checked_at or 0.0) >= last,
     )  # fmt: skip
 
 
@@ -156,29 +160,45 @@ def _span(seconds: float) -> str:
     return f"{seconds // 60} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def watch(out: Path, show: Callable[[str], None], every_s: float = POLL_S) -> Status:
+def watch(out: Path, show: Callable[[str], None], every_s: float | None = None) -> Status:
     """Show the status again and again, until the data set is verified or nobody works on it."""
     while True:
         status = read_status(out)
         show(describe(status))
         if not status.queue and (status.verified or status.queue is not None or status.done):
             return status
-        time.sleep(every_s)
+        time.sleep(every_s or POLL_S)
 
 
-def follow(out: Path, log: Callable[[str], None] = print, every_s: float = POLL_S) -> Status:
+def follow(out: Path, log: Callable[[str], None] = print, every_s: float | None = None) -> Status:
     """Wait with a progress bar until the queue is empty; Ctrl-C leaves the jobs alone."""
     status = read_status(out)
     try:
         with Progress(status.count, "sample", "rendering") as bar:
             bar.update(status.samples)
-            while status.queue or status.queue is None:
-                time.sleep(every_s)
-                status = read_status(out)
-                bar.update(status.samples - bar.n, f"{status.running} jobs, {len(status.failed)} failed")
+            while True:
+                while status.queue or status.queue is None:
+                    time.sleep(every_s or POLL_S)
+                    status = read_status(out)
+                    bar.update(status.samples - bar.n, f"{status.running} jobs, {len(status.failed)} failed")
+                status = _settled(out, status)
+                if not status.queue:
+                    break
     except KeyboardInterrupt:
         print(file=sys.stderr)
         log(f"the jobs go on; `gen status {out}` shows them")
         return read_status(out)
     log(describe(status))
+    return status
+
+
+def _settled(out: Path, status: Status) -> Status:
+    """The status once what the jobs wrote is seen here: the queue may be empty before their last word is visible.
+
+    Returns at once where that word is there, and early where jobs turn up again, as requeued ones do.
+    """
+    end = time.monotonic() + SETTLE_S
+    while not status.concluded and not status.queue and time.monotonic() < end:
+        time.sleep(LOOK_S)
+        status = read_status(out)
     return status

@@ -192,7 +192,9 @@ def _queue(request: _Request, plan: Plan, ranges: Sequence[Range]) -> Submission
         " tells more"
     )
     if later:
-        log(f"{later} samples wait until the queue has room for them: give the same command again then, or add --follow")
+        log(
+            f"{later} samples wait until the queue has room for them: give the same command again then, or add --follow"
+        )
     return Submission(name, tuple(batch.jobs), len(tasks), samples, batch.files, later)
 
 

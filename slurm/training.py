@@ -87,5 +87,7 @@ def _shape(configs: list[TrainConfig], profile: Profile, spec: Path) -> Shape:
         wants = device.accelerator == "cuda" or (device.accelerator == "auto" and gpus_of(profile.gres) > 0)
         found.add(Shape(device.nodes, device.devices, device.devices if wants else 0))
     if len(found) > 1:
-        raise SpecError(f"{spec}: its runs differ in device.devices, nodes or accelerator; submit each by itself, with --only")
+        raise SpecError(
+            f"{spec}: its runs differ in device.devices, nodes or accelerator; submit each by itself, with --only"
+        )
     return found.pop()

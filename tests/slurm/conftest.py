@@ -1,7 +1,8 @@
-"""A real SLURM for the tests, started once by tests/minislurm, and a data set rendered without it."""
+"""A real SLURM for the tests, started once by tests/minislurm; stand-ins for one; a data set rendered without them."""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -213,3 +214,75 @@ def job(cluster: Cluster, setup: run.Setup, tmp_path: Path) -> Iterator[Callable
     for one in made:
         name = job_name(one.out, setup.tag)
         subprocess.run(["scancel", "-n", f"{name},{name}-end"], timeout=30)
+
+
+# ---------------------------------------------------------------- a SLURM of stand-ins
+
+FAKES = Path(__file__).parent / "fakes"
+NODES = {"nodes": ["n1", "n2"], "cpus": 16, "memory": 64000, "limit": "1-00:00:00"}
+
+
+class Site:
+    """Commands that stand for a cluster's, on PATH: what is submitted is written down, or run by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.settings: dict[str, Any] = {
+            "max_array": 1001,
+            "partitions": [
+                {"name": "cpu", **NODES},
+                {"name": "gpu", **NODES, "nodes": ["g1"], "gres": "gpu:a100:4(S:0-1)"},
+                {"name": "secret", **NODES, "nodes": ["s1"], "limit": "2:00:00", "hidden": True},
+            ],
+        }
+        self.set()
+
+    def set(self, **settings: Any) -> None:
+        self.settings |= settings
+        (self.folder / "site.json").write_text(json.dumps(self.settings))
+
+    @property
+    def calls(self) -> list[str]:
+        path = self.folder / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def script(self, job: str) -> str:
+        return (self.folder / f"{job}.sh").read_text()
+
+    def end(self, *jobs: str) -> None:
+        """They are in the queue no more."""
+        with (self.folder / "gone").open("a") as file:
+            file.write(" ".join(jobs) + "\n")
+
+    def run(self, job: str, task: int | None = None, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a submitted script as its node would."""
+        ids = {"SLURM_JOB_ID": job, "SLURM_JOB_NODELIST": "n1", "SLURMD_NODENAME": "n1", "SLURM_JOB_NUM_NODES": "1"}
+        ids |= {f"SLURM_{name}": value for name, value in (("NTASKS", "1"), ("PROCID", "0"), ("LOCALID", "0"))}
+        ids |= {"SLURM_NODEID": "0", "SLURM_CPUS_PER_TASK": "1"}
+        if task is not None:
+            ids |= {"SLURM_ARRAY_JOB_ID": job, "SLURM_ARRAY_TASK_ID": str(task)}
+        command = ["bash", str(self.folder / f"{job}.sh")]
+        return subprocess.run(command, env={**os.environ, **ids, **environment}, capture_output=True, text=True)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Site:
+    folder = tmp_path / "fake-slurm"
+    (folder / "bin").mkdir(parents=True)
+    for name in ("sbatch", "squeue", "scontrol", "sinfo", "sacctmgr", "scancel", "srun"):
+        (folder / "bin" / name).symlink_to(FAKES / "slurm")
+    monkeypatch.setenv("PATH", str(folder / "bin"), prepend=os.pathsep)
+    monkeypatch.setenv("FAKE_SLURM", str(folder))
+    return Site(folder)
+
+
+@pytest.fixture
+def profile(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a cluster profile with the keys given."""
+
+    def write(**keys: Any) -> Path:
+        path = tmp_path / "cluster_test.yaml"
+        path.write_text(yaml.safe_dump({"time_min": 60, "cores": 4, "memory_gb": 8, "scratch": "/tmp", **keys}))
+        return path
+
+    return write

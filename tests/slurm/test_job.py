@@ -29,11 +29,10 @@ def order(tmp_path: Path) -> RenderOrder:
     JobFolder(out).create()
     for name in ("scratch", "pack"):
         (tmp_path / name).mkdir()
-    (tmp_path / "scene.blend").touch()
     (out / "dataset.json").write_text(json.dumps({"format_version": 1, "tag": "abcdef", "name": "x"}))
     return RenderOrder(
         out=str(out), spec=Spec(), seed=1, tag="abcdef", pack=str(tmp_path / "pack"),
-        blend=str(tmp_path / "scene.blend"), count=8, sample_bytes=1000, cores=1, workers=1, threads=1,
+        count=8, sample_bytes=1000, cores=1, workers=1, threads=1,
         scratch=str(tmp_path / "scratch"), requeues=3, space_wait_s=0.0,
     )  # fmt: skip
 
