@@ -19,8 +19,9 @@ import yaml
 
 from renderer import archive, run
 from renderer.files import file_sha256
+from renderer.plan import seconds_per_sample
 from renderer.pool import PoolOptions
-from renderer.spec import Spec, parse_spec
+from renderer.spec import RenderSpec, Spec, parse_spec
 from slurm import scheduler, submit
 from slurm.records import Beat, JobFolder, job_name, read_beats
 from slurm.submit import Submission
@@ -123,6 +124,15 @@ def reference(setup: run.Setup, tmp_path_factory: pytest.TempPathFactory) -> Ref
     return pixels
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looks at queue and folder more often than is good for a scheduler that others use, too."""
+    from slurm import status
+
+    monkeypatch.setattr(status, "POLL_S", 1.0)
+    monkeypatch.setattr(status, "LOOK_S", 0.5)
+
+
 class Job:
     """One data set on the test cluster, with what the tests ask of it."""
 
@@ -201,9 +211,10 @@ def job(cluster: Cluster, setup: run.Setup, tmp_path: Path) -> Iterator[Callable
     def make(out: Path | None = None, **keys: Any) -> Job:
         scratch = tmp_path / "scratch"
         scratch.mkdir(exist_ok=True)
+        effort = seconds_per_sample(setup.spec.render) / seconds_per_sample(RenderSpec())
         values = {
             "partition": "cpu", "time_min": 10, "warn_s": 30, "cores": 1, "memory_gb": 1, "workers": 1, "threads": 1,
-            "parallel": 2, "seconds_per_sample": 10, "task_min": 2, "scratch": str(scratch), **keys,
+            "parallel": 2, "seconds_per_sample": 10 / effort, "task_min": 2, "scratch": str(scratch), **keys,
         }  # fmt: skip
         profile = tmp_path / f"cluster_{len(made)}.yaml"
         profile.write_text(yaml.safe_dump(values))

@@ -17,7 +17,7 @@ from renderer import archive
 from renderer.errors import DatasetError, HeadforgeError, SpecError
 from slurm import status
 
-pytestmark = [pytest.mark.slurm, pytest.mark.blender]
+pytestmark = [pytest.mark.slurm, pytest.mark.blender, pytest.mark.usefixtures("quick")]
 Make = Callable[..., Any]
 Reference = Any
 STATE_SAVED_S = 7.0  # slurmctld saves what changed within 5 s
@@ -176,12 +176,33 @@ def test_follow_joins_what_is_running(job: Make, reference: Reference) -> None:
     data.check(6, reference)
 
 
+def test_a_hidden_partition_and_one_of_several_are_used(job: Make, reference: Reference) -> None:
+    for partition in ("hidden", "hidden,cpu"):
+        data = job(partition=partition)
+        data.submit(6, 6)
+        data.wait()
+        data.check(6, reference)
+
+
+def test_what_the_queue_may_not_hold_is_submitted_when_it_is_empty(job: Make, reference: Reference) -> None:
+    data = job(task_min=0, time_min=1, warn_s=30, parallel=4)  # one shard a task
+    subprocess.run(["sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=4"], check=True)
+    try:
+        data.submit(24, 6, follow=True)
+    finally:
+        subprocess.run(["sacctmgr", "-i", "modify", "user", "root", "set", "MaxSubmitJobs=-1"], check=True)
+    assert any("6 samples wait until the queue has room" in line for line in data.lines), data.lines
+    assert status.read_status(data.out).verified
+    data.check(24, reference)
+
+
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
         ({"partition": "big"}, "no partition 'big'.*cpu, gpu"),
         ({"partition": "short"}, "time_min is 10; partition short allows 5"),
         ({"cores": 99}, "largest node of cpu has 4"),
+        ({"partition": "cpu,short"}, "time_min is 10; partition short allows 5"),
         ({"memory_gb": 500}, "memory_gb is 500"),
         ({"shared": ["/work-of-the-cluster"]}, "none of the profile's shared folders"),
         ({"accuont": "x"}, "unknown key 'accuont'; did you mean 'account'"),
