@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import json
 import os
 import selectors
@@ -123,17 +124,20 @@ class WorkerPool:
     def render(self, indices: Iterable[int], stop: Callable[[], bool] = lambda: False) -> Iterator[Done | Failed]:
         """Render the indices, in any order of completion. Once `stop` is true no further sample is begun.
 
+        indices: asked for as workers become free, so that there may be millions of them.
         Raises MachineError if workers cannot be started.
         """
         _sweep_scratch()
-        waiting = deque(indices)
+        source, waiting = iter(indices), deque[int]()
         failures: dict[int, str] = {}
         selector = selectors.DefaultSelector()
         try:
             while True:
                 stopping = stop()
                 if stopping:
+                    source = iter(())
                     waiting.clear()
+                waiting.extend(itertools.islice(source, max(0, 2 * self.options.workers - len(waiting))))
                 working = len(waiting) + sum(len(w.busy) for w in self._workers)
                 if not working:
                     return

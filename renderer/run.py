@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from importlib import metadata
@@ -296,6 +297,23 @@ class Report:
 Progress = Callable[[int, Report], None]
 
 
+@dataclass
+class OpenShard:
+    """A shard on its way: samples start .. stop-1, of which some are staged and some have failed."""
+
+    start: int
+    stop: int
+    staged: set[int]
+    failed: dict[int, Failed] = field(default_factory=dict)
+
+    @property
+    def complete(self) -> bool:
+        return len(self.staged) + len(self.failed) == self.stop - self.start
+
+    def missing(self) -> list[int]:
+        return [i for i in range(self.start, self.stop) if i not in self.staged and i not in self.failed]
+
+
 def render_shards(
     setup: Setup,
     ranges: list[tuple[int, int]],
@@ -318,57 +336,64 @@ def render_shards(
     for folder in (out / archive.SHARDS, staging):
         make_folder(folder)
     _sweep(staging)
-    open_ranges = [r for r in ranges if not _finished(out, *r)]
-    state = {r: _staged(staging, r, setup.tag) for r in open_ranges}
-    failed: dict[int, Failed] = {}
-    missing = [i for r in open_ranges for i in range(*r) if i not in state[r]]
-    progress(sum(len(s) for s in state.values()), report)
     pool = WorkerPool(setup.job(), staging, options)
     report.in_hand = lambda: pool.in_hand
-    home = {i: r for r in open_ranges for i in range(*r)}
+    ahead, opened = deque(ranges), dict[tuple[int, int], OpenShard]()
     again: list[set[int]] = []  # samples that were damaged where they were staged
 
-    def close(r: tuple[int, int]) -> None:
+    def missing() -> Iterator[int]:
+        """Opens shard after shard as the pool asks for samples: of ten million, most are far ahead."""
+        while ahead:
+            r = ahead.popleft()
+            if _finished(out, *r):
+                continue
+            opened[r] = OpenShard(*r, _staged(staging, r, setup.tag))
+            progress(len(opened[r].staged), report)
+            if opened[r].complete:
+                close(opened[r])
+            else:
+                yield from opened[r].missing()
+
+    def close(shard: OpenShard) -> None:
         _check_space(out)
-        skipped = [archive.Skipped(f.index, f.reason) for i, f in sorted(failed.items()) if home[i] == r]
-        samples = (archive.load_staged(staging / f"{i:010d}.tar") for i in sorted(state[r]))
+        r = shard.start, shard.stop
+        skipped = [archive.Skipped(f.index, f.reason) for _, f in sorted(shard.failed.items())]
+        samples = (archive.load_staged(staging / f"{i:010d}.tar") for i in sorted(shard.staged))
         try:
             archive.write_shard(
                 out, *r, setup.tag, samples, skipped=skipped, versions=versions(pool.versions),
                 work={**(work or {}), "host": platform.node(), "finished": time.time()}, scratch=staging,
             )  # fmt: skip
         except FormatError as error:
-            again.append(_take_back(state[r], staging, r, setup.tag, again, error))
+            again.append(_take_back(shard.staged, staging, r, setup.tag, again, error))
             progress(-len(again[-1]), report)
             return
         for i in range(*r):
             (staging / f"{i:010d}.tar").unlink(missing_ok=True)
         report.shards += 1
         report.skipped += [s.index for s in skipped]
-        open_ranges.remove(r)
+        del opened[r]
 
-    for r in list(open_ranges):
-        if len(state[r]) == r[1] - r[0]:
-            close(r)
-    for outcome in _rounds(pool, missing, again, stop):
-        r = home[outcome.index]
+    for outcome in _rounds(pool, missing(), again, stop):
+        shard = next(s for s in opened.values() if s.start <= outcome.index < s.stop)
         if isinstance(outcome, Done):
-            state[r].add(outcome.index)
+            shard.staged.add(outcome.index)
             report.rendered += 1
             report.peak_rss = max(report.peak_rss, outcome.rss)
         else:
-            failed[outcome.index] = outcome
-            _check_failures([f for i, f in failed.items() if home[i] == r], r)
+            shard.failed[outcome.index] = outcome
+            _check_failures(list(shard.failed.values()), (shard.start, shard.stop))
         progress(1, report)
-        if len(state[r]) + sum(home[i] == r for i in failed) == r[1] - r[0]:
-            close(r)
-    report.stopped, report.seconds = bool(open_ranges), time.monotonic() - started
+        if shard.complete:
+            close(shard)
+    report.stopped = bool(opened) or not all(_finished(out, *r) for r in ahead)
+    report.seconds = time.monotonic() - started
     report.recycled, report.killed = pool.recycled, pool.killed
     return report
 
 
 def _rounds(
-    pool: WorkerPool, missing: list[int], again: list[set[int]], stop: Callable[[], bool]
+    pool: WorkerPool, missing: Iterable[int], again: list[set[int]], stop: Callable[[], bool]
 ) -> Iterator[Done | Failed]:
     """Render what is missing, then whatever `again` has been given meanwhile."""
     yield from pool.render(missing, stop)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -226,3 +227,61 @@ def test_a_disk_without_locks_says_what_to_do(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(fcntl, "flock", refuse)
     with pytest.raises(DatasetError, match=r"cannot be locked .*another disk"), run.locked(tmp_path):
         pass
+
+
+# ---------------------------------------------------------------- very many samples
+
+
+STAGE = """
+from pathlib import Path
+from renderer import archive
+from renderer.sample_format import sample_key
+archive.stage_sample(Path(job["staging"]), archive.encode_sample(index, sample_key("abc123", index), {}, {}))
+"""
+
+
+class Rendering(FakeSetup):
+    def job(self) -> RenderJob:
+        return RenderJob({"does": STAGE, "render": {"resolution": 16}}, 0, self.tag, "", "")
+
+
+def test_samples_are_asked_for_as_workers_become_free(memory: Path) -> None:
+    outcomes = []
+    for outcome in workers("").render(itertools.count(), stop=lambda: len(outcomes) > 20):
+        outcomes.append(outcome.index)
+    assert outcomes == list(range(len(outcomes))) and len(outcomes) < 40
+
+
+def test_shards_are_opened_one_after_the_other(memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_at = []
+    staged = run._staged
+    monkeypatch.setattr(run, "_staged", lambda folder, r, tag: (looked_at.append(r), staged(folder, r, tag))[1])
+    setup: Any = Rendering()
+    out, staging, options = tmp_path / "out", tmp_path / "staging", PoolOptions(1, 1)
+    ranges = [(i, i + 3) for i in range(0, 300_000, 3)]
+    stop = [False]
+
+    def progress(step: int, report: run.Report) -> None:
+        stop[0] = report.shards >= 3
+
+    report = run.render_shards(setup, ranges, out, staging, options, stop=lambda: stop[0], progress=progress)
+    assert report.stopped and report.shards == 3 and len(looked_at) <= 5
+    left = len(list(staging.iterdir()))
+    again = run.render_shards(setup, ranges[:5], out, staging, options)
+    assert not again.stopped and again.shards == 2 and again.rendered == 6 - left
+    assert archive.finished_ranges(out) == ranges[:5] and list(staging.iterdir()) == []
+
+
+def test_a_shard_whose_samples_are_all_staged_needs_no_worker(
+    memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WorkerPool, "_start", lambda pool: pytest.fail("started a worker"))
+    for i in range(4):
+        archive.stage_sample(tmp_path, archive.encode_sample(i, sample_key("abc123", i), {}, {}))
+    steps: list[int] = []
+    setup: Any = Rendering()
+    report = run.render_shards(
+        setup, [(0, 2), (2, 4)], tmp_path / "out", tmp_path, PoolOptions(1, 1),
+        progress=lambda step, _: steps.append(step),
+    )  # fmt: skip
+    assert (report.shards, report.rendered, report.stopped, sum(steps)) == (2, 0, False, 4)
