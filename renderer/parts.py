@@ -7,6 +7,7 @@ deformed and posed, ready to be handed to Blender or to a ray caster.
 from __future__ import annotations
 
 import zlib
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -88,6 +89,7 @@ class PartBuilder:
             rest=rest.astype(np.float32),
         )
         self._proxy = lru_cache(maxsize=None)(model.proxy)
+        self._recent: deque[tuple[Any, geometry.Points]] = deque(maxlen=4)  # `smooth_skin`; a sample has a few heads
         self._skin_vertices = np.unique(model.faces[model.part_faces("skin")])
         self._base_parts = {
             name: _compact(model.faces[model.part_faces(name)])
@@ -116,8 +118,18 @@ class PartBuilder:
 
     def landmarks(self, head: Head) -> geometry.Points:
         """(68, 3) landmarks in the world: on the skin as it is rendered."""
-        deformed, _ = self._deformed(head, {})
-        return geometry.posed(self.model.landmarks_smooth(self._smooth(deformed)), head.pose)
+        return geometry.posed(self.model.landmarks_smooth(self.smooth_skin(head)), head.pose)
+
+    def smooth_skin(self, head: Head) -> geometry.Points:
+        """(V, 3) vertices of the skin mesh in head space, without pose. The last few heads are remembered."""
+        shape = (head.identity, head.expression, head.deform)
+        for known, points in self._recent:
+            if known == shape:
+                return points
+        points = self._smooth(self._deformed(head, {})[0])
+        points.flags.writeable = False
+        self._recent.append((shape, points))
+        return points
 
     def build(self, head: Head, *, bare: bool = False) -> list[Part]:
         """Every part of a head; `bare` leaves out what it wears."""

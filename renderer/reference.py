@@ -62,7 +62,8 @@ class Reference:
         self.face_points, self.face_uv = inside, cKDTree(at[inside])
         self.points = inside[:: max(1, len(inside) // _POINTS)]
         self.uv = at[self.points]
-        self.triangles = triangles(skin)[0]
+        corners = triangles(skin)[0]
+        self.triangles = corners[np.isin(corners, self.points).any(axis=1)]  # those about the chosen points
 
     def problems(self, record: dict[str, Any], images: dict[str, Any], errors: list[float]) -> Iterable[str]:
         """Where a sample is not what (spec, seed, index) and geometry give. Adds median UV errors to `errors`."""
@@ -91,8 +92,8 @@ class Reference:
 
     def skin(self, head: dict[str, Any]) -> Any:
         """(V, 3) skin vertices in the world, metres, of one of a record's heads; faces are `builder.skin.faces`."""
-        parts = self.builder.build(head_from_record(head), bare=True)
-        return next(p for p in parts if p.kind == "skin").vertices.astype(np.float64)
+        made = head_from_record(head)
+        return geometry.posed(self.builder.smooth_skin(made), made.pose)
 
     def uv_problems(self, record: dict[str, Any], images: dict[str, Any], errors: list[float]) -> Iterable[str]:
         """Where UV and mask, also of a second view, disagree with the geometry. Adds median errors to `errors`."""
@@ -159,7 +160,7 @@ class Reference:
     def _faces_camera(self, skin: Any, camera: Camera) -> Any:
         """Which of the chosen points lie on skin that is turned to the camera."""
         corners = skin[self.triangles]
-        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])  # as long as the area
         smooth = np.stack(
             [np.bincount(self.triangles.ravel(), np.repeat(normals[:, axis], 3), len(skin)) for axis in range(3)],
             axis=1,
