@@ -21,7 +21,7 @@ from renderer.spec import PoseSpec, Spec
 ANGLES: Final = ("yaw", "pitch", "roll")
 FALSE_ALARM: Final = 1e-6  # probability that a sound data set fails any of the tests
 STUBBORN: Final = 0.02  # share of mouths that may be open or closed against the draw; the pack's head has 0.3 %
-_ONE_TEST: Final = FALSE_ALARM / (2 * len(ANGLES) + 1)
+_TESTS: Final = 2 * len(ANGLES) + 1
 
 
 def _zeros() -> dict[str, float]:
@@ -74,14 +74,15 @@ def expected(pose: PoseSpec, angle: str) -> tuple[float, float]:
     return mean, math.sqrt(variance)
 
 
-def statistics_problems(sums: Sums, spec: Spec) -> Iterator[str]:
-    """Where the samples are not distributed as the spec says, in words."""
+def statistics_problems(sums: Sums, spec: Spec, false_alarm: float = FALSE_ALARM) -> Iterator[str]:
+    """Where the samples are not distributed as the spec says, in words; sound ones are named with `false_alarm`."""
     if not sums.heads:
         return
     n, frames = sums.heads, spec.sequence.frames or 1
     draws = max(1, n // frames)  # only clips are drawn independently
-    z = NormalDist().inv_cdf(1 - _ONE_TEST / 2)
-    low, high = (float(chi2.ppf(q, draws)) / draws for q in (_ONE_TEST / 2, 1 - _ONE_TEST / 2))
+    alarm = false_alarm / _TESTS
+    z = -NormalDist().inv_cdf(alarm / 2)
+    low, high = float(chi2.ppf(alarm / 2, draws)) / draws, float(chi2.isf(alarm / 2, draws)) / draws
     for name in ANGLES:
         mean, sigma = expected(spec.pose, name)
         off, square = sums.deviation[name] / n, sums.square[name] / n
@@ -90,6 +91,6 @@ def statistics_problems(sums: Sums, spec: Spec) -> Iterator[str]:
         if not low * sigma**2 - 1e-12 <= square <= high * sigma**2 + 1e-12:
             yield f"spread of {name} is {math.sqrt(square):.3f} degrees, the spec's is {sigma:.3f}"
     own_head = bool(spec.assets.head)  # may lack the units that open a mouth
-    most = float(binom.isf(_ONE_TEST, -(-n // frames), STUBBORN)) * frames
+    most = float(binom.isf(alarm, -(-n // frames), STUBBORN)) * frames
     if not own_head and sums.against > most:
         yield f"{sums.against} of {n} mouths are open or closed against the draw; {int(most)} may be"
