@@ -7,6 +7,8 @@ range; a **data set** is a folder of shards::
     OUT/shards/0000000000-0000000500.tar       samples 0..499, members of a sample side by side
     OUT/shards/0000000000-0000000500.json      manifest, written last: without it the tar does not count
     OUT/index.json                             list of the finished shards; derived, can be rebuilt
+    OUT/state.json, OUT/verdict.json           samples it is meant to have; what `gen verify` found (`renderer.state`)
+    OUT/verified/                              proofs of verified shards; may be deleted (`renderer.proof`)
 
 Members of one sample, in this order in the tar:
 
