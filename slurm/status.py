@@ -85,7 +85,8 @@ def read_status(out: Path, ask_scheduler: bool = True) -> Status:
     sent = submissions(folder)
     own = read_state(out)
     count = max([s["count"] for s in sent if "count" in s] + [own.count])
-    size = next((s["shard_size"] for s in reversed(sent) if "shard_size" in s), 0)
+    largest = max((b - a for a, b in finished), default=0)  # what a local run, which submits nothing, tells of it
+    size = next((s["shard_size"] for s in reversed(sent) if "shard_size" in s), largest)
     samples = sum(min(b, count) - a for a, b in finished if a < count)
     at_work = [b for b in beats if b.alive]
     queue = None
@@ -129,6 +130,8 @@ def describe(status: Status) -> str:
         lines.append(f"{s.rate:.2f} samples/s, {_span(s.eta_s)} to go, until {clock}")
     if s.queue is None:
         lines.append("queue: unknown, no scheduler answers here")
+        if not s.done and not s.jobs:
+            lines.append("not complete: the same `gen render` again renders what is missing")
     else:
         lines.append(f"queue: {s.queue}" if s.queue else "queue: empty")
         if not s.queue and not s.done:
