@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 GEN := $(BIN)/gen
 DEMO := out/demo
+DEMO_MINUTES := 3
 DATA ?= out/mixed
-BENCH_SPEC ?= jobspecs/train_uvnet$(if $(shell command -v nvidia-smi),,_small).yaml
+BENCH_SPEC ?= train_uvnet$(if $(shell command -v nvidia-smi),,_small)
 # Libraries that the bpy wheel takes from the system (renderer/doctor.py has the same list, and checks them).
 DEBIAN := libx11-6 libxrender1 libxfixes3 libxi6 libxext6 libxxf86vm1 libxkbcommon0 libsm6 libice6 libgl1 libegl1 libgomp1
 
@@ -19,7 +20,8 @@ setup: system $(VENV)/.installed ## .venv with everything; idempotent
 $(VENV)/.installed: pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; bpy 4.5 needs Python 3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[render,train,export,apply,dev]'
+	@echo "installing Blender, torch and the rest into $(VENV): some 2 GB, a few minutes"
+	$(BIN)/python -m pip install --disable-pip-version-check -e '.[render,train,export,apply,dev]'
 	@touch $@
 
 system: # installs missing system libraries when root, names them otherwise
@@ -33,21 +35,33 @@ system: # installs missing system libraries when root, names them otherwise
 assets: setup ## head pack and scene file, into the cache
 	$(GEN) assets build
 
-demo: setup ## the main job: assets, triplets, archive, collages, a short training, a results page
-	$(GEN) assets build
-	$(GEN) render --spec mixed --count 96 --out $(DEMO)/data --shard-size 32
-	$(GEN) verify $(DEMO)/data --count 96
-	$(GEN) collage --dataset $(DEMO)/data --out $(DEMO)/inputs.png
-	$(GEN) collage --dataset $(DEMO)/data --triplets --count 48 --out $(DEMO)/triplets.png
-	$(GEN) stats $(DEMO)/data --out $(DEMO)/stats.png
-	$(GEN) train jobspecs/train_uvnet_small_plain.yaml --data $(DEMO)/data --runs $(DEMO)/runs \
-	  --set name=demo --set schedule.max_samples=15000 --set 'loss.balance=[1, 0.5]' --set output.evaluate_epochs=40
-	$(GEN) view --no-open $(DEMO)/data --out $(DEMO)/page-data
-	$(GEN) view --no-open "$$(ls -td $(DEMO)/runs/*/ | head -1)" --out $(DEMO)/page
-	@echo "open $(DEMO)/page/index.html (the run) and $(DEMO)/page-data/index.html (the data set)"
+# No part takes longer on a slow processor: samples are few, and the training goes by the clock.
+demo: setup ## the main job in 10 minutes: assets, triplets, archive, collages, a short training, a results page
+	@echo "demo: 96 heads are rendered, verified and shown, then a network trains on them for at most $(DEMO_MINUTES) minutes."
+	@echo "demo: 5 to 10 minutes in all, a few more the first time, when 150 MB of assets are fetched. All of it lands in $(DEMO)/."
+	@echo; echo "demo 1 of 6: the head pack, built once into the cache (1 to 2 minutes the first time)"
+	@$(GEN) assets build
+	@echo; echo "demo 2 of 6: 96 triplets of the spec mixed (1 minute)"
+	@$(GEN) render --spec mixed --count 96 --out $(DEMO)/data --shard-size 32
+	@echo; echo "demo 3 of 6: every label is proven against the stored geometry (half a minute)"
+	@$(GEN) verify $(DEMO)/data --count 96
+	@echo; echo "demo 4 of 6: picture sheets and the distribution of every knob (half a minute)"
+	@$(GEN) collage --dataset $(DEMO)/data --out $(DEMO)/inputs.png
+	@$(GEN) collage --dataset $(DEMO)/data --triplets --count 48 --out $(DEMO)/triplets.png
+	@$(GEN) stats $(DEMO)/data --out $(DEMO)/stats.png
+	@echo; echo "demo 5 of 6: UV-net learns these 96 samples, too few for other faces (at most $(DEMO_MINUTES) minutes)"
+	@$(GEN) train train_uvnet_small_plain --data $(DEMO)/data --runs $(DEMO)/runs \
+	  --set name=demo --set schedule.max_samples=15000 --set schedule.max_minutes=$(DEMO_MINUTES) \
+	  --set 'loss.balance=[1, 0.5]' --set output.evaluate_epochs=40
+	@echo; echo "demo 6 of 6: pages of the data set and of the run (half a minute)"
+	@$(GEN) view --no-open $(DEMO)/data --out $(DEMO)/page-data
+	@$(GEN) view --no-open "$$(ls -td $(DEMO)/runs/*/ | head -1)" --out $(DEMO)/page
+	@echo; echo "demo: done. Open these in a browser or an image viewer:"
+	@for file in page/index.html page-data/index.html triplets.png stats.png; do echo "  $(CURDIR)/$(DEMO)/$$file"; done
+	@echo "demo: next: $(GEN) render --count 10000, then $(GEN) train train_uvnet_small --data out/mixed"
 
 train: setup ## the trainer's default run; on a cluster's GPU partition where there is one
-	$(GEN) train jobspecs/train_uvnet.yaml $$(command -v sbatch >/dev/null && echo --slurm cluster_gpu)
+	$(GEN) train train_uvnet $$(command -v sbatch >/dev/null && echo --slurm cluster_gpu)
 
 test: setup ## every test that this machine can run
 	$(BIN)/python -m pytest

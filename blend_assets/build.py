@@ -28,6 +28,7 @@ from blend_assets import hm08, images, landmarks, proxies, textures
 from blend_assets.fetch import Log, cache_root, fetch, sha256_file
 from renderer.errors import AssetError
 from renderer.head_model import PACK_FORMAT, HeadModel, check_hashes, load_head
+from renderer.progress import Progress
 from renderer.subdivision import catmull_clark, subdivide_corners
 
 BUILDER_VERSION: Final = 7  # raise it whenever the same sources give another pack
@@ -139,17 +140,20 @@ def seal_pack(folder: Path) -> None:
 def gather(sources: Path, log: Log = print) -> Sources:
     """Obtain every package of the manifest; optional ones that fail are listed in `missing`."""
     got = Sources()
-    for name, package in manifest().items():
-        try:
-            if package["registry"] == "installed":
-                got.paths[name] = installed_folder(name, package)
-            else:
-                got.paths[name] = fetch(name, package, sources, log)
-        except AssetError as error:
-            if package["required"]:
-                raise
-            got.missing.append(f"{name} {package['version']} ({package['role']}): {error}")
-            log(f"missing: {got.missing[-1]}")
+    with Progress(len(manifest()), "package", "fetching") as bar:
+        for name, package in manifest().items():
+            bar.note = name
+            try:
+                if package["registry"] == "installed":
+                    got.paths[name] = installed_folder(name, package)
+                else:
+                    got.paths[name] = fetch(name, package, sources, log)
+            except AssetError as error:
+                if package["required"]:
+                    raise
+                got.missing.append(f"{name} {package['version']} ({package['role']}): {error}")
+                log(f"missing: {got.missing[-1]}")
+            bar.update()
     return got
 
 

@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from renderer.progress import Progress
+
 SIZE_PX = 256
 ENVIRONMENT_SHAPE = (256, 512, 3)
 MAX_RADIANCE = 200.0  # bounds the sun lobes, for noise; far below the largest half float
@@ -944,9 +946,11 @@ def write_all(folder: Path) -> list[str]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name in TEXTURES:
-        (folder / f"{name}.png").write_bytes(png_bytes(synthesise(name)))
-        written.append(f"{name}.png")
+    with Progress(len(TEXTURES), "texture", "synthesising") as bar:
+        for name in TEXTURES:
+            (folder / f"{name}.png").write_bytes(png_bytes(synthesise(name)))
+            written.append(f"{name}.png")
+            bar.update()
     return written
 
 
@@ -1151,8 +1155,10 @@ def write_environments(folder: Path) -> list[str]:
 
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for name in ENVIRONMENTS:
-        header: dict[str, Any] = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
-        OpenEXR.File(header, {"RGB": environments(name).astype(np.float16)}).write(str(folder / f"{name}.exr"))
-        written.append(f"{name}.exr")
+    with Progress(len(ENVIRONMENTS), "world", "synthesising") as bar:
+        for name in ENVIRONMENTS:
+            header: dict[str, Any] = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+            OpenEXR.File(header, {"RGB": environments(name).astype(np.float16)}).write(str(folder / f"{name}.exr"))
+            written.append(f"{name}.exr")
+            bar.update()
     return written
