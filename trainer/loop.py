@@ -722,6 +722,7 @@ class Evaluator:
     def run(self, state: State) -> None:
         """Measure, log, keep the best weights, and draw. Losses are weighted as those of training are now."""
         progress, loader, tested = state.progress, state.loader, state.tested
+        self.log.doing("evaluating")
         done, size = progress.share(self.config.schedule), self.config.data.batch_size
         for kind, occluded in (("test", False), ("test_occluded", True)):
             if occluded and self.task.bank is None:
@@ -769,6 +770,7 @@ class Log:
         self.seconds_before, self.samples_before = progress.seconds, progress.samples_seen
         self.board: Any = None
         self.bar: ProgressLine | None = None
+        self.loss_note = ""
         if on:
             if config.output.tensorboard:
                 from torch.utils.tensorboard import SummaryWriter
@@ -818,8 +820,13 @@ class Log:
         self.line("train", progress, loader, values)
         self.status(progress, loader, "running")
         if self.bar is not None:
-            self.bar.note = f"loss {values['loss']:.4f}"
+            self.loss_note = f"loss {values['loss']:.4f}"
         self.seconds_before, self.samples_before = progress.seconds, progress.samples_seen
+
+    def doing(self, words: str) -> None:
+        """What stands at the end of the progress line until the next step."""
+        if self.bar is not None:
+            self.bar.note = words
 
     def tick(self, progress: Progress, schedule: ScheduleConfig) -> None:
         """A step is done. Where the clock decides, the total is what the samples up to now suggest."""
@@ -828,7 +835,7 @@ class Log:
         share = progress.share(schedule)
         if schedule.max_minutes and share:
             self.bar.total = max(progress.samples_seen, round(progress.samples_seen / share))
-        self.bar.update(progress.samples_seen - self.bar.n)
+        self.bar.update(progress.samples_seen - self.bar.n, self.loss_note)
 
     def test_line(self, progress: Progress, loader: Loader, kind: str, result: Evaluation) -> None:
         values = {"loss": result.loss, "terms": result.terms, "metrics": result.metrics, "samples": result.samples}

@@ -160,7 +160,7 @@ def _render_here(setup: run.Setup, out: Path, r: Request, pool: PoolOptions) -> 
     run.claim(out, setup)
     raise_count(out, r.count)
     report = run.Report()
-    with run.locked(out), Stopper(lambda: f"finishing the {report.in_hand()} samples in hand") as stop:
+    with run.locked(out), Stopper(lambda: _finishing(report.in_hand())) as stop:
         if (out / ".slurm").exists():
             from slurm.submit import check_idle
 
@@ -181,6 +181,10 @@ def _render_here(setup: run.Setup, out: Path, r: Request, pool: PoolOptions) -> 
         index = archive.write_index(out)
         write_card(out)
     _say_result(out, report, index, plan.images)
+
+
+def _finishing(samples: int) -> str:
+    return f"finishing the {samples} samples in hand" if samples else "ending, no sample is in hand"
 
 
 def _say_result(out: Path, report: run.Report, index: dict[str, Any], images_each: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -409,7 +411,10 @@ def test_kill_dash_nine_at_random_instants_loses_nothing(
     assert pixels(archive.open_dataset(out)) == pixels(rendered)
 
 
-def test_a_stop_signal_ends_after_the_sample_in_hand_and_the_next_run_goes_on(smoke: Setup, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_signal_ends_after_the_sample_in_hand_and_the_next_run_goes_on(
+    smoke: Setup, tmp_path: Path, number: signal.Signals
+) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "renderer.cli", "render", "--spec", "smoke", "--seed", "3", "--count", "40"]
     command += ["--out", str(out), "--shard-size", "40"]
@@ -417,13 +422,40 @@ def test_a_stop_signal_ends_after_the_sample_in_hand_and_the_next_run_goes_on(sm
     deadline = time.monotonic() + 60
     while len(list((out / ".staging").glob("*.tar"))) < 2 and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, words = process.communicate(timeout=60)
     assert process.returncode == 130 and "run the same command again" in words
+    said = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
+    assert re.search(rf"^gen: {said}: finishing the [1-9]\d? samples in hand", words, re.MULTILINE), words
     kept = {p.name: p.stat().st_mtime_ns for p in (out / ".staging").glob("*.tar")}
     assert 2 <= len(kept) < 40
     assert subprocess.run(command, capture_output=True).returncode == 0
     assert len(archive.open_dataset(out)) == 40
+
+
+def test_a_second_ctrl_c_gives_up_the_samples_in_hand(smoke: Setup, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "renderer.cli", "render", "--spec", "smoke", "--seed", "3", "--count", "4"]
+    command += ["--workers", "1", "--set", "render.samples_per_pixel=4000", "--set", "render.resolution=1024"]
+    process = subprocess.Popen([*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    deadline = time.monotonic() + 180
+    while _worker_cpu_s(process.pid) < 15 and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)  # starting takes less, a sample of this size minutes
+    process.send_signal(signal.SIGINT)
+    while not (line := process.stderr.readline()).startswith("gen: Ctrl-C"):
+        assert line, "it ended without a word"
+    assert re.search("finishing the [12] samples in hand; press Ctrl-C again to stop at once", line), line
+    process.send_signal(signal.SIGINT)
+    _, words = process.communicate(timeout=60)
+    assert process.returncode == 130 and words.strip().endswith("gen: stopped")
+    assert not list((tmp_path / "out" / ".staging").glob("*.tar"))
+
+
+def _worker_cpu_s(pid: int) -> float:
+    """CPU seconds of the busiest process that `pid` started."""
+    children = psutil.Process(pid).children() if psutil.pid_exists(pid) else []
+    times = [child.cpu_times() for child in children if child.is_running()]
+    return max((t.user + t.system for t in times), default=0.0)
 
 
 def test_a_full_disk_stops_with_a_clear_error_and_the_run_goes_on_when_there_is_room(tmp_path: Path) -> None:
