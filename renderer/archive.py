@@ -41,7 +41,7 @@ DATASET_FILE = "dataset.json"
 INDEX_FILE = "index.json"
 SHARD_STEM = re.compile(r"\d{10,}-\d{10,}")  # what `sample_format.shard_stem` gives
 SPREAD_SHARDS = 100  # whose manifests are parsed for a sample of the whole
-_MANIFESTS = 16  # parsed ones that a data set keeps: 1.3 MB each at 500 samples
+_MANIFESTS = 4  # parsed ones that a data set keeps: 1.3 MB each at 500 samples
 
 
 # ---------------------------------------------------------------- one sample

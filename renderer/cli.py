@@ -31,6 +31,7 @@ COMMANDS: Final = {
 
 BENCHES: Final = {
     "render": ("renderer.commands.bench:bench", "Samples per second, drift and image error of the renderer."),
+    "shards": ("renderer.commands.bench:shards", "Opening, planning and training on data sets of many shards."),
     "input": ("trainer.cli:bench_input", "The trainer's input pipeline."),
     "network": ("trainer.cli:bench_network", "Training steps against the device's ceiling."),
     "visualise": ("trainer.view_cli:bench_visualise", "Projections of UV maps, frames per second of one core."),

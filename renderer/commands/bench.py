@@ -1,8 +1,9 @@
-"""`gen bench render`."""
+"""`gen bench render`, `gen bench shards`."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import click
 
@@ -21,3 +22,21 @@ def bench(count: int, what: str) -> None:
     from renderer.bench import run_bench
 
     run_bench(count, what, lambda line: click.echo(json.dumps(line)))
+
+
+@click.command()
+@click.option("--shards", type=click.IntRange(2), default=20_000, show_default=True, help="Shards of the data set.")
+@click.option("--shard-size", type=click.IntRange(1), default=500, show_default=True, help="Samples of each.")
+@click.option("--scratch", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Where it is made.")
+def shards(shards: int, shard_size: int, scratch: Path | None) -> None:
+    """Seconds and memory of opening, planning, plotting and training on a data set of many shards.
+
+    Makes one with real manifests, a kB a sample, in the temporary folder or in --scratch, and removes it again.
+    At most 256 files may be open. Prints JSON lines.
+
+    \b
+    gen bench shards --shards 200
+    """
+    from renderer.bench_scale import run_scale
+
+    run_scale(lambda line: click.echo(json.dumps(line)), shards, shard_size, scratch)

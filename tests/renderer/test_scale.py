@@ -11,13 +11,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from renderer import archive, shard_index
+from renderer import archive, bench_scale, shard_index
 from renderer.bench_scale import fake_dataset, measure
 from renderer.card import card_text
-from renderer.errors import DatasetError, FormatError
+from renderer.errors import DatasetError, FormatError, MachineError
 from renderer.open_files import OpenFiles
 from renderer.sample_format import sample_key
 from renderer.stats import plot_knobs
@@ -239,3 +240,23 @@ def test_the_card_says_how_webdataset_lists_the_shards(tmp_path: Path, monkeypat
     exec(code, {"seen": seen})
     gc.collect()
     assert seen == [(8, 8)] * 12
+
+
+def test_the_benchmark_names_every_figure_and_removes_its_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {name: bench_scale.OPERATIONS[name] for name in ("open", "plan of a top-up")}
+    monkeypatch.setattr(bench_scale, "OPERATIONS", few)
+    lines: list[dict[str, Any]] = []
+    bench_scale.run_scale(lines.append, shards=3, per_shard=5, folder=tmp_path)
+    assert [(line["name"], line["result"]) for line in lines] == [
+        ("scale: open", "15"),
+        ("scale: plan of a top-up", "15"),
+    ]
+    assert all({"s", "cpu_s", "MB", "shards", "samples"} <= line.keys() for line in lines)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_operation_that_fails_says_why(tmp_path: Path) -> None:
+    with pytest.raises(MachineError, match=r"open of .* failed: .*is not a data set"):
+        measure(tmp_path, "open", 1)
