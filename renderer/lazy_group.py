@@ -39,5 +39,5 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, known = args[0], self.list_commands(ctx)
         if name not in known and not name.startswith("-"):
-            ctx.fail(f"no command {name!r}{did_you_mean(name, known)}; `{ctx.command_path} --help` lists them")
+            ctx.fail(f"no command {name!r}" + (did_you_mean(name, known) or f"; there are {', '.join(known)}"))
         return super().resolve_command(ctx, args)

@@ -79,7 +79,7 @@ class Progress:
     def line(self) -> str:
         """For example "rendering: 120 of 500 samples (24%), 2.0 samples/s, 03:10 left"."""
         done = f"{self.n} of {self.total}" if self.total is not None else f"{self.n}"
-        words = [f"{done} {self.unit}s" + (f" ({self.n / self.total:.0%})" if self.total else "")]
+        words = [f"{done} {self.unit}{'s' * (done != '1')}" + (f" ({self.n / self.total:.0%})" if self.total else "")]
         since, before = self._base or (self._started, 0)
         rate = (self.n - before) / max(time.monotonic() - since, 1e-9)
         spent = tqdm.format_interval(int(time.monotonic() - self._started))

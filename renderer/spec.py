@@ -274,7 +274,8 @@ def find_jobspec(source: str | Path, kind: str, names: list[str], prefix: str = 
     path = jobspec_path(source, prefix)
     if not path.is_file():
         meant = did_you_mean(Path(source).stem.removeprefix(prefix), names)
-        raise SpecError(f"no {kind} {str(source)!r}{meant or ''}; give a YAML file or one of {', '.join(names)}")
+        give = f"{meant} Give" if meant else ": give"
+        raise SpecError(f"no {kind} {str(source)!r}{give} a YAML file or one of {', '.join(names)}")
     return path
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from renderer import archive, card, run
+from renderer import archive, card, doctor, run
 from renderer.cli import BENCHES, COMMANDS, main
 from renderer.sample_format import sample_key
 
@@ -155,3 +155,12 @@ def test_a_local_run_is_refused_while_jobs_are_heard(tmp_path: Path, monkeypatch
     Beat("7_0", "n1", "running", [(1, 5)], 1, 1, 1, 0.0, 0.0).write(folder)
     with pytest.raises(DatasetError, match="jobs of this data set are in the queue"):
         check_idle(tmp_path, "abc123")
+
+
+def test_doctor_counts_memory_that_could_be_had_not_only_what_is_unused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "granted_cores", lambda: 4)
+    for available, ok in ((8 << 30, True), (1 << 30, False)):
+        monkeypatch.setattr(doctor, "memory_free_bytes", lambda available=available: available)
+        finding = doctor._memory()
+        assert (finding.ok, finding.found) == (ok, f"{available / 2**30:.1f} GiB")
+    assert "--workers 1" in finding.fix
