@@ -19,6 +19,7 @@ from renderer.errors import MachineError
 from renderer.install import how_to_install
 from renderer.machine import memory_free_bytes
 from renderer.pool import granted_cores
+from renderer.processor import this_processor
 
 LIBRARIES: Final = {
     "libX11.so.6": "libx11-6",
@@ -54,6 +55,7 @@ def examine() -> list[Finding]:
         _libraries(),
         _bpy(),
         _blender_starts(),
+        _processor(),
         _cores(),
         _memory(),
         _descriptors(),
@@ -96,6 +98,12 @@ def _blender_starts() -> Finding:
     words = (result.stderr.strip() or result.stdout.strip() or "no output").splitlines()
     ok = result.returncode == 0 and bool(result.stdout.strip())
     return Finding("Blender starts", ok, words[-1], "install the system libraries above")
+
+
+def _processor() -> Finding:
+    processor = this_processor()
+    precision = "bf16-mixed" if processor.computes_bf16 else "32-true"
+    return Finding("processor", True, f"{processor.describe()}: training on it takes device.precision {precision}")
 
 
 def _cores() -> Finding:

@@ -26,6 +26,7 @@ from lightning_fabric import Fabric
 
 from renderer import exr
 from renderer.commit import commit
+from renderer.processor import this_processor
 from trainer import augment as aug
 from trainer import loop
 from trainer import task as uv
@@ -207,7 +208,7 @@ def network_lines(config: TrainConfig, size_px: int = 128) -> Iterator[str]:
     device, batch = fabric.device, config.data.batch_size
     loop.tune(config, device)
     model = loop.make_model(fabric, config)
-    precision = str(fabric.strategy.precision.precision)  # what is used: CPUs have no "16-mixed"
+    precision = loop.precision_of(fabric)  # what is used: "auto" names none, and CPUs have no "16-mixed"
     image = torch.rand(batch, 3, size_px, size_px, device=device).contiguous(memory_format=model.layout)
 
     def step() -> None:
@@ -216,7 +217,8 @@ def network_lines(config: TrainConfig, size_px: int = 128) -> Iterator[str]:
         model.fabric_optimiser.zero_grad()
 
     about = {"batch": batch, "size_px": size_px, "precision": precision, "parameters": parameter_count(model.plain)}
-    about |= {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"}
+    about |= {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else this_processor().describe()}
+    about |= {"threads": torch.get_num_threads()}
     about |= {"compile": config.device.compile, "channels_last": config.device.channels_last}
     ceiling = matrix_flop_per_s(device, DTYPES.get(precision, torch.float32))
     yield line("matrix_product_ceiling", ceiling / 1e12, "TFLOP/s", precision=precision, device=about["device"])

@@ -42,7 +42,7 @@ def configs_of(spec: Path, data: Path | None, runs: Path | None, values: tuple[s
     epilog="""\b
 Examples:
   gen train train_uvnet_small --data out/mixed
-  gen train train_uvnet --data out/mixed --set device.precision=bf16-mixed --dry-run
+  gen train train_uvnet --data out/mixed --set device.devices=2 --dry-run
   gen train sweep_occlusion --data out/mixed --only 3
   gen train --resume runs/uvnet_small-1a2b3c-20260101-120000
   gen train sweep_occlusion --data /shared/mixed --slurm cluster_gpu
@@ -120,6 +120,8 @@ def _print_plan(config: TrainConfig) -> None:
     plan = loop.check(config)
     click.echo(f"name:              {config.name}")
     click.echo(f"device:            {plan.device}")
+    if plan.warning:
+        click.echo(plan.warning, err=True)
     click.echo(f"parameters:        {plan.parameters:,}")
     click.echo(f"data set:          {config.data.path} (tag {plan.tag})")
     click.echo(f"training samples:  {plan.training_samples:,}, held out {plan.test_samples:,}")

@@ -301,7 +301,9 @@ class DeviceConfig:
     devices: int = ranged(1, 1, 4096, "processes on this node")
     nodes: int = ranged(1, 1, 4096, "nodes")
     strategy: Literal["auto", "ddp", "ddp_spawn", "ddp_fork"] = noted("auto", "Fabric's strategy for many processes")
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "bf16-true"] = noted("32-true", "Fabric's precision")
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true"] = noted(
+        "auto", "Fabric's precision; auto: bf16-mixed where the device computes bfloat16 in hardware, else 32-true"
+    )
     channels_last: bool = noted(False, "N, H, W, C memory layout")
     compile: bool = noted(False, "torch.compile the network; on a CPU with the compiler g++, or that of CXX")
     threads: int = ranged(0, 0, 1024, "CPU threads of torch; 0 = torch's choice")

@@ -1,13 +1,17 @@
-"""Devices: names that users give, and small tensors that reach a GPU without making the CPU wait for it."""
+"""Devices: names that users give, their arithmetic, and small tensors that reach a GPU without making the CPU wait."""
 
 from __future__ import annotations
 
 import functools
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from renderer.errors import MachineError
+from renderer.processor import this_processor
+
+EMULATED_BF16_COSTS: Final = 13  # float32's speed over bf16's where it is emulated (docs/benchmarks.md)
 
 
 def device_named(name: str) -> torch.device:
@@ -21,6 +25,35 @@ def device_named(name: str) -> torch.device:
             f"device {name!r} cannot be used here ({reason}): give cpu, or cuda where there is"
         ) from error
     return device
+
+
+def chosen_precision(wanted: str, accelerator: str) -> str:
+    """Fabric's precision for `device.precision`. accelerator: "cpu" or "cuda".
+
+    "auto" is bf16-mixed where the device computes bfloat16 in hardware, and 32-true elsewhere.
+    """
+    if wanted == "auto":
+        return "bf16-mixed" if computes_bf16(accelerator) else "32-true"
+    return wanted
+
+
+def computes_bf16(accelerator: str) -> bool:
+    """Whether the device has bfloat16 arithmetic rather than an emulation of it."""
+    if accelerator == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return this_processor().computes_bf16
+
+
+def precision_warning(wanted: str, accelerator: str) -> str:
+    """What an explicit choice costs on this machine; empty where it costs nothing."""
+    takes_bf16 = wanted.startswith("bf16") or (wanted == "16-mixed" and accelerator == "cpu")  # Fabric's stand-in
+    if not takes_bf16 or computes_bf16(accelerator):
+        return ""
+    device = this_processor().describe() if accelerator == "cpu" else torch.cuda.get_device_name()
+    return (
+        f"device.precision is {wanted!r}, but {device} has no bfloat16 arithmetic: emulated, training takes about "
+        f"{EMULATED_BF16_COSTS} times as long as in float32; set it to 'auto' or '32-true'"
+    )
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:

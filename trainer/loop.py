@@ -42,6 +42,7 @@ from trainer.checkpoint import (
 )
 from trainer.config import ScheduleConfig, TrainConfig, absolute_paths, parse_config, to_plain
 from trainer.dataset import SampleReader
+from trainer.device import chosen_precision, precision_warning
 from trainer.evaluation import Evaluation, chosen_positions, evaluate, load_photo, photo_paths, sheet
 from trainer.gradients import gives_up, norm_and_clip, scaler_of
 from trainer.loader import BadSamples, Cached, Loader, Minibatch, Positions, Streaming, check_room, open_source
@@ -70,6 +71,7 @@ class Plan:
     """What a run would do; `gen train --dry-run` prints it."""
 
     device: str
+    warning: str  # what its arithmetic costs, or empty
     parameters: int
     tag: str
     training_samples: int
@@ -182,8 +184,11 @@ def check(config: TrainConfig, new: bool = True) -> Plan:
     for photo in photo_paths(config.output)[1]:
         load_photo(photo, (8, 8))
     chosen_positions(reader, held_out, config.output.chosen)
+    wanted = config.device.precision
+    precision = chosen_precision(wanted, accelerator) + (" (auto)" if wanted == "auto" else "")
     return Plan(
-        device=f"{config.device.nodes} x {config.device.devices} {accelerator}, {config.device.precision}",
+        device=f"{config.device.nodes} x {config.device.devices} {accelerator}, {precision}",
+        warning=precision_warning(wanted, accelerator),
         parameters=meta_parameters(config),
         tag=reader.info["tag"],
         training_samples=len(training),
@@ -267,8 +272,26 @@ def make_fabric(config: TrainConfig) -> Fabric:
             devices=device.devices,
             num_nodes=device.nodes,
             strategy=strategy,
-            precision=device.precision,
+            precision=chosen_precision(device.precision, accelerator),  # type: ignore[arg-type]
         )
+
+
+def precision_of(fabric: Fabric) -> str:
+    """What is computed in: Fabric's name for it."""
+    return str(fabric.strategy.precision.precision)
+
+
+def check_precision(fabric: Fabric, config: TrainConfig) -> None:
+    """Say what an unsuitable precision costs. Raises MachineError where `auto` means another one than elsewhere."""
+    mine, first = precision_of(fabric), fabric.broadcast(precision_of(fabric))
+    if mine != first:
+        raise MachineError(
+            f"device.precision 'auto' is {mine} on this node and {first} on the first: set it to '32-true', or train "
+            "on nodes of one kind"
+        )
+    warning = precision_warning(config.device.precision, resolve_accelerator(config))
+    if warning and fabric.global_rank == 0:
+        print(warning, file=sys.stderr, flush=True)
 
 
 def launch(fabric: Fabric, config: TrainConfig, run_path: Path | None, checkpoint: str = "") -> Outcome:
@@ -300,6 +323,7 @@ def _launched(fabric: Fabric, plain: dict[str, Any], run_path: str | None, check
 def session(fabric: Fabric, config: TrainConfig, run_path: Path | None, checkpoint: str = "") -> Outcome:
     """One process of one run, from set-up to the end of training. Whatever ends it, the run's status says so."""
     main = fabric.global_rank == 0
+    check_precision(fabric, config)
     tune(config, fabric.device)
     path = by_the_first(fabric, lambda: str(run_path or new_run(config).path))
     run = RunDir(Path(path))
@@ -393,7 +417,7 @@ def optimise(fabric: Fabric, config: TrainConfig, run: RunDir, checkpoint: str =
     progress = state.progress
     if not main:
         progress.sums, progress.summed = {}, 0  # those of all processes, which only the first goes on with
-    log = Log(run, config, progress, main)
+    log = Log(run, config, progress, precision_of(fabric), main)
     if found is not None:
         log.event(progress, loader, f"resumed from {found.name}")
     writer = SheetWriter(run.evaluation)
@@ -549,7 +573,7 @@ def make_model(fabric: Fabric, config: TrainConfig) -> Model:
     """A new network from the seed, on the device, in the precision and layout of the config."""
     layout = torch.channels_last if config.device.channels_last else torch.contiguous_format
     plain = synchronised(make_network(config.network, config.seed), fabric).to(memory_format=layout)  # type: ignore[call-overload]
-    optimiser = make_optimiser(plain, config.schedule, config.device.precision)
+    optimiser = make_optimiser(plain, config.schedule, precision_of(fabric))
     compiled: Any = torch.compile(plain) if config.device.compile else plain
     network, fabric_optimiser = fabric.setup(compiled, optimiser)
     return Model(plain, network, optimiser, fabric_optimiser, layout)
@@ -770,8 +794,8 @@ class Evaluator:
 class Log:
     """Writes log.jsonl, status.json, TensorBoard scalars and progress on stderr; silent in other processes."""
 
-    def __init__(self, run: RunDir, config: TrainConfig, progress: Progress, on: bool) -> None:
-        self.run, self.on = run, on
+    def __init__(self, run: RunDir, config: TrainConfig, progress: Progress, precision: str, on: bool) -> None:
+        self.run, self.precision, self.on = run, precision, on
         self.seconds_before, self.samples_before = progress.seconds, progress.samples_seen
         self.board: Any = None
         self.bar: ProgressLine | None = None
@@ -871,6 +895,7 @@ class Log:
         if self.on:
             values = {"state": state, "epoch": epoch_number(loader), "step": progress.step, "message": message}
             values |= {"samples_seen": progress.samples_seen, "seconds": round(progress.seconds, 3)}
+            values |= {"precision": self.precision}
             self.run.write_json(self.run.status, values)
 
     def close(self) -> None:

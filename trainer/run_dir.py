@@ -5,7 +5,8 @@
         meta.json                 run_id, created, commit, versions, parameters (their number), data: path, tag,
                                   name, index_sha256, uv_frame, training and held-out samples
         status.json               state ("running", "finished", "interrupted", "failed"), epoch, step, samples_seen,
-                                  seconds of training in all sessions, message; renewed with every log line
+                                  seconds of training in all sessions, precision of this session, message; renewed
+                                  with every log line
         .lock                     held by the process that trains
         log.jsonl                 one JSON object per line, see below
         weights.safetensors       the weights as of the last checkpoint (EMA where configured), with their config

@@ -293,6 +293,7 @@ def facts(meta: Mapping[str, Any], status: Mapping[str, Any], lines: Sequence[Ma
     add("state", f"{state}: {status['message']}" if status.get("message") else state)
     add("started", meta.get("created"))
     add("training time", duration(float(seconds)) if isinstance(seconds, (int, float)) else None)
+    add("precision", status.get("precision"))
     add("commit", meta.get("commit"))
     name = data.get("name") or Path(str(data.get("path", ""))).name
     if name:

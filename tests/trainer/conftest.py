@@ -143,7 +143,7 @@ def config(small: Path, environments: Path, tmp_path: Path) -> TrainConfig:
         "network": {"levels": 2, "initial_features": 6, "filter_sizes": [3, 3, 1]},
         "schedule": {"max_samples": 168, "lr": [2e-3, 2e-4]},
         "augment": {"environments": str(environments), "environment_height_px": 64},
-        "device": {"accelerator": "cpu", "threads": 1},
+        "device": {"accelerator": "cpu", "threads": 1, "precision": "32-true"},
         "output": {"runs": str(tmp_path / "runs"), "log_steps": 5, "images": False, "tensorboard": False},
     }
     return parse_config(raw, "test")

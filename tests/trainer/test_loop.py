@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from renderer.errors import AssetError, DatasetError, FormatError, HeadforgeError, MachineError, SpecError
-from trainer import loop
+from trainer import device, loop
 from trainer.checkpoint import checkpoints, load_checkpoint, load_network, read_weights, save_checkpoint
 from trainer.config import ScheduleConfig, override, to_yaml
 from trainer.dataset import SampleReader
@@ -42,6 +42,41 @@ def weights(run: Path) -> dict[str, torch.Tensor]:
 
 def lines(run: Path, kind: str) -> list[dict]:
     return [line for line in RunDir(run).lines() if line["kind"] == kind]
+
+
+# ---------------------------------------------------------------- arithmetic
+
+
+@pytest.mark.parametrize(("in_hardware", "chosen"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_auto_takes_the_arithmetic_that_the_processor_has_and_the_run_says_which(
+    config, monkeypatch, capsys, in_hardware, chosen
+):
+    monkeypatch.setattr(device, "computes_bf16", lambda accelerator: in_hardware)
+    config = override(config, {"device.precision": "auto", "schedule.optimiser": "muon"}, "test")
+    plan = loop.check(config)
+    assert plan.device == f"1 x 1 cpu, {chosen} (auto)" and not plan.warning
+    fabric = loop.make_fabric(config)
+    assert loop.make_model(fabric, config).optimiser.dtype == (torch.bfloat16 if in_hardware else torch.float32)
+    config = override(config, {"schedule.max_samples": 8}, "test")
+    assert json.loads(RunDir(loop.train(config).run).status.read_text())["precision"] == chosen
+    assert "bfloat16" not in capsys.readouterr().err
+
+
+def test_bfloat16_that_is_emulated_says_what_it_costs_and_goes_on(config, monkeypatch, capsys):
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")  # an older processor, as far as convolutions go
+    config = override(config, {"device.precision": "bf16-mixed", "schedule.max_samples": 8}, "test")
+    assert "13 times as long as in float32" in loop.check(config).warning
+    outcome = loop.train(config)
+    assert outcome.state == "finished"
+    assert capsys.readouterr().err.count("13 times as long as in float32") == 1
+    assert json.loads(RunDir(outcome.run).status.read_text())["precision"] == "bf16-mixed"
+
+
+def test_processes_that_chose_different_arithmetic_do_not_train_together(config, monkeypatch):
+    fabric = loop.make_fabric(config)
+    monkeypatch.setattr(fabric, "broadcast", lambda mine: "bf16-mixed")
+    with pytest.raises(MachineError, match="32-true on this node and bf16-mixed on the first"):
+        loop.check_precision(fabric, config)
 
 
 # ---------------------------------------------------------------- what a run leaves behind

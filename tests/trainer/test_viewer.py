@@ -51,7 +51,7 @@ def make_run(path: Path, epochs: int, rows: int = 4, tile: int = 8, name: str = 
             "parameters": 43749632, "versions": {"torch": "2"}, "data": {"name": NASTY, "tag": "abc123"}}  # fmt: skip
     run.write_json(run.meta, meta)
     run.write_json(run.status, {"state": "finished", "epoch": epochs, "step": 10 * epochs, "samples_seen": 400 * epochs,
-                                "seconds": 60 * epochs, "message": NASTY})  # fmt: skip
+                                "seconds": 60 * epochs, "precision": "32-true", "message": NASTY})  # fmt: skip
     run.write_json(run.evaluation / "layout.json", {"tile_px": tile, "columns": COLUMNS, "rows_file": "rows.jsonl"})
     records, lines = [], []
     for epoch in range(1, epochs + 1):
@@ -102,6 +102,7 @@ def test_the_page_of_a_run_holds_figures_curves_and_every_sheet(tmp_path: Path) 
     assert train["epoch"][:3] == [0.5, 1.0, 1.5]
     assert next(f for f in run["facts"] if f[0] == "config")[2] == "config-a.txt"
     assert (page.index.parent / "config-a.txt").is_file()
+    assert ["precision", "32-true"] in run["facts"]
 
 
 @pytest.mark.parametrize(
