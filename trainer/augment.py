@@ -7,7 +7,8 @@ round to 256 levels, as a photo has. Each stage has a switch, a range and a sche
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import torch
@@ -61,6 +62,16 @@ class Samples:
     def size(self) -> tuple[int, int]:
         return self.input.shape[2], self.input.shape[3]
 
+    def only(self, which: Tensor) -> Samples:
+        """Some of them. which: (K,) int64."""
+        chosen = {name: tensor[which] for name, tensor in self.tensors().items()}
+        return Samples(**chosen)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Those that are there, by name."""
+        found = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: tensor for name, tensor in found.items() if tensor is not None}
+
 
 def augment(
     samples: Samples, config: AugmentConfig, draws: Draws, bank: EnvironmentBank | None, progress: float
@@ -108,46 +119,63 @@ def _choose(chosen: Tensor, there: Tensor, otherwise: Tensor) -> Tensor:
     return torch.where(chosen.reshape(-1, *[1] * (there.dim() - 1)), there, otherwise)
 
 
+def _apply(chosen: Tensor, samples: Samples, draws: Draws, change: Callable[[Samples, Draws], Samples]) -> Samples:
+    """`change` on the chosen samples (N,), the others as they are.
+
+    A CPU changes no more than those. A GPU changes all and chooses: to ask it how many are chosen takes longer.
+    """
+    if chosen.is_cuda:
+        changed = change(samples, draws).tensors()
+        return replace(samples, **{name: _choose(chosen, changed[name], t) for name, t in samples.tensors().items()})
+    which = chosen.nonzero().flatten()
+    if not len(which):
+        return samples
+    part = samples.only(which)
+    before, after = part.tensors(), change(part, draws.only(which)).tensors()
+    new = {
+        name: t.index_copy(0, which, after[name])
+        for name, t in samples.tensors().items()
+        if after[name] is not before[name]
+    }
+    return replace(samples, **new)
+
+
 # ---------------------------------------------------------------- geometry
 
 
 def quarter_turns(samples: Samples, config: QuarterTurns, draws: Draws, progress: float) -> Samples:
     """Rotate by 0, 90, 180 or 270 degrees. Images must be square."""
     turns = draws.integers("turns", 4) * draws.happens("share", config.share.at(progress))
-    result = samples
     for k in (1, 2, 3):
-        chosen = turns == k
-        result = replace(
-            result,
-            input=_choose(chosen, torch.rot90(samples.input, k, (2, 3)), result.input),
-            uv=_choose(chosen, torch.rot90(samples.uv, k, (2, 3)), result.uv),
-            mask=_choose(chosen, torch.rot90(samples.mask, k, (2, 3)), result.mask),
-            occluded_mask=_choose(chosen, torch.rot90(samples.occluded_mask, k, (2, 3)), result.occluded_mask),
-        )
-        if samples.landmarks is not None and result.landmarks is not None:
-            x, y = samples.landmarks.unbind(-1)
-            side = float(samples.size[1])
-            turned = {1: (y, side - x), 2: (side - x, side - y), 3: (side - y, x)}[k]
-            result = replace(result, landmarks=_choose(chosen, torch.stack(turned, -1), result.landmarks))
-    return result
+        samples = _apply(turns == k, samples, draws, lambda part, _, k=k: _quarter_turned(part, k))  # type: ignore[misc]
+    return samples
+
+
+def _quarter_turned(samples: Samples, k: int) -> Samples:
+    """All by k quarter turns."""
+    landmarks, side = samples.landmarks, float(samples.size[1])
+    if landmarks is not None:
+        x, y = landmarks.unbind(-1)
+        landmarks = torch.stack({1: (y, side - x), 2: (side - x, side - y), 3: (side - y, x)}[k], -1)
+    names = ("input", "uv", "mask", "occluded_mask")
+    images = {name: torch.rot90(getattr(samples, name), k, (2, 3)) for name in names}
+    return Samples(**images, landmarks=landmarks)
 
 
 def mirror(samples: Samples, config: Mirror, draws: Draws, progress: float) -> Samples:
     """Exchange left and right: U turns about the face's midline, and landmarks change places with their partners."""
     chosen = draws.happens("share", config.share.at(progress))
-    mask = samples.mask.flip(3)
-    uv = turned(samples.uv, config.centre_u) * (mask > 0)
-    landmarks = samples.landmarks
+    return _apply(chosen, samples, draws, lambda part, _: _mirrored(part, config.centre_u))
+
+
+def _mirrored(samples: Samples, centre_u: float) -> Samples:
+    """All in the mirror."""
+    mask, landmarks = samples.mask.flip(3), samples.landmarks
     if landmarks is not None:
         x, y = landmarks[:, constant(LANDMARK_PARTNERS, torch.int64, landmarks.device)].unbind(-1)
-        landmarks = _choose(chosen, torch.stack([samples.size[1] - x, y], -1), landmarks)
-    return Samples(
-        _choose(chosen, samples.input.flip(3), samples.input),
-        _choose(chosen, uv, samples.uv),
-        _choose(chosen, mask, samples.mask),
-        _choose(chosen, samples.occluded_mask.flip(3), samples.occluded_mask),
-        landmarks,
-    )
+        landmarks = torch.stack([samples.size[1] - x, y], -1)
+    uv = turned(samples.uv, centre_u) * (mask > 0)
+    return Samples(samples.input.flip(3), uv, mask, samples.occluded_mask.flip(3), landmarks)
 
 
 def crop_scale(samples: Samples, config: CropScale, draws: Draws, progress: float) -> Samples:
@@ -156,6 +184,11 @@ def crop_scale(samples: Samples, config: CropScale, draws: Draws, progress: floa
     The input is interpolated; UV and masks take the nearest pixel, since mixed labels are no labels.
     """
     chosen = draws.happens("share", config.share.at(progress))
+    return _apply(chosen, samples, draws, lambda part, own: _window(part, config, own))
+
+
+def _window(samples: Samples, config: CropScale, draws: Draws) -> Samples:
+    """A window of each."""
     low, high = (math.log(s) for s in config.scale)
     scale = torch.exp(draws.uniform("scale", low=low, high=high))
     shift = draws.uniform("shift", 2, low=-config.shift, high=config.shift) * 2  # grid units: the side is 2 long
@@ -171,15 +204,8 @@ def crop_scale(samples: Samples, config: CropScale, draws: Draws, progress: floa
         half = constant((samples.size[1] / 2, samples.size[0] / 2), torch.float32, landmarks.device)
         x, y = (landmarks - half - shift[:, None] * half).unbind(-1)  # from the window's middle
         c, s = (scale * cosine)[:, None], (scale * sine)[:, None]
-        moved = torch.stack([c * x + s * y, c * y - s * x], -1) + half
-        landmarks = _choose(chosen, moved, landmarks)
-    return Samples(
-        _choose(chosen, picture, samples.input),
-        _choose(chosen, labels[:, :2], samples.uv),
-        _choose(chosen, labels[:, 2:3], samples.mask),
-        _choose(chosen, labels[:, 3:4], samples.occluded_mask),
-        landmarks,
-    )
+        landmarks = torch.stack([c * x + s * y, c * y - s * x], -1) + half
+    return Samples(picture, labels[:, :2], labels[:, 2:3], labels[:, 3:4], landmarks)
 
 
 # ---------------------------------------------------------------- content
@@ -187,31 +213,26 @@ def crop_scale(samples: Samples, config: CropScale, draws: Draws, progress: floa
 
 def no_face(samples: Samples, config: NoFace, draws: Draws, bank: EnvironmentBank, progress: float) -> Samples:
     """Replace some samples by a crop of an environment without any face."""
-    chosen = draws.happens("share", config.share.at(progress))
-    picture = occlusion.random_crops(bank, draws, (0.1, 0.9), samples.size)
-    landmarks = samples.landmarks
-    if landmarks is not None:
-        landmarks = _choose(chosen, torch.full_like(landmarks, math.nan), landmarks)
-    keep = (~chosen).to(samples.mask.dtype).reshape(-1, 1, 1, 1)
-    return Samples(
-        _choose(chosen, picture, samples.input),
-        samples.uv * keep,
-        samples.mask * keep,
-        samples.occluded_mask * keep,
-        landmarks,
-    )
+
+    def emptied(part: Samples, own: Draws) -> Samples:
+        picture = occlusion.random_crops(bank, own, (0.1, 0.9), part.size)
+        landmarks = part.landmarks if part.landmarks is None else torch.full_like(part.landmarks, math.nan)
+        empty = torch.zeros_like(part.mask)
+        return Samples(picture, torch.zeros_like(part.uv), empty, empty, landmarks)
+
+    return _apply(draws.happens("share", config.share.at(progress)), samples, draws, emptied)
 
 
 def occlude(samples: Samples, config: OcclusionConfig, draws: Draws, bank: EnvironmentBank, progress: float) -> Samples:
     """Blend an occluder over some inputs; the occluded mask keeps the face that stays visible."""
-    chosen = draws.happens("share", config.share.at(progress)).reshape(-1, 1, 1, 1)
-    opacity = occlusion.opacities(bank, config, draws.fork("shape"), samples.size) * chosen
-    colour = occlusion.random_crops(bank, draws.fork("colour"), config.crop, samples.size)
-    return replace(
-        samples,
-        input=samples.input * (1 - opacity) + colour * opacity,
-        occluded_mask=samples.occluded_mask * (1 - opacity),
-    )
+
+    def occluded(part: Samples, own: Draws) -> Samples:
+        opacity = occlusion.opacities(bank, config, own.fork("shape"), part.size)
+        colour = occlusion.random_crops(bank, own.fork("colour"), config.crop, part.size)
+        picture = part.input * (1 - opacity) + colour * opacity
+        return replace(part, input=picture, occluded_mask=part.occluded_mask * (1 - opacity))
+
+    return _apply(draws.happens("share", config.share.at(progress)), samples, draws, occluded)
 
 
 # ---------------------------------------------------------------- light and camera
@@ -221,9 +242,12 @@ _ORDERS: Final = ((0, 1, 2), (0, 2, 1), (1, 0, 2), (1, 2, 0), (2, 0, 1), (2, 1, 
 
 def channel_shuffle(samples: Samples, config: ChannelShuffle, draws: Draws, progress: float) -> Samples:
     """R, G and B in a random order."""
-    order = constant(_ORDERS, torch.int64, samples.input.device)[draws.integers("order", len(_ORDERS))]
-    shuffled = samples.input.gather(1, order[:, :, None, None].expand_as(samples.input))
-    return replace(samples, input=_choose(draws.happens("share", config.share.at(progress)), shuffled, samples.input))
+
+    def shuffled(part: Samples, own: Draws) -> Samples:
+        order = constant(_ORDERS, torch.int64, part.input.device)[own.integers("order", len(_ORDERS))]
+        return replace(part, input=part.input.gather(1, order[:, :, None, None].expand_as(part.input)))
+
+    return _apply(draws.happens("share", config.share.at(progress)), samples, draws, shuffled)
 
 
 def exposure(samples: Samples, config: Exposure, draws: Draws, progress: float) -> Samples:
@@ -252,17 +276,20 @@ def contrast(samples: Samples, config: Contrast, draws: Draws, progress: float) 
 
 def blur(samples: Samples, config: Blur, draws: Draws, progress: float) -> Samples:
     """Gaussian blur, its width drawn per sample."""
-    sigma = draws.uniform("sigma", low=config.sigma_px[0], high=config.sigma_px[1]).clamp(min=1e-3)
-    radius = max(1, math.ceil(3 * config.sigma_px[1]))
-    offsets = torch.arange(-radius, radius + 1, device=sigma.device)
-    kernel = torch.exp(-0.5 * (offsets / sigma[:, None]) ** 2)
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)  # one per sample and channel
-    n, c, h, w = samples.input.shape
-    flat = F.pad(samples.input, [radius] * 4, mode="replicate").reshape(1, n * c, h + 2 * radius, w + 2 * radius)
-    flat = F.conv2d(flat, kernel[:, None, None, :], groups=n * c)
-    flat = F.conv2d(flat, kernel[:, None, :, None], groups=n * c)
-    chosen = draws.happens("share", config.share.at(progress))
-    return replace(samples, input=_choose(chosen, flat.reshape(n, c, h, w), samples.input))
+
+    def blurred(part: Samples, own: Draws) -> Samples:
+        sigma = own.uniform("sigma", low=config.sigma_px[0], high=config.sigma_px[1]).clamp(min=1e-3)
+        radius = max(1, math.ceil(3 * config.sigma_px[1]))
+        offsets = torch.arange(-radius, radius + 1, device=sigma.device)
+        kernel = torch.exp(-0.5 * (offsets / sigma[:, None]) ** 2)
+        kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)  # one per sample and channel
+        n, c, h, w = part.input.shape
+        flat = F.pad(part.input, [radius] * 4, mode="replicate").reshape(1, n * c, h + 2 * radius, w + 2 * radius)
+        flat = F.conv2d(flat, kernel[:, None, None, :], groups=n * c)
+        flat = F.conv2d(flat, kernel[:, None, :, None], groups=n * c)
+        return replace(part, input=flat.reshape(n, c, h, w))
+
+    return _apply(draws.happens("share", config.share.at(progress)), samples, draws, blurred)
 
 
 def noise(samples: Samples, config: Noise, draws: Draws, progress: float) -> Samples:
@@ -270,15 +297,17 @@ def noise(samples: Samples, config: Noise, draws: Draws, progress: float) -> Sam
     limit = config.limit.at(progress)
     if limit <= 0:
         return samples
-    sigma = draws.uniform("sigma", high=limit) * draws.happens("share", config.share.at(progress))
-    return replace(
-        samples, input=samples.input + sigma.reshape(-1, 1, 1, 1) * draws.normal("noise", *samples.input.shape[1:])
-    )
+
+    def noisy(part: Samples, own: Draws) -> Samples:
+        sigma = own.uniform("sigma", high=limit).reshape(-1, 1, 1, 1)
+        return replace(part, input=own.normal("noise", *part.input.shape[1:]).mul_(sigma).add_(part.input))
+
+    return _apply(draws.happens("share", config.share.at(progress)), samples, draws, noisy)
 
 
 def quantise(samples: Samples) -> Samples:
     """Clip to [0, 1] and round to 256 levels."""
-    return replace(samples, input=torch.round(samples.input.clamp(0, 1) * (LEVELS - 1)) / (LEVELS - 1))
+    return replace(samples, input=samples.input.clamp(0, 1).mul_(LEVELS - 1).round_().div_(LEVELS - 1))
 
 
 # ---------------------------------------------------------------- masks

@@ -26,11 +26,11 @@ def _signed(value: int) -> int:
 
 def _mix(x: Tensor) -> Tensor:
     """lowbias32 on int32 tensors. Shifts are logical: the sign bits that torch shifts in are masked away."""
-    x = x ^ ((x >> 16) & 0xFFFF)
-    x = x * 0x7FEB352D
-    x = x ^ ((x >> 15) & 0x1FFFF)
-    x = x * _signed(0x846CA68B)
-    return x ^ ((x >> 16) & 0xFFFF)
+    x = ((x >> 16) & 0xFFFF).bitwise_xor_(x)
+    x *= 0x7FEB352D
+    x ^= (x >> 15).bitwise_and_(0x1FFFF)
+    x *= _signed(0x846CA68B)
+    return x.bitwise_xor_((x >> 16).bitwise_and_(0xFFFF))
 
 
 class Draws:
@@ -53,6 +53,10 @@ class Draws:
     def __len__(self) -> int:
         return len(self.seeds)
 
+    def only(self, which: Tensor | slice) -> Draws:
+        """Those of some of the samples: the numbers that they draw stay the same."""
+        return Draws(self.seeds[which])
+
     def fork(self, topic: str) -> Draws:
         """Independent draws for the same samples, for example one more try."""
         return Draws(_mix(self.seeds ^ _signed(zlib.crc32(topic.encode()))))
@@ -63,8 +67,8 @@ class Draws:
 
     def normal(self, topic: str, *shape: int) -> Tensor:
         """(N, *shape) float32, zero mean, unit variance (inverse of the error function)."""
-        centred = self._unit(topic, shape) * 2 - (1 - 2.0**-24)  # in (-1, 1), symmetric
-        return torch.erfinv(centred).mul_(math.sqrt(2))
+        centred = self._unit(topic, shape).mul_(2).sub_(1 - 2.0**-24)  # in (-1, 1), symmetric
+        return centred.erfinv_().mul_(math.sqrt(2))
 
     def happens(self, topic: str, share: float) -> Tensor:
         """(N,) bool, true for `share` of the samples."""
@@ -78,5 +82,6 @@ class Draws:
         """(N, *shape) float32 in [0, 1), steps of 2^-24."""
         key = _mix(self.seeds ^ _signed(zlib.crc32(topic.encode())))
         counter = torch.arange(math.prod(shape), dtype=torch.int32, device=self.seeds.device)
-        bits = _mix(_mix(counter * _signed(0x9E3779B9) + key[:, None]) + _mix(key)[:, None])
-        return (((bits >> 8) & 0xFFFFFF).to(torch.float32) * 2.0**-24).reshape(len(self.seeds), *shape)
+        bits = _mix(_mix(counter * _signed(0x9E3779B9) + key[:, None]).add_(_mix(key)[:, None]))
+        unit = (bits >> 8).bitwise_and_(0xFFFFFF).to(torch.float32).mul_(2.0**-24)
+        return unit.reshape(len(self.seeds), *shape)

@@ -31,8 +31,8 @@ def loss_terms(
     prediction: (N, 4, H, W): U, V, mask, occluded mask. landmark_uv: (68, 2), for the term "landmarks".
     progress: share of the training that is done, for `config.balance`.
     """
-    prediction = prediction.float()
-    uv, mask, occluded_mask = prediction[:, :2], prediction[:, 2:3], prediction[:, 3:4]
+    # planes, whatever the network's layout: what follows goes over each of them many times
+    uv, mask, occluded_mask = torch.split(prediction.float().contiguous(), [2, 1, 1], 1)
     difference = uv - target.uv
     weight = pixel_weights(target.mask, config.balance.at(progress))
     terms = {
@@ -40,18 +40,29 @@ def loss_terms(
         "mask": lambda: _mean(mask_error(mask, target.mask, config) * weight),
         "occluded_mask": lambda: _mean(mask_error(occluded_mask, target.occluded_mask, config) * weight),
     }
-    eroded = erode(target.mask, config.erosion_px)
-    for c, name in enumerate("uv"):
-        plane = difference[:, c : c + 1]
-        scale_x, scale_y = plane.shape[3] / REFERENCE_SIZE_PX, plane.shape[2] / REFERENCE_SIZE_PX
-        terms[f"uv_d{name}dx"] = lambda p=plane, s=scale_x: s * _mean((p.diff(dim=3)).abs() * eroded[..., :-1])  # type: ignore[misc]
-        terms[f"uv_d{name}dy"] = lambda p=plane, s=scale_y: s * _mean((p.diff(dim=2)).abs() * eroded[..., :-1, :])  # type: ignore[misc]
+    active = active_terms(config)
+    if not {"uv_dudx", "uv_dudy", "uv_dvdx", "uv_dvdy"}.isdisjoint(active):
+        for name, value in change_terms(difference, erode(target.mask, config.erosion_px)).items():
+            terms[name] = lambda value=value: value  # type: ignore[misc]
     if config.landmarks.used:
         if target.landmarks is None or landmark_uv is None:
             raise SpecError("loss.landmarks needs landmarks in the data: set its weight to 0")
         terms["landmarks"] = lambda: landmark_term(uv, target, landmark_uv)
     terms["face_present"] = lambda: (mask.amax((1, 2, 3)) - target.mask.amax((1, 2, 3))).abs()
-    return {name: terms[name]() for name in active_terms(config)}
+    return {name: terms[name]() for name in active}
+
+
+def change_terms(difference: Tensor, eroded: Tensor) -> dict[str, Tensor]:
+    """Errors of the four changes of UV per pixel, inside the eroded mask, (N,) each.
+
+    difference: (N, 2, H, W), UV minus the true one. eroded: (N, 1, H, W).
+    """
+    terms = {}
+    for axis, dim in (("x", 3), ("y", 2)):
+        inside = eroded.narrow(dim, 0, eroded.shape[dim] - 1)
+        means = (difference.diff(dim=dim).abs() * inside).mean((2, 3)) * (difference.shape[dim] / REFERENCE_SIZE_PX)
+        terms[f"uv_dud{axis}"], terms[f"uv_dvd{axis}"] = means.unbind(1)
+    return terms
 
 
 def mask_error(prediction: Tensor, target: Tensor, config: LossConfig) -> Tensor:
@@ -67,14 +78,16 @@ def mask_error(prediction: Tensor, target: Tensor, config: LossConfig) -> Tensor
 
 
 def pixel_weights(mask: Tensor, balance: float) -> Tensor:
-    """Weights of mean 1 that raise the face's share of the mask terms towards one half. (N, 1, H, W).
+    """Weights of mean 1 that raise the face's share of the mask terms towards one half. (N, 1, H, W), or a scalar 1.
 
     Without them "no face anywhere" is a comfortable place for L1, which short trainings may not leave.
     """
-    share = mask.mean((1, 2, 3), keepdim=True).clamp(1e-3, 1 - 1e-3)
-    alike = mask * (0.5 / share) + (1 - mask) * (0.5 / (1 - share))
-    alike = torch.where(mask.amax((1, 2, 3), keepdim=True) > 0, alike, torch.ones_like(alike))
-    return 1 + balance * (alike - 1)
+    if balance == 0:
+        return mask.new_ones(())
+    share = mask.mean((1, 2, 3), keepdim=True)
+    bounded = share.clamp(1e-3, 1 - 1e-3)
+    face, background = 0.5 / bounded, torch.where(share > 0, 0.5 / (1 - bounded), 1.0)
+    return (1 + balance * (background - 1)) + mask * (balance * (face - background))
 
 
 def active_terms(config: LossConfig) -> list[str]:

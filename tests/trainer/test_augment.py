@@ -108,6 +108,19 @@ def test_a_stage_that_no_sample_draws_changes_nothing(samples, bank, stage):
     assert equal(aug.augment(samples, config, draws(12), bank, 0.0), aug.plain(samples))
 
 
+@pytest.mark.parametrize("stage", STAGES)
+def test_those_that_a_stage_leaves_out_stay_and_the_others_get_what_they_always_get(samples, bank, stage):
+    none, half, full = (
+        aug.augment(samples, only(stage, share=Ramp(share, share)), draws(12), bank, 0.0) for share in (0, 0.5, 1)
+    )
+    found = []
+    for i in range(12):
+        like_full, like_none = (equal(half.only(torch.tensor([i])), r.only(torch.tensor([i]))) for r in (full, none))
+        assert like_full or like_none
+        found.append(like_full)
+    assert 0 < sum(found) < 12
+
+
 def test_the_result_has_256_levels_in_zero_to_one(samples, bank):
     every = AugmentConfig(**{s: replace(getattr(AugmentConfig(), s), enabled=True, share=ALWAYS) for s in STAGES})
     result = aug.augment(samples, every, draws(12), bank, 0.0)
@@ -230,6 +243,12 @@ def test_crops_differ_stay_in_their_environment_and_turn(environments: Path):
     side = torch.tensor([0.2, 0.9, 0.5, 1.0])
     crop = flat.crops(which, torch.rand(4, 2, generator=torch.Generator().manual_seed(0)), side, torch.rand(4), (8, 8))
     assert torch.allclose(crop, which.float()[:, None, None, None].expand_as(crop), atol=1e-5)
+    coloured = EnvironmentBank(
+        torch.arange(9.0).reshape(3, 3).repeat_interleave(16, 1)[..., None].expand(3, 48, 32), 3, 16
+    )
+    channel = torch.tensor([2, 0, 1, 2])  # one of (channel, environment), which has the value 3 channel + environment
+    crop = coloured.crops(which, torch.full((4, 2), 0.9), side, torch.rand(4), (8, 8), channel)
+    assert torch.allclose(crop, (3.0 * channel + which)[:, None, None, None].expand(4, 1, 8, 8), atol=1e-4)
     ramp = EnvironmentBank(torch.linspace(0, 1, 64)[None, :, None].expand(3, 64, 128).contiguous(), 1, 64)
     one = torch.zeros(2, dtype=torch.long)
     down, across = ramp.crops(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from trainer.config import ScheduleConfig, parse_config
 from trainer.network import make_network
-from trainer.optimiser import MOMENTUM, RMS, Muon, make_optimiser, orthogonal
+from trainer.optimiser import MOMENTUM, RMS, Muon, as_matrix, make_optimiser, orthogonal, root_of_inverse
 
 
 @pytest.mark.parametrize("shape", [(24, 90), (90, 24), (32, 32)])
@@ -24,6 +25,34 @@ def test_orthogonal_keeps_directions_and_evens_out_singular_values(shape, dtype)
     assert found.shape == shape
     assert (inside - torch.diag(inside.diagonal())).abs().max() < (0.1 if dtype == torch.bfloat16 else 1e-4)
     assert inside.diagonal().min() > 0.6 and inside.diagonal().max() < 1.3
+
+
+@pytest.mark.parametrize("decades", [0, 2, 5])
+def test_gram_matrices_give_the_same_step_whatever_the_spectrum(decades):
+    torch.manual_seed(0)
+    left, _, right = torch.linalg.svd(torch.randn(40, 360, dtype=torch.float64), full_matrices=False)
+    matrix = left * torch.logspace(0, -decades, 40, dtype=torch.float64) @ right
+    matrix[3] = 0.0  # a filter without gradient
+    single = matrix.float()
+    found, expected = root_of_inverse(single @ single.T) @ single, orthogonal(matrix)
+    assert float((found - expected).norm() / expected.norm()) < 1e-3
+    assert float(found[3].abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("shape", [(8, 4, 3, 3), (64, 6, 1, 1), (40, 2, 3, 3)])
+def test_a_step_does_not_depend_on_the_memory_layout(shape):
+    torch.manual_seed(0)
+    start, gradient, stepped = torch.randn(shape), torch.randn(shape), []
+    layouts = (torch.contiguous_format, torch.channels_last)
+    for layout, of_gradient in itertools.product(layouts, layouts):
+        kernel = nn.Parameter(start.clone(memory_format=layout))
+        kernel.grad = gradient.clone(memory_format=of_gradient)
+        assert as_matrix(kernel, layout).data_ptr() == kernel.data_ptr()
+        Muon([kernel], [], lr=0.1, betas=(0.9, 0.999), dtype=torch.float32).step()
+        assert kernel.is_contiguous(memory_format=layout)
+        stepped.append(kernel.detach())
+    for other in stepped[1:]:
+        torch.testing.assert_close(stepped[0], other, rtol=1e-4, atol=1e-6)
 
 
 def test_a_step_of_muon_is_of_the_size_of_one_of_adam_and_scale_free():
