@@ -347,7 +347,7 @@ def session(fabric: Fabric, config: TrainConfig, run_path: Path | None, checkpoi
 
 def opening(fabric: Fabric, config: TrainConfig, training: int, held_out: int) -> str:
     """The first line of a training: on what, with what, for how long."""
-    schedule, precision = config.schedule, fabric.strategy.precision.precision
+    schedule, precision = config.schedule, precision_of(fabric)
     until = f"{schedule.max_samples:,} samples are seen"
     until += f" or {schedule.max_minutes:g} min are over" if schedule.max_minutes else ""
     return (
