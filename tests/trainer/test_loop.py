@@ -232,8 +232,7 @@ def test_a_signal_saves_and_stops_and_resume_goes_on(config, monkeypatch):
 
 @pytest.mark.parametrize(("optimiser", "rounding"), [("adam", 2e-5), ("muon", 3e-4)])
 def test_two_processes_train_as_one_with_the_same_global_minibatch(config, optimiser, rounding):
-    # L1 pulls with a sign: with seeds where a pixel meets its target within rounding, sums in another order turn one
-    config = override(config, {"schedule.optimiser": optimiser, "seed": 3}, "test")
+    config = override(config, {"schedule.optimiser": optimiser}, "test")
     alone = loop.train(config).run
     together = loop.train(override(config, {"device.devices": 2, "device.strategy": "ddp_spawn"}, "test")).run
     one, two = weights(alone), weights(together)
