@@ -233,6 +233,16 @@ def test_problems_and_skipped_samples_of_shards_are_in_the_verdict(made_up: Any,
     assert list(state.read_state(path).problems) == verdict.problems and not state.read_state(path).verified
 
 
+def test_a_spec_that_this_headforge_cannot_read_is_said_and_the_rest_verified(made_up: Any, tmp_path: Path) -> None:
+    path = data_set(made_up, tmp_path, (0, 2))
+    info = {**made_up.info, "spec": {**made_up.info["spec"], "weather": {"rain": 1}}}
+    (path / "dataset.json").write_text(json.dumps(info))
+    (stem,) = proof.finished_stems(path)
+    proof.prove(path, stem, Examiner(info))
+    verdict = proof.conclude(path)
+    assert verdict.problems == [] and "unknown key 'weather'" in verdict.unchecked
+
+
 def test_shards_without_a_proof_are_not_passed_over(made_up: Any, tmp_path: Path) -> None:
     path = data_set(made_up, tmp_path, (0, 2), (2, 4))
     first, _ = proof.finished_stems(path)
