@@ -14,6 +14,7 @@ from typing import Final
 
 Range = tuple[int, int]
 MOST_TASKS: Final = 400  # elements that any scheduler takes without complaint
+VERIFY_SHARE: Final = 0.15  # of the time of rendering a sample: up to 0.07 core-seconds beside 0.5
 USABLE: Final = 0.8  # of the time limit; the rest is for start, copying and slow nodes
 
 
@@ -83,6 +84,12 @@ def plan_arrays(tasks: Sequence[Task], max_array: int, parallel: int) -> tuple[A
     lanes = min(len(pieces), parallel)
     share = [parallel // lanes + (lane < parallel % lanes) for lane in range(lanes)]
     return tuple(Array(p, share[i % lanes], i - lanes if i >= lanes else None) for i, p in enumerate(pieces))
+
+
+def verify_parts(samples: float, work: Work, shards: int, most: int) -> int:
+    """Jobs among which the verification of `samples` is divided, up to `most`."""
+    wall = samples * VERIFY_SHARE * work.seconds_per_sample / work.cores
+    return max(1, min(math.ceil(wall / (work.task_s or 1800)), shards, most, MOST_TASKS))
 
 
 def shard_warning(ranges: Sequence[Range], work: Work) -> str:

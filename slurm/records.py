@@ -6,7 +6,6 @@ OUT/.slurm/
     beats/JOB.json           heartbeat of one array element, renewed twice a minute
     failures/*.json          one file per failure: shard, node, reason, tail of the log
     saved/SHARD.tar          samples of a shard that a job had to leave unfinished
-    finish.json              what the last verification said
 """
 
 from __future__ import annotations
@@ -63,10 +62,6 @@ class JobFolder:
     def failures(self) -> Path:
         return self.root / "failures"
 
-    @property
-    def finish(self) -> Path:
-        return self.root / "finish.json"
-
     def saved(self, r: Range) -> Path:
         return self.root / "saved" / f"{shard_stem(*r)}.tar"
 
@@ -81,14 +76,14 @@ class Beat:
 
     job: str  # ARRAY_TASK, or the id of a single job
     node: str
-    state: str  # running, waiting (for disk space), stopped, requeued, finished, failed, lost
+    state: str  # running, waiting (for disk space), verifying, stopped, requeued, finished, failed, lost
     ranges: list[Range]  # its shards
     cores: int
     workers: int
     threads: int
     started: float
     now: float
-    rendered: int = 0  # samples in this start
+    rendered: int = 0  # samples in this start, or verified ones
     shards: int = 0  # finished in all its starts
     earlier_s: float = 0.0  # wall time of its earlier starts
     note: str = ""
@@ -100,7 +95,7 @@ class Beat:
 
     @property
     def alive(self) -> bool:
-        return self.state in ("running", "waiting")
+        return self.state in ("running", "waiting", "verifying")
 
     def write(self, folder: JobFolder) -> None:
         """Renew the file. A full disk must not end a job, so errors are swallowed: the next beat will do."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import platform
 import re
@@ -25,7 +24,7 @@ from typing import Any, Final
 
 from renderer import archive, run
 from renderer.errors import DatasetError, HeadforgeError, MachineError
-from renderer.files import file_sha256, is_private, private_folder, publish, write_atomic
+from renderer.files import file_sha256, is_private, private_folder, publish
 from renderer.pool import PoolOptions, granted_cores, packing
 from renderer.sample_format import shard_stem
 from renderer.spec import Spec
@@ -111,7 +110,7 @@ def render_task(order: RenderOrder, ranges: list[Range]) -> dict[str, Any]:
         )  # fmt: skip
         beat.write(folder)
         try:
-            _say(f"cores granted: {granted_cores()}, asked: {order.cores}; {workers} workers with {threads} threads")
+            say(f"cores granted: {granted_cores()}, asked: {order.cores}; {workers} workers with {threads} threads")
             _render(order, beat, folder, stop)
         except BaseException as error:
             _record(error, beat, folder)
@@ -121,7 +120,7 @@ def render_task(order: RenderOrder, ranges: list[Range]) -> dict[str, Any]:
         if beat.state == "stopped" and stop.again and restarts() < order.requeues:
             beat.state = "requeued"
         beat.write(folder)
-    _say(f"{beat.state}: {beat.rendered} samples, {beat.shards} shards")
+    say(f"{beat.state}: {beat.rendered} samples, {beat.shards} shards")
     if beat.state == "requeued":
         raise SystemExit(AGAIN)
     return {"state": beat.state, "rendered": beat.rendered, "shards": beat.shards}
@@ -185,7 +184,7 @@ def _setup(order: RenderOrder, out: Path) -> run.Setup:
             raise MachineError(f"node {node} does not see {path}: put the {what} on shared disk")
     run.check_machine()
     spec, pack = order.spec, Path(order.pack)
-    setup = run.Setup(spec, order.seed, pack, run.ensure_scene(_say), load_head(pack), build_catalog(pack, spec))
+    setup = run.Setup(spec, order.seed, pack, run.ensure_scene(say), load_head(pack), build_catalog(pack, spec))
     there = archive.read_info(out)["tag"]
     if not setup.tag == order.tag == there:
         raise DatasetError(f"{out} holds data set {there}, submitted was {order.tag}, this node makes {setup.tag}")
@@ -271,7 +270,7 @@ def is_full(error: BaseException, out: Path) -> bool:
 def _wait_for_space(beat: Beat, folder: JobFolder, stop: Signals) -> None:
     """Look every few seconds; what is rendered stays in scratch meanwhile."""
     beat.state, beat.note = "waiting", f"the disk of {folder.out} is full"
-    _say(beat.note)
+    say(beat.note)
     beat.write(folder)
     end = time.time() + LOOK_S
     while time.time() < end and not stop():
@@ -292,66 +291,5 @@ def _record(error: BaseException, beat: Beat, folder: JobFolder) -> None:
     Failure(shard, beat.node, beat.job, time.time(), kind, beat.note, tail).write(folder)
 
 
-def _say(text: str) -> None:
+def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {node_name()} {job_id()} {text}", file=sys.stderr, flush=True)
-
-
-# ---------------------------------------------------------------- after the last shard
-
-
-def finish(out: str, count: int, cores: int = 1) -> dict[str, Any]:
-    """Write the index, then verify the data set as `gen verify` does, in `cores` processes.
-
-    Runs as a job that depends on all others, also where some of them failed. What it found is kept as it goes, so that
-    a time limit in the midst of decoding costs only the last word. Raises DatasetError where samples are missing, or
-    problems are found.
-    """
-    from renderer.card import write_card
-    from renderer.plan import missing_ranges
-    from renderer.proof import verify
-
-    path = Path(out)
-    damaged = _damaged(path)
-    finished = finished_ranges(path)
-    missing = sum(b - a for a, b in missing_ranges(finished, count, max(count, 1)))
-    index: dict[str, Any] = {"samples": 0, "skipped": []}
-    if finished and not damaged:
-        index = archive.write_index(path)
-    result = {
-        "complete": not missing and not damaged,
-        "verified": False,
-        "count": count,
-        "samples": index["samples"],
-        "skipped": len(index["skipped"]),
-        "missing": missing,
-        "damaged": damaged,
-        "problems": [],
-        "time": time.time(),
-    }
-
-    def keep() -> None:
-        write_atomic(JobFolder(path).finish, json.dumps(result, indent=1).encode())
-
-    keep()
-    if damaged:
-        raise DatasetError(f"{path}: {len(damaged)} shards are damaged: {damaged[:3]}; delete them and run again")
-    if missing:
-        raise DatasetError(f"{path}: {missing} of {count} samples are missing; run the same `gen render --slurm` again")
-    write_card(path)
-    shutil.rmtree(JobFolder(path).root / "saved", ignore_errors=True)
-    verdict = verify(path, cores)
-    result |= {"verified": not verdict.problems, "problems": verdict.problems[:50], "time": time.time()}
-    keep()
-    if verdict.problems:
-        raise DatasetError(f"{path}: {len(verdict.problems)} problems, the first: {verdict.problems[0]}")
-    return result
-
-
-def _damaged(path: Path) -> list[str]:
-    """Shards whose tar is not the one that their manifest was written for."""
-    found = []
-    for file in archive.finished_manifests(path):
-        manifest = archive.read_manifest(file)
-        if file_sha256(file.with_suffix(".tar")) != manifest.tar_sha256:
-            found.append(file.name)
-    return found

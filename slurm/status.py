@@ -106,10 +106,11 @@ def read_status(out: Path, ask_scheduler: bool = True) -> Status:
         nodes[beat.node].core_hours += beat.cores * beat.seconds / 3600
     for failure in failures:
         nodes[failure.node].failures += 1
+    rate = sum(b.rendered / max(b.now - b.started, 1e-3) for b in heard if b.state != "verifying")
     verified, last = own.verified and own.count >= count, max((s.get("time", 0.0) for s in sent), default=0.0)
     return Status(
         out, info["name"], info["tag"], count, samples, len(finished), running,
-        max(0, left - running - len(failed)), failed, sum(b.rendered / max(b.now - b.started, 1e-3) for b in heard),
+        max(0, left - running - len(failed)), failed, rate,
         sum(n.core_hours for n in nodes.values()), at_work, silent, dict(sorted(nodes.items())),
         bad_nodes(failures, beats), queue, verified, verified or (own.checked_at or 0.0) >= last,
     )  # fmt: skip

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from blend_assets.fetch import cache_root
-from renderer import archive, run
+from renderer import run
 from renderer.errors import DatasetError, MachineError
 from renderer.files import write_atomic
 from renderer.plan import Plan, bytes_per_sample, seconds_per_sample
 from renderer.pool import worker_memory
 from renderer.spec import Spec
+from renderer.state import raise_count, read_state
 from slurm import scheduler
 from slurm.batch import Batch, Log, Shape, Submission, check_paths, headers
-from slurm.plan import Range, Task, Work, plan_arrays, plan_tasks, shard_warning
+from slurm.plan import Range, Task, Work, plan_arrays, plan_tasks, shard_warning, verify_parts
 from slurm.profile import Profile, load_profile
 from slurm.records import (
     Failure,
@@ -34,8 +35,9 @@ from slurm.records import (
     read_beats,
     read_failures,
 )
-from slurm.render_job import RenderOrder, finish, render_task
+from slurm.render_job import RenderOrder, render_task
 from slurm.snapshot import snapshot
+from slurm.verify_job import VerifyOrder, finish, verify_task
 
 
 def prepare(spec: Spec, seed: int, profile: str | Path, log: Log = print) -> run.Setup:
@@ -75,8 +77,9 @@ def submit_render(
     retry_failed: bool = False,
     log: Log = print,
 ) -> Submission | None:
-    """Queue what is missing of the first `count` samples; nothing if nothing is, or with `dry_run`.
+    """Queue what is missing of the first `count` samples, and the verification of all; or that alone if nothing is.
 
+    Nothing is queued where all is there and verified, or with `dry_run`.
     `follow` waits with a progress bar until the queue is empty, submits what did not fit into it before, and raises
     DatasetError unless the data set is complete and verified then. `retry_failed` forgets quarantined shards and bad
     nodes, and renders shards with skipped samples again. Raises SpecError, MachineError or DatasetError before anything
@@ -93,6 +96,7 @@ def submit_render(
     part = scheduler.check(chosen, source)
     check_paths(chosen, part.hosts, {"output folder": out, "cache": cache_root(), **_asset_paths(setup)})
     run.claim(out, setup)
+    raise_count(out, count)
     folder.create()
     request = _Request(setup, folder, count, shard_size, chosen, part, name, allow_dirty, log)
     while True:
@@ -111,10 +115,10 @@ def submit_render(
         if submission is None or not submission.later or len(finished_ranges(out)) == done:
             break
         retry_failed = False
-    if not end.done or ((submission or running) and not end.verified):
+    if not end.verified:
         raise DatasetError(
             f"{out} is not complete and verified: {end.samples} of {end.count} samples are there; `gen status"
-            f" {out}` tells what failed, the same command submits what is missing"
+            f" {out}` tells what failed, the same command submits what is missing or not verified yet"
         )
     return submission
 
@@ -145,52 +149,60 @@ def _submit(request: _Request, retry_failed: bool) -> Submission | None:
         log(f"these nodes keep failing and are left out: --exclude={','.join(bad)}")
         exclude = tuple(dict.fromkeys((*request.profile.exclude, *bad)))
         request = replace(request, profile=replace(request.profile, exclude=exclude))
-    if ranges:
+    if plan.ranges and not ranges:
+        return None
+    known = read_state(folder.out)
+    if ranges or not known.verified:
         return _queue(request, plan, ranges)
-    if not plan.ranges:
-        index = archive.write_index(folder.out)
-        log(f"nothing is missing: {index['samples']} samples in {len(index['shards'])} shards at {folder.out}")
+    log(f"nothing is missing: {known.samples} samples in {len(finished)} shards at {folder.out}, all verified")
     return None
 
 
 def _queue(request: _Request, plan: Plan, ranges: Sequence[Range]) -> Submission:
-    """Queue the render of these shards, as far as the user may have jobs, and the job that ends it."""
+    """Queue the render of these shards, as far as the user may have jobs, and the jobs that verify and conclude."""
+    from renderer.proof import stem_samples, unproven
+
     setup, folder, profile, name, log = (
         request.setup, request.folder, request.profile, request.name, request.log
     )  # fmt: skip
-    work, render = _work(profile, plan), setup.spec.render
-    tasks, later = _that_fit(plan_tasks(ranges, work, most := _most(profile)), most)
-    arrays = plan_arrays(tasks, scheduler.max_array(), profile.parallel)
+    work, limit, room = _work(profile, plan), scheduler.max_array(), _room(profile, bool(ranges))
+    open_stems = unproven(folder.out)
+    doubtful = sum(b - a for a, b in ranges) + sum(map(stem_samples, open_stems))
+    spare = limit if room is None else max(1, room - 2)
+    parts = verify_parts(doubtful, work, len(ranges) + len(open_stems), min(limit, spare))
+    most = None if room is None else room - 1 - (parts if parts > 1 else 0)
+    tasks, later = _that_fit(plan_tasks(ranges, work, most), most)
+    arrays = plan_arrays(tasks, limit, profile.parallel)
     if warning := shard_warning(ranges, work):
         log(warning)
     code, commit = snapshot(folder.code, request.allow_dirty)
-    order = RenderOrder(
-        out=str(folder.out), spec=setup.spec, seed=setup.seed, tag=setup.tag, pack=str(setup.pack),
-        count=plan.count, sample_bytes=int(bytes_per_sample(render)), cores=profile.cores, workers=profile.workers,
-        threads=profile.threads, scratch=profile.scratch, requeues=profile.requeues,
-        space_wait_s=60 * profile.space_wait_min,
-    )  # fmt: skip
+    order = _render_order(request, plan)
+    check = VerifyOrder(str(folder.out), profile.cores, parts, profile.requeues, later)
     samples = sum(task.samples for task in tasks)
     with Batch(folder, code, profile, list(_asset_paths(setup).values()), log) as batch:
         for array in arrays:
             calls = [(render_task, (order, list(task.ranges))) for task in array.tasks]
             after = (batch.jobs[array.after],) if array.after is not None else ()
             batch.send(name, calls, parallel=array.parallel, after=after)
-        # It decodes every image, on as many cores as the renders had, and needs no GPU
-        end = [(finish, (str(folder.out), plan.count, profile.cores))]
-        batch.send(f"{name}-end", end, after=tuple(batch.jobs), gres=False)
+        if parts > 1:  # no job that verifies needs a GPU
+            shares = [(verify_task, (check, part)) for part in range(parts)]
+            batch.send(f"{name}-end", shares, parallel=profile.parallel, after=tuple(batch.jobs), gres=False)
+        batch.send(f"{name}-end", [(finish, (check,))], after=tuple(batch.jobs), gres=False)
         record = {
             "name": name, "jobs": batch.jobs, "count": plan.count, "shard_size": request.shard_size,
             "tasks": len(tasks), "samples": samples, "shards": sum(len(task.ranges) for task in tasks),
-            "later": later, "commit": commit, "user": getpass.getuser(), "time": time.time(),
+            "verifying": parts, "later": later, "commit": commit, "user": getpass.getuser(), "time": time.time(),
             "partition": request.part.name, "cores": profile.cores, "exclude": list(profile.exclude),
         }  # fmt: skip
         write_atomic(batch.files / "submission.json", json.dumps(record, indent=1).encode())
-    log(
-        f"submitted {samples} samples in {record['shards']} shards as {len(tasks)} tasks of {len(arrays)} array(s)"
-        f" {', '.join(batch.jobs[:-1])}; job {batch.jobs[-1]} verifies and writes the index. `gen status {folder.out}`"
-        " tells more"
-    )
+    if tasks:
+        log(
+            f"submitted {samples} samples in {record['shards']} shards as {len(tasks)} tasks of {len(arrays)} array(s)"
+            f" {', '.join(batch.jobs[: len(arrays)])}"
+        )
+    else:
+        log(f"nothing is missing; {doubtful} samples are to be verified")
+    log(f"{parts} job(s) verify, {batch.jobs[-1]} concludes and writes the index; `gen status {folder.out}` tells more")
     if later:
         log(
             f"{later} samples wait until the queue has room for them: give the same command again then, or add --follow"
@@ -198,15 +210,28 @@ def _queue(request: _Request, plan: Plan, ranges: Sequence[Range]) -> Submission
     return Submission(name, tuple(batch.jobs), len(tasks), samples, batch.files, later)
 
 
-def _most(profile: Profile) -> int | None:
-    """Tasks that may be submitted now, one job being kept for the end; None: any number. Raises MachineError."""
-    room = scheduler.room(profile)
-    if room is not None and room < 2:
+def _render_order(request: _Request, plan: Plan) -> RenderOrder:
+    setup, profile = request.setup, request.profile
+    return RenderOrder(
+        out=str(request.folder.out), spec=setup.spec, seed=setup.seed, tag=setup.tag, pack=str(setup.pack),
+        count=plan.count, sample_bytes=int(bytes_per_sample(plan.render)), cores=profile.cores,
+        workers=profile.workers, threads=profile.threads, scratch=profile.scratch, requeues=profile.requeues,
+        space_wait_s=60 * profile.space_wait_min,
+    )  # fmt: skip
+
+
+def _room(profile: Profile, renders: bool) -> int | None:
+    """Jobs that may be submitted now; None: any number.
+
+    Raises MachineError where they are fewer than the one that concludes, and one that renders.
+    """
+    room, needed = scheduler.room(profile), 1 + renders
+    if room is not None and room < needed:
         raise MachineError(
-            f"the cluster takes {room} more job(s) of yours, and 2 are needed: wait until others have ended, or set"
-            " max_jobs of the profile if it allows more"
+            f"the cluster takes {room} more job(s) of yours, and {needed} are needed: wait until others have ended, or"
+            " set max_jobs of the profile if it allows more"
         )
-    return None if room is None else room - 1
+    return room
 
 
 def _that_fit(tasks: Sequence[Task], most: int | None) -> tuple[Sequence[Task], int]:
@@ -224,7 +249,8 @@ def _describe(plan: Plan, profile: Profile, out: Path, name: str) -> Iterator[st
     """The dry run: tasks, core-hours, bytes, and the headers as they would be sent."""
     work = _work(profile, plan)
     try:
-        limit, most = scheduler.max_array(), _most(profile)
+        limit, room = scheduler.max_array(), _room(profile, bool(plan.ranges))
+        most = None if room is None else room - 1
     except MachineError as error:
         limit, most = scheduler.MAX_ARRAY, None
         yield f"no cluster here ({error}); MaxArraySize is taken to be {limit}"

@@ -168,6 +168,23 @@ def test_more_tasks_than_an_array_may_have(job: Make, reference: Reference) -> N
     data.check(40, reference)
 
 
+def test_verification_is_split_and_the_same_command_repeats_it(job: Make, reference: Reference) -> None:
+    from renderer.proof import PROOFS
+
+    data = job(task_min=0, parallel=4, seconds_per_sample=20_000, time_min=10)  # so slow that four jobs verify
+    sent = data.submit(12, 3)
+    assert sent is not None and len(sent.jobs) == 3
+    data.wait()
+    data.check(12, reference)
+    assert status.read_status(data.out).verified
+    proofs = sorted((data.out / PROOFS).iterdir())
+    assert len(proofs) == 4
+    for path in (proofs[0], data.out / "verdict.json"):
+        path.unlink()  # as if the jobs had been lost
+    again = data.submit(12, 3, follow=True)
+    assert again is not None and again.tasks == 0 and status.read_status(data.out).verified
+
+
 def test_follow_joins_what_is_running(job: Make, reference: Reference) -> None:
     data = job()
     data.submit(6, 6)

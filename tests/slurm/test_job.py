@@ -13,12 +13,12 @@ import pytest
 
 from renderer import archive, run
 from renderer.archive import encode_sample, stage_sample
-from renderer.errors import DatasetError, MachineError
+from renderer.errors import MachineError
 from renderer.spec import Spec
 from slurm import render_job
 from slurm.command_job import CommandOrder, run_command
 from slurm.records import Beat, JobFolder, read_failures
-from slurm.render_job import AGAIN, RenderOrder, Signals, expand, finish, render_task
+from slurm.render_job import AGAIN, RenderOrder, Signals, expand, render_task
 
 RANGES = [(0, 4), (4, 8)]
 
@@ -150,50 +150,6 @@ def test_signals_are_given_back() -> None:
     with Signals() as stop:
         assert not stop()
     assert signal.getsignal(signal.SIGUSR2) == before
-
-
-def test_finishing_an_incomplete_or_damaged_data_set_is_an_error(tmp_path: Path) -> None:
-    out = tmp_path / "data"
-    JobFolder(out).create()
-    (out / "dataset.json").write_text(json.dumps({"format_version": 1, "tag": "abcdef", "name": "x"}))
-    archive.write_shard(out, 0, 2, "abcdef", [sample(0), sample(1)])
-    with pytest.raises(DatasetError, match="2 of 4 samples are missing"):
-        finish(str(out), 4)
-    tar = out / "shards" / "0000000000-0000000002.tar"
-    data = bytearray(tar.read_bytes())
-    data[600] ^= 1
-    tar.write_bytes(bytes(data))
-    with pytest.raises(DatasetError, match="1 shards are damaged"):
-        finish(str(out), 2)
-    assert json.loads(JobFolder(out).finish.read_text())["complete"] is False
-
-
-@pytest.mark.parametrize("problems", [[], ["abcdef0000000001: UV is upside down"]])
-def test_the_last_job_verifies_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, problems: list[str]) -> None:
-    from renderer import card, proof, state
-    from slurm.status import read_status
-
-    asked: list[int] = []
-
-    def verify(path: Path, workers: int) -> proof.Verdict:
-        asked.append(workers)
-        seen = read_status(tmp_path, ask_scheduler=False)
-        assert seen.done and not seen.verified, "the index is there, the last word is not"
-        told = {"count": 2, "verified": not problems, "problems": problems, "time": 0.0}
-        state.write_verdict(path, {**told, "shards": state.shards_identity(path)})
-        return proof.Verdict(problems=problems)
-
-    monkeypatch.setattr(card, "write_card", lambda path: None)
-    monkeypatch.setattr(proof, "verify", verify)
-    JobFolder(tmp_path).create()
-    (tmp_path / "dataset.json").write_text(json.dumps({"format_version": 1, "tag": "abcdef", "name": "x"}))
-    archive.write_shard(tmp_path, 0, 2, "abcdef", [sample(0), sample(1)])
-    if problems:
-        with pytest.raises(DatasetError, match=r"1 problems, the first: .* upside down"):
-            finish(str(tmp_path), 2, 3)
-    else:
-        finish(str(tmp_path), 2, 3)
-    assert asked == [3] and read_status(tmp_path, ask_scheduler=False).verified is not bool(problems)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import metadata
@@ -12,15 +14,24 @@ from typing import Any
 import pytest
 
 from blend_assets.fetch import cache_root
-from renderer import archive, run
+from renderer import archive, run, state
 from renderer.archive import encode_sample
 from renderer.errors import DatasetError, MachineError, SpecError
 from renderer.sample_format import sample_key
 from renderer.spec import parse_spec
-from slurm import batch, submit
+from slurm import batch, plan, status, submit
 from slurm.records import JobFolder, finished_ranges
 
 Profile = Callable[..., Path]
+
+
+def until(what: str, condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain for {what}"
+        time.sleep(0.1)
+
+
 Site = Any
 SPEC = parse_spec({"name": "tiny", "render": {"resolution": 32, "samples_per_pixel": 1}}, "the tests")
 
@@ -52,7 +63,8 @@ class Data:
 
 
 @pytest.fixture
-def data(site: Site, setup: run.Setup, tmp_path: Path, profile: Profile) -> Data:
+def data(site: Site, setup: run.Setup, tmp_path: Path, profile: Profile, monkeypatch: pytest.MonkeyPatch) -> Data:
+    monkeypatch.setattr(plan, "VERIFY_SHARE", 0.05)  # one job verifies, unless tasks take a minute only
     return Data(setup, tmp_path / "data", profile)
 
 
@@ -159,6 +171,69 @@ def test_a_submission_that_timed_out_is_not_queued_twice(
     assert cancelled == ([] if first_call == "lost" else ["scancel 100"])
     assert len(sent.jobs) == 2 and "100" not in sent.jobs[first_call == "lost" :]
     assert any("trying again" in line for line in data.said)
+
+
+# ---------------------------------------------------------------- verification
+
+
+def conclude_well(out: Path) -> None:
+    """As if the last job had found everything in order."""
+    identity = state.shards_identity(out)
+    state.write_verdict(out, {"count": 40, "verified": True, "problems": [], "time": time.time(), "shards": identity})
+
+
+def test_verification_is_an_array_after_the_renders_and_a_job_concludes(site: Site, data: Data) -> None:
+    sent = data.submit(task_min=1)
+    assert len(sent.jobs) == 3 and "5 job(s) verify" in data.said[-1]
+    renders, verify, end = map(site.script, sent.jobs)
+    assert "--array=0-9%" in renders and "--array=0-4%" in verify and "--array" not in end
+    assert "#SBATCH --dependency=afterany:100\n" in verify and "#SBATCH --dependency=afterany:100:101\n" in end
+
+
+def test_the_same_command_verifies_what_is_not_verified_yet(site: Site, data: Data) -> None:
+    sent = data.submit()
+    site.end(*sent.jobs)
+    data.finish(*[(i, i + 4) for i in range(0, 40, 4)])
+    again = data.submit()
+    assert (again.tasks, again.samples) == (0, 0) and "nothing is missing; 40 samples are to be verified" in data.said
+    scripts = [site.script(job) for job in again.jobs]
+    assert all("-end" in script for script in scripts) and "afterany" not in scripts[0]
+    site.end(*again.jobs)
+    conclude_well(data.out)
+    assert data.submit() is None and "all verified" in data.said[-1]
+    assert data.submit(44) is not None, "a larger count is another matter"
+
+
+def test_jobs_that_verify_count_as_jobs_of_yours(site: Site, data: Data) -> None:
+    site.set(hard_limit=7, max_submit=7)
+    sent = data.submit(task_min=1, time_min=600)
+    arrays = [site.script(job).count("--array") for job in sent.jobs]
+    assert sent.later == 0 and arrays == [0, 1, 0], "one task, five that verify, one that concludes"
+
+
+def test_following_ends_well_only_where_everything_is_verified(site: Site, data: Data, quick: None) -> None:
+    def jobs(well: bool) -> None:
+        until("the submission", lambda: any(c.startswith("sbatch") for c in site.calls))
+        data.finish(*[(i, i + 4) for i in range(0, 40, 4)])
+        site.end("100", "101", "102", "103", "104")
+        time.sleep(1.5)  # the queue is empty, but what the last job wrote is not seen yet
+        if well:
+            conclude_well(data.out)
+
+    thread = threading.Thread(target=jobs, args=(True,))
+    thread.start()
+    assert data.submit(follow=True) is not None
+    thread.join()
+    assert "verified and indexed" in data.said[-1]
+
+
+def test_following_fails_where_the_verdict_stays_out(
+    site: Site, data: Data, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(status, "SETTLE_S", 1.0)
+    site.end("100", "101")  # jobs that leave the queue at once
+    with pytest.raises(DatasetError, match="not complete and verified: 0 of 40 samples"):
+        data.submit(follow=True)
 
 
 # ---------------------------------------------------------------- estimates
