@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -26,7 +27,13 @@ class Progress:
         self.unit, self.label = unit, label
         self.note = ""
         self._bar = tqdm(
-            total=total, unit=unit, desc=label or None, smoothing=0.05, disable=None, dynamic_ncols=True, leave=False
+            total=total,
+            unit=unit,
+            desc=label or None,
+            smoothing=0.05,
+            disable=not _terminal(),
+            dynamic_ncols=True,
+            leave=False,
         )
         self._total, self.n, self._said = total, 0, False
         self._started = time.monotonic()
@@ -101,3 +108,11 @@ class Progress:
         while not self._over.wait(wait):
             self._print()
             wait = EVERY_S
+
+
+def _terminal() -> bool:
+    """Whether a bar can be drawn: some containers give a terminal that is no column wide."""
+    try:
+        return sys.stderr.isatty() and os.get_terminal_size(sys.stderr.fileno()).columns > 0
+    except (OSError, ValueError):
+        return False

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
 import signal
 import subprocess
 import sys
@@ -47,6 +50,22 @@ def test_a_log_shows_progress_while_a_single_step_takes_long() -> None:
     assert lines[0].startswith("rendering: 15 of 40 samples (38%), ") and lines[0].endswith(", 3 jobs")
     assert "samples/s" in lines[0] and " left" in lines[0] and " so far" in lines[0]
     assert lines[-1].startswith("rendering: 40 of 40 samples (100%)") and " left" not in lines[-1]
+
+
+@pytest.mark.parametrize(("columns", "shown"), [(120, "|"), (0, "rendering: 40 of 40 samples (100%)")])
+def test_a_terminal_shows_a_bar_if_it_has_room_for_one(columns: int, shown: str) -> None:
+    process, terminal = pty.fork()
+    if process == 0:
+        code = f"import fcntl, struct, termios\nsize = struct.pack('HHHH', 40, {columns}, 0, 0)\n"
+        code += f"fcntl.ioctl(2, termios.TIOCSWINSZ, size)\n{SLOW_STEP}"
+        os.execv(sys.executable, [sys.executable, "-c", code])
+    words = b""
+    with contextlib.suppress(OSError):  # what Linux says when the other side has ended
+        while data := os.read(terminal, 4096):
+            words += data
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    assert shown in words.decode() and ("so far" in words.decode()) == (columns == 0)
 
 
 def test_short_work_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
