@@ -27,9 +27,9 @@ import yaml
 from blend_assets import hm08, images, landmarks, proxies, textures
 from blend_assets.fetch import Log, cache_root, fetch, sha256_file
 from renderer.errors import AssetError
-from renderer.head_model import PACK_FORMAT, HeadModel, check_hashes, load_head
+from renderer.head.head_model import PACK_FORMAT, HeadModel, check_hashes, load_head
+from renderer.head.subdivision import catmull_clark, subdivide_corners
 from renderer.progress import Progress
-from renderer.subdivision import catmull_clark, subdivide_corners
 
 BUILDER_VERSION: Final = 7  # raise it whenever the same sources give another pack
 MANIFEST: Final = Path(__file__).with_name("manifest.yaml")

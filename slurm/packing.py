@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderer import run
 from renderer.errors import MachineError
-from renderer.plan import seconds_per_sample
-from renderer.pool import Done, PoolOptions, WorkerPool, granted_cores
-from renderer.spec import RenderSpec, load_spec
+from renderer.parameters.spec import RenderSpec, load_spec
+from renderer.run import local
+from renderer.run.plan import seconds_per_sample
+from renderer.run.pool import Done, PoolOptions, WorkerPool, granted_cores
 from slurm.profile import load_profile, set_values
 
 
@@ -35,7 +35,7 @@ def candidates(cores: int) -> list[tuple[int, int]]:
 
 
 def measure(
-    setup: run.Setup,
+    setup: local.Setup,
     cores: int | None = None,
     samples_per_worker: int = 12,
     choices: Sequence[tuple[int, int]] | None = None,
@@ -101,7 +101,7 @@ def tune(profile: str | Path, spec: str | Path = "mixed", log: Callable[[str], N
     The cores are the profile's, or those granted here where that is fewer. Raises SpecError, AssetError, MachineError.
     """
     cores = min(load_profile(profile)[0].cores, granted_cores())
-    setup = run.prepare(load_spec(spec), 0, log)
+    setup = local.prepare(load_spec(spec), 0, log)
     best = write_best(profile, measure(setup, cores, log=log), cores, setup.spec.render)
     log(f"best on {cores} cores: {best.workers} processes x {best.threads} threads, written to the profile")
     return best

@@ -10,7 +10,7 @@ from typing import Any, Final
 import yaml
 
 from renderer.errors import SpecError
-from renderer.spec import JOBSPECS, UniqueKeyLoader, find_jobspec, knob, parse_section
+from renderer.parameters.spec import JOBSPECS, UniqueKeyLoader, find_jobspec, knob, parse_section
 
 PREFIX: Final = "cluster_"
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
 
-from renderer import archive
 from renderer.files import write_atomic
-from renderer.sample_format import shard_stem
+from renderer.format import archive
+from renderer.format.sample_format import shard_stem
 from slurm.plan import Range
 
 FOLDER: Final = ".slurm"

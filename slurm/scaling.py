@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from renderer import archive
 from renderer.errors import DatasetError
+from renderer.format import archive
 
 
 @dataclass(frozen=True)

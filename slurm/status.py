@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from renderer import archive
 from renderer.errors import MachineError
+from renderer.format import archive
+from renderer.format.state import read_state
 from renderer.progress import Progress
-from renderer.state import read_state
 from slurm import scheduler
 from slurm.plan import Range
 from slurm.records import (

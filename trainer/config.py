@@ -22,8 +22,8 @@ from typing import Any, Final, Literal, TypeVar, Union, get_args, get_origin, ge
 import yaml
 
 from renderer.errors import SpecError
-from renderer.sample_format import CENTRE_U, CHANNELS
-from renderer.spec import UniqueKeyLoader
+from renderer.format.sample_format import CENTRE_U, CHANNELS
+from renderer.parameters.spec import UniqueKeyLoader
 
 T = TypeVar("T")
 MAX_SWEEP: Final = 20
@@ -270,7 +270,7 @@ class ScheduleConfig:
     """
 
     optimiser: Literal["adam", "muon"] = noted(
-        "adam", "muon: orthogonalised steps for kernels (trainer/optimiser.py), Adam for the rest"
+        "adam", "muon: orthogonalised steps for kernels (trainer/training/optimisers.py), Adam for the rest"
     )
     lr: tuple[float, float] = ranged((1e-4, 1e-5), 0, 10, "learning rate of the two phases")
     beta1: tuple[float, float] = ranged((0.9, 0.99), 0, BELOW_ONE, "Adam's beta1 of the two phases")

@@ -17,15 +17,17 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import uniform_filter
 
-from renderer import exr, geometry, labels, panorama
 from renderer.blender.make_scene import BACKDROP, WORLD
 from renderer.blender.scene import SceneBuilder
 from renderer.errors import FormatError, MachineError
-from renderer.labels import Box, Rays
-from renderer.params import Camera, Deform, Environment, Expression, Light, Pose, SampleParams, Wear
-from renderer.pixel_filter import filtered
-from renderer.raster import Rasteriser
-from renderer.spec import RenderSpec
+from renderer.format import exr
+from renderer.head import geometry
+from renderer.labels import maps, panorama
+from renderer.labels.maps import Box, Rays
+from renderer.labels.pixel_filter import filtered
+from renderer.labels.raster import Rasteriser
+from renderer.parameters.params import Camera, Deform, Environment, Expression, Light, Pose, SampleParams, Wear
+from renderer.parameters.spec import RenderSpec
 
 Image = npt.NDArray[Any]
 
@@ -49,7 +51,7 @@ class PassRenderer:
 
     def __init__(self, scene: SceneBuilder, spec: RenderSpec, threads: int, scratch: Path) -> None:
         self.builder, self.spec, self.scratch = scene, spec, scratch
-        self.area = labels.load_face_area(scene.builder.model.mask_path)
+        self.area = maps.load_face_area(scene.builder.model.mask_path)
         self.rasteriser = Rasteriser(scene.builder.picture)
         self.seconds: dict[str, float] = {}
         self._behind = bpy.data.scenes[BACKDROP]
@@ -203,29 +205,29 @@ class PassRenderer:
         counted = self.spec.hidden_face == "counted"
         skins = [shown.part.vertices for shown in self.builder.shown if shown.part.kind == "skin"]
         box = self._box(camera, yaw_rad, [skin[self.builder.builder.face_vertices] for skin in skins])
-        rays = labels.nothing(grid) if rays is None or box is None else rays.cropped(box, grid)
+        rays = maps.nothing(grid) if rays is None or box is None else rays.cropped(box, grid)
         with self._timed("labels"):
-            face = labels.face_rays(rays, self.area)
+            face = maps.face_rays(rays, self.area)
             bare = face & ~rays.veiled
-            visible = labels.coverage(bare, grid)
-            mask = labels.coverage(face, grid) if counted and rays.veiled.any() else visible
+            visible = maps.coverage(bare, grid)
+            mask = maps.coverage(face, grid) if counted and rays.veiled.any() else visible
             face = face if counted else bare
-        inside = labels.centre(face, grid)[..., None]
-        uv = labels.centre(rays.uv, grid) * inside
+        inside = maps.centre(face, grid)[..., None]
+        uv = maps.centre(rays.uv, grid) * inside
         precision = np.float32 if self.spec.uv_precision == "float" else np.float16
 
         def whole(part: Image) -> Image:
-            return labels.place(part, rays.row, rays.column, resolution)
+            return maps.place(part, rays.row, rays.column, resolution)
 
         images = {
             "uv": whole(uv.astype(precision)),
             "mask": whole(np.stack([mask, visible], axis=-1).astype(np.float16)),
         }
         if {"position", "camera_position"} & set(wanted):
-            depth = whole(np.where(inside[..., 0], labels.centre(rays.depth, grid), 0.0))
+            depth = whole(np.where(inside[..., 0], maps.centre(rays.depth, grid), 0.0))
             seen = geometry.unproject(depth, camera) * [1.0, -1.0, -1.0]  # y up, z to the viewer
             world = (seen + np.array([0.0, 0.0, camera.distance_m])) @ geometry.second_camera(yaw_rad)
-            heads = whole(np.where(inside[..., 0], labels.centre(rays.head, grid), 0))
+            heads = whole(np.where(inside[..., 0], maps.centre(rays.head, grid), 0))
             images["camera_position"] = seen.astype(np.float32)
             images["position"] = _in_head_space(world, heads, params).astype(np.float32)
         return images | self._surface(tuple(name for name in _SURFACE if name in wanted))
@@ -342,7 +344,7 @@ def _choose_device(kind: str) -> str:
 
 def wanted_order(images: dict[str, Image], wanted: tuple[str, ...]) -> list[str]:
     """Images to be stored: the triplet and the optional ones asked for."""
-    from renderer.sample_format import image_names
+    from renderer.format.sample_format import image_names
 
     return [name for name in image_names(wanted) if name in images]
 

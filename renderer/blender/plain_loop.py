@@ -16,15 +16,15 @@ from typing import Any
 import bpy
 import numpy as np
 
-from renderer import exr
-from renderer.assets import build_catalog
 from renderer.blender.make_scene import SUN
 from renderer.blender.scene import SceneBuilder
-from renderer.head_model import load_head
-from renderer.parts import PartBuilder
-from renderer.raster import IN_THE_WAY, PAINTED
-from renderer.sampling import draw
-from renderer.spec import parse_spec
+from renderer.format import exr
+from renderer.head.catalog import build_catalog
+from renderer.head.head_model import load_head
+from renderer.head.parts import PartBuilder
+from renderer.labels.raster import IN_THE_WAY, PAINTED
+from renderer.parameters.spec import parse_spec
+from renderer.sampling.draw import draw
 
 
 class PlainLoop:

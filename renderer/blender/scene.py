@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from mathutils import Vector
 
-from renderer import panorama
-from renderer.assets import Catalog
 from renderer.blender.make_scene import CAMERA, SUN, WORLD
 from renderer.errors import AssetError
-from renderer.params import Camera, Environment, Head, Light, Prop, SampleParams, Vec3
-from renderer.parts import Part, PartBuilder, build_prop, triangles
-from renderer.raster import Shown
+from renderer.head.catalog import Catalog
+from renderer.head.parts import Part, PartBuilder, build_prop, triangles
+from renderer.labels import panorama
+from renderer.labels.raster import Shown
+from renderer.parameters.params import Camera, Environment, Head, Light, Prop, SampleParams, Vec3
 
 PANORAMA_SPACE = "Linear Rec.709"
 KEPT_PIXELS = 1 << 20  # panoramas with more are read again for every sample

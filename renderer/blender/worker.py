@@ -1,4 +1,4 @@
-"""A render worker: one process, one Blender. Started by `renderer.pool` as `python -m renderer.blender.worker`.
+"""A render worker: one process, one Blender. Started by `renderer.run.pool` as `python -m renderer.blender.worker`.
 
 It reads one JSON line with the job from standard input, then one line per request: {"index": N}. It answers on standard
 output, one JSON line each: {"ready": ...}, {"done": N, ...} or {"failed": N, "error": ...}. A sample is handed over as
@@ -76,15 +76,15 @@ def _prepare(job: dict[str, Any]) -> Any:
     """Open Blender and return the function that renders one index and stages it."""
     with _narrowed(job["threads"]):
         import bpy  # noqa: F401
-    from renderer.archive import encode_sample, stage_sample
-    from renderer.assets import build_catalog
     from renderer.blender.passes import PassRenderer
     from renderer.blender.scene import SceneBuilder
-    from renderer.head_model import load_head
-    from renderer.parts import PartBuilder
-    from renderer.record import sample_record
-    from renderer.sampling import draw
-    from renderer.spec import parse_spec
+    from renderer.format.archive import encode_sample, stage_sample
+    from renderer.head.catalog import build_catalog
+    from renderer.head.head_model import load_head
+    from renderer.head.parts import PartBuilder
+    from renderer.labels.record import sample_record
+    from renderer.parameters.spec import parse_spec
+    from renderer.sampling.draw import draw
 
     spec = parse_spec(job["spec"], "the job")
     pack, staging = Path(job["pack"]), Path(job["staging"])

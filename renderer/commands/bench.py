@@ -19,7 +19,7 @@ def bench(count: int, what: str) -> None:
     \b
     gen bench render --what throughput
     """
-    from renderer.bench import run_bench
+    from renderer.bench.render import run_bench
 
     run_bench(count, what, lambda line: click.echo(json.dumps(line)))
 
@@ -37,6 +37,6 @@ def shards(shards: int, shard_size: int, scratch: Path | None) -> None:
     \b
     gen bench shards --shards 200
     """
-    from renderer.bench_scale import run_scale
+    from renderer.bench.shards import run_scale
 
     run_scale(lambda line: click.echo(json.dumps(line)), shards, shard_size, scratch)

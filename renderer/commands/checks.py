@@ -13,7 +13,7 @@ from renderer.commands.options import FOLDER, at_least, say
 from renderer.progress import Progress
 
 if TYPE_CHECKING:
-    from renderer.proof import Verdict
+    from renderer.report.proof import Verdict
 
 
 @click.command()
@@ -34,8 +34,9 @@ def verify(dataset: Path, workers: int | None, count: int | None, again: bool) -
     gen verify out/mixed
     gen verify out/mixed --count 64
     """
-    from renderer import archive, proof
-    from renderer.pool import granted_cores
+    from renderer.format import archive
+    from renderer.report import proof
+    from renderer.run.pool import granted_cores
     from renderer.stopper import Stopper
 
     at_least(1, workers=workers, count=count)
@@ -76,7 +77,7 @@ def doctor(as_json: bool) -> None:
     \b
     gen doctor
     """
-    from renderer.doctor import examine
+    from renderer.run.doctor import examine
 
     findings = examine()
     if as_json:

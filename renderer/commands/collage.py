@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from renderer import archive
-from renderer import collage as pictures
 from renderer.commands.options import FOLDER, SPEC_HELP, at_least, check_picture, spec_of
 from renderer.commands.render import preview
 from renderer.errors import DatasetError, SpecError
+from renderer.format import archive
 from renderer.progress import Progress
+from renderer.report import collage as pictures
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def collage(**options: Any) -> None:
     _check(r)
     if r.augment:
         assert r.dataset is not None
-        from trainer.cli import collage as augment_collages
+        from trainer.commands.train import collage as augment_collages
 
         for path in augment_collages(r.dataset, r.out or Path(f"{r.dataset.resolve().name}-augment")):
             click.echo(path)
@@ -120,7 +120,7 @@ def _clip_samples(clip: int, frames: int, name: str) -> tuple[int, int]:
 
 def _write_clip(dataset: Path, name: str, clip: int, r: Request) -> Path:
     """The frames of one clip of a data set as MP4."""
-    from renderer import video
+    from renderer.report import video
 
     out = r.out or Path(f"{name}-clip{clip}.mp4")
     data = archive.open_dataset(dataset)

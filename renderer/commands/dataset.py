@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from renderer import archive
 from renderer.commands.options import FOLDER, check_picture, say
+from renderer.format import archive
 from renderer.progress import Progress
 
 
@@ -21,7 +21,7 @@ def stats(dataset: Path, out: Path | None, count: int | None) -> None:
     \b
     gen stats out/mixed
     """
-    from renderer.stats import MOST, plot_knobs
+    from renderer.report.stats import MOST, plot_knobs
 
     check_picture(out)
     out = out or dataset / "stats.png"

@@ -8,8 +8,8 @@ import click
 import yaml
 
 from renderer.errors import SpecError
-from renderer.pool import PoolOptions, packing
-from renderer.spec import Spec, load_spec, parse_spec, resolved, to_plain
+from renderer.parameters.spec import Spec, load_spec, parse_spec, resolved, to_plain
+from renderer.run.pool import PoolOptions, packing
 
 SPEC_HELP = "Spec: a YAML file, or the name of one that comes with headforge."
 FOLDER = click.Path(path_type=Path, file_okay=False)

@@ -11,14 +11,15 @@ from typing import Any
 
 import click
 
-from renderer import archive, run
-from renderer.card import write_card
 from renderer.commands.options import FOLDER, SPEC_HELP, at_least, pool_options, say, spec_of
 from renderer.errors import DatasetError, SpecError
-from renderer.pool import Failed, PoolOptions, WorkerPool
+from renderer.format import archive
+from renderer.format.state import raise_count
+from renderer.parameters.spec import Spec
 from renderer.progress import Progress
-from renderer.spec import Spec
-from renderer.state import raise_count
+from renderer.report.card import write_card
+from renderer.run import local as run
+from renderer.run.pool import Failed, PoolOptions, WorkerPool
 from renderer.stopper import Stopper
 
 
@@ -118,7 +119,7 @@ def _check(request: Request) -> None:
     at_least(0, seed=r.seed, only=r.only)
     if r.profile is not None:
         from slurm.profile import load_profile
-        from slurm.snapshot import check_origin
+        from slurm.submit.snapshot import check_origin
 
         load_profile(r.profile)
         if not r.dry_run:
@@ -140,7 +141,7 @@ def _check_combination(
 
 
 def _submit(spec: Spec, out: Path, r: Request) -> None:
-    from slurm.submit import prepare, submit_render
+    from slurm.submit.render import prepare, submit_render
 
     assert r.count is not None and r.profile is not None
     setup = prepare(spec, r.seed, r.profile, say)
@@ -162,7 +163,7 @@ def _render_here(setup: run.Setup, out: Path, r: Request, pool: PoolOptions) -> 
     report = run.Report()
     with run.locked(out), Stopper(lambda: _finishing(report.in_hand())) as stop:
         if (out / ".slurm").exists():
-            from slurm.submit import check_idle
+            from slurm.submit.render import check_idle
 
             check_idle(out, setup.tag)
         if r.retry_failed:
@@ -205,7 +206,8 @@ def _render_only(setup: run.Setup, index: int, out: Path, pool: PoolOptions) -> 
     import numpy as np
     from PIL import Image
 
-    from renderer import collage, exr
+    from renderer.format import exr
+    from renderer.report import collage
 
     folder = out.with_name(out.name + "-only")
     folder.mkdir(parents=True, exist_ok=True)

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from renderer import archive, run
-from renderer.pool import PoolOptions
-from renderer.sample_format import CHANNELS, UV_FRAME
-from renderer.spec import Spec, load_spec, spec_names, to_plain
+from renderer.format import archive
+from renderer.format.sample_format import CHANNELS, UV_FRAME
+from renderer.parameters.spec import Spec, load_spec, spec_names, to_plain
+from renderer.run import local
+from renderer.run.pool import PoolOptions
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
@@ -46,14 +47,14 @@ def run_blocks(text: str, page: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory, head_pack: Path) -> Path:
     """A folder as a reader of the documents has it: two samples of `mixed`, a network with new weights, a photo."""
-    from trainer.checkpoint import save_weights
     from trainer.config import load_config
-    from trainer.network import make_network
+    from trainer.systems.uvnet.network import make_network
+    from trainer.training.checkpoint import save_weights
 
     place = tmp_path_factory.mktemp("workplace")
-    setup, out = run.prepare(load_spec("mixed"), 0, log=lambda text: None), place / "out" / "mixed"
-    run.claim(out, setup)
-    report = run.render_shards(setup, [(0, 2)], out, out / run.STAGING, PoolOptions(1, 1))
+    setup, out = local.prepare(load_spec("mixed"), 0, log=lambda text: None), place / "out" / "mixed"
+    local.claim(out, setup)
+    report = local.render_shards(setup, [(0, 2)], out, out / local.STAGING, PoolOptions(1, 1))
     assert not report.skipped
     archive.write_index(out)
     shard, entry = next(iter(archive.open_dataset(out).entries()))
@@ -135,5 +136,6 @@ def test_files_functions_and_knobs_of_the_walk_throughs_exist(page: str) -> None
 
 
 def test_a_name_that_is_gone_is_found() -> None:
-    text = "`renderer/spec.py`: `SurfaceSpec`, `no_such_function`, `renderer/gone.py`, `surface.gone`, `pose.scale`"
+    text = "`renderer/parameters/spec.py`: `SurfaceSpec`, `no_such_function`, `renderer/gone.py`, `surface.gone`"
+    text += ", `pose.scale`"
     assert unknown_names(text) == ["no_such_function", "renderer/gone.py", "surface.gone"]

@@ -1,4 +1,4 @@
-"""Backdrops of a spec's samples, by `renderer.panorama` and by Cycles. Run as a script: JOB.json OUT.npz"""
+"""Backdrops of a spec's samples, by `renderer.labels.panorama` and by Cycles. Run as a script: JOB.json OUT.npz"""
 
 import json
 import sys
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from renderer.assets import build_catalog
 from renderer.blender.passes import PassRenderer
 from renderer.blender.scene import SceneBuilder
-from renderer.head_model import load_head
-from renderer.parts import PartBuilder
-from renderer.pixel_filter import filtered
-from renderer.sampling import draw
-from renderer.spec import parse_spec
+from renderer.head.catalog import build_catalog
+from renderer.head.head_model import load_head
+from renderer.head.parts import PartBuilder
+from renderer.labels.pixel_filter import filtered
+from renderer.parameters.spec import parse_spec
+from renderer.sampling.draw import draw
 
 job = json.loads(Path(sys.argv[1]).read_text())
 spec, pack = parse_spec(job["spec"], "the job"), Path(job["pack"])

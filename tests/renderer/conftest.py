@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from renderer import archive
-from renderer.sample_format import DRAW_VERSION, FORMAT_VERSION, RENDER_VERSION, sample_key
-from renderer.sampling import streams, wants_open
-from renderer.spec import parse_spec, to_plain
+from renderer.format import archive
+from renderer.format.sample_format import DRAW_VERSION, FORMAT_VERSION, RENDER_VERSION, sample_key
+from renderer.parameters.spec import parse_spec, to_plain
+from renderer.sampling.draw import streams, wants_open
 
 TAG, SIDE, SEED = "abc123", 16, 3
 Change = Callable[[dict[str, Any], dict[str, Any]], None]  # images, record

@@ -12,9 +12,9 @@ import numpy as np
 import OpenEXR
 import pytest
 
-from renderer import archive, exr
 from renderer.errors import DatasetError, FormatError
-from renderer.sample_format import CHANNELS, KEY_LENGTH, image_names, key_index, sample_key
+from renderer.format import archive, exr
+from renderer.format.sample_format import CHANNELS, KEY_LENGTH, image_names, key_index, sample_key
 
 
 def sample(index: int, tag: str = "abc123") -> archive.EncodedSample:

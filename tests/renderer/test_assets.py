@@ -12,12 +12,13 @@ import pytest
 from PIL import Image
 
 from blend_assets.build import seal_pack
-from renderer import assets, run
-from renderer.assets import build_catalog, check_assets, decode, pack_content
 from renderer.errors import AssetError
-from renderer.head_model import load_head
-from renderer.sampling import draw
-from renderer.spec import Spec, parse_spec
+from renderer.head import catalog as assets
+from renderer.head.catalog import build_catalog, check_assets, decode, pack_content
+from renderer.head.head_model import load_head
+from renderer.parameters.spec import Spec, parse_spec
+from renderer.run import local
+from renderer.sampling.draw import draw
 
 
 @pytest.fixture
@@ -32,8 +33,8 @@ def spec(**folders: object) -> Spec:
     return parse_spec({"assets": folders}, "the tests")
 
 
-def setup(pack: Path, wanted: Spec) -> run.Setup:
-    return run.Setup(wanted, 0, pack, Path("none"), load_head(pack), build_catalog(pack, wanted))
+def setup(pack: Path, wanted: Spec) -> local.Setup:
+    return local.Setup(wanted, 0, pack, Path("none"), load_head(pack), build_catalog(pack, wanted))
 
 
 def test_a_sound_pack_passes(pack: Path) -> None:
@@ -49,10 +50,10 @@ def test_a_deleted_or_shortened_panorama_is_an_error(pack: Path) -> None:
 
 
 def test_prepare_checks_the_pack(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "check_machine", lambda: None)
+    monkeypatch.setattr(local, "check_machine", lambda: None)
     sorted((pack / "skins").iterdir())[0].unlink()
     with pytest.raises(AssetError, match="is missing"):
-        run.prepare(spec(head=str(pack)), 0, log=lambda text: None)
+        local.prepare(spec(head=str(pack)), 0, log=lambda text: None)
 
 
 def test_other_assets_are_another_data_set(pack: Path) -> None:
@@ -63,13 +64,13 @@ def test_other_assets_are_another_data_set(pack: Path) -> None:
 
 
 def test_a_run_says_what_a_partial_pack_lacks(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "check_machine", lambda: None)
-    monkeypatch.setattr(run, "ensure_scene", lambda log: Path("none"))
+    monkeypatch.setattr(local, "check_machine", lambda: None)
+    monkeypatch.setattr(local, "ensure_scene", lambda log: Path("none"))
     info = json.loads((pack / "head.json").read_text())
     (pack / "head.json").write_text(json.dumps({**info, "missing": ["the moon (light)"]}))
     seal_pack(pack)
     said: list[str] = []
-    run.prepare(spec(head=str(pack)), 0, log=said.append)
+    local.prepare(spec(head=str(pack)), 0, log=said.append)
     assert said == ["head pack pack lacks the moon (light)"]
 
 

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 MODULES = (
-    "renderer.cli, renderer.commands.render, renderer.commands.collage, renderer.commands.checks, renderer.run, "
-    "renderer.checks, renderer.card, blend_assets.build"
+    "renderer.cli, renderer.commands.render, renderer.commands.collage, renderer.commands.checks, renderer.run.local, "
+    "renderer.report.checks, renderer.report.card, blend_assets.build"
 )
 CASES = [("torch", MODULES), ("bpy", MODULES)]
 

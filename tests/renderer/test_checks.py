@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from renderer import archive, checks
-from renderer.checks import Examiner, Findings, sample_problems
-from renderer.statistics import statistics_problems
+from renderer.format import archive
+from renderer.report import checks
+from renderer.report.checks import Examiner, Findings, sample_problems
+from renderer.report.statistics import statistics_problems
 
 Images = dict[str, Any]
 

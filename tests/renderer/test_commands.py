@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from renderer import archive, card, doctor, run
 from renderer.cli import BENCHES, COMMANDS, main
-from renderer.sample_format import sample_key
+from renderer.format import archive
+from renderer.format.sample_format import sample_key
+from renderer.report import card
+from renderer.run import doctor, local
 
 
 def gen(*words: str) -> Result:
@@ -29,7 +31,7 @@ def refused(result: Result) -> str:
 
 @pytest.fixture
 def never(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "prepare", lambda *a, **k: pytest.fail("went on to prepare a render"))
+    monkeypatch.setattr(local, "prepare", lambda *a, **k: pytest.fail("went on to prepare a render"))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +148,7 @@ def test_a_stray_file_among_the_shards_does_not_end_status(tmp_path: Path) -> No
 def test_a_local_run_is_refused_while_jobs_are_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from renderer.errors import DatasetError
     from slurm.records import Beat, JobFolder
-    from slurm.submit import check_idle
+    from slurm.submit.render import check_idle
 
     monkeypatch.setenv("PATH", str(tmp_path))  # no scheduler answers
     folder = JobFolder(small(tmp_path))

@@ -16,11 +16,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from renderer import archive, files, run
+from renderer import files
 from renderer.errors import FormatError, HeadforgeError, MachineError
-from renderer.plan import missing_ranges
-from renderer.pool import Done, Failed, PoolOptions
-from renderer.sample_format import sample_key
+from renderer.format import archive
+from renderer.format.sample_format import sample_key
+from renderer.run import local
+from renderer.run.plan import missing_ranges
+from renderer.run.pool import Done, Failed, PoolOptions
 
 TAG, COUNT, SHARD = "abc123", 5, 3
 Tree = dict[str, bytes | None]  # path -> content; None: a folder
@@ -58,7 +60,7 @@ class Disk:
             self.cut(f"rename {Path(new).name}")
 
         def unlinked(path: Any, **more: Any) -> None:
-            if (name := Path(path)).parent.name == run.STAGING and name.stem.isdigit() and name.exists():
+            if (name := Path(path)).parent.name == local.STAGING and name.stem.isdigit() and name.exists():
                 start = int(name.stem) // SHARD * SHARD
                 self.announced.add(f"{start:010d}-{min(start + SHARD, COUNT):010d}")
             self.forget(name)
@@ -160,19 +162,19 @@ class FakePool:
 
 @pytest.fixture(autouse=True)
 def without_blender(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "WorkerPool", FakePool)
-    monkeypatch.setattr(run, "commit", lambda: "c0ffee")
+    monkeypatch.setattr(local, "WorkerPool", FakePool)
+    monkeypatch.setattr(local, "commit", lambda: "c0ffee")
     monkeypatch.setattr(FakePool, "rendered", [])
 
 
 def command(out: Path) -> None:
     """What `gen render --count 5` does once assets are there."""
     setup: Any = FakeSetup()
-    run.claim(out, setup)
-    with run.locked(out):
+    local.claim(out, setup)
+    with local.locked(out):
         finished = [tuple(int(n) for n in p.stem.split("-")) for p in archive.finished_manifests(out)]
         ranges = missing_ranges(finished, COUNT, SHARD)  # type: ignore[arg-type]
-        run.render_shards(setup, ranges, out, out / run.STAGING, PoolOptions(1, 1))
+        local.render_shards(setup, ranges, out, out / local.STAGING, PoolOptions(1, 1))
         archive.write_index(out)
 
 
@@ -255,9 +257,9 @@ def test_a_sample_damaged_where_it_was_staged_is_rendered_again(
 
 
 def test_a_sample_left_damaged_by_an_earlier_run_is_rendered_again(tmp_path: Path) -> None:
-    (tmp_path / run.STAGING).mkdir()
+    (tmp_path / local.STAGING).mkdir()
     for index, spoil in ((0, zeroed), (1, flipped), (2, None)):
-        path = archive.stage_sample(tmp_path / run.STAGING, sample(index))
+        path = archive.stage_sample(tmp_path / local.STAGING, sample(index))
         if spoil:
             with pytest.raises(FormatError, match=r"damaged|not a staged sample"):
                 spoil(path)

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from renderer import geometry
-from renderer.params import Camera, Deform, Pose
+from renderer.head import geometry
+from renderer.parameters.params import Camera, Deform, Pose
 
 STILL = Deform((1.0, 1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, (0.0, 0.0, 0.0), 0)
 

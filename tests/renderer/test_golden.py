@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 
-from renderer import archive, golden, run
-from renderer.assets import build_catalog
 from renderer.errors import DatasetError
-from renderer.head_model import load_head
-from renderer.reference import Reference
-from renderer.run import Setup
-from renderer.sampling import draw
-from renderer.spec import RenderSpec, Spec, load_spec, parse_spec, spec_names
+from renderer.format import archive
+from renderer.head.catalog import build_catalog
+from renderer.head.head_model import load_head
+from renderer.labels.reference import Reference
+from renderer.parameters.spec import RenderSpec, Spec, load_spec, parse_spec, spec_names
+from renderer.report import golden
+from renderer.run import local
+from renderer.run.local import Setup
+from renderer.sampling.draw import draw
 
 REFERENCE = Path(__file__).parent / "golden.json"
 
@@ -64,7 +66,7 @@ def test_draws_change_only_with_their_version(stored: dict[str, Any], plain_setu
 def test_a_changed_draw_names_the_version_to_raise(
     stored: dict[str, Any], plain_setup: Setup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("renderer.sampling.HEAD_HEIGHT_M", 0.2401)
+    monkeypatch.setattr("renderer.sampling.draw.HEAD_HEIGHT_M", 0.2401)
     now = draws(plain_setup, ["mixed"])
     (problem,) = golden.draw_problems(stored, now)
     assert "draws of 'mixed' changed: raise DRAW_VERSION" in problem and golden.COMMAND in problem
@@ -158,7 +160,7 @@ def test_the_reference_file_is_not_overwritten_where_only_the_code_changed(
 
 
 def test_the_data_set_states_its_versions_and_who_made_it(plain_setup: Setup, tmp_path: Path) -> None:
-    run.claim(tmp_path, plain_setup)
+    local.claim(tmp_path, plain_setup)
     info = archive.read_info(tmp_path)
     assert (info["draw_version"], info["render_version"]) == (golden.DRAW_VERSION, golden.RENDER_VERSION)
     assert set(info["made_by"]) == {"headforge", "commit"}
@@ -168,13 +170,13 @@ def test_the_data_set_states_its_versions_and_who_made_it(plain_setup: Setup, tm
 def test_a_top_up_by_code_of_another_version_is_refused_with_the_way_out(
     name: str, plain_setup: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run.claim(tmp_path, plain_setup)
-    assert run.holds(tmp_path, plain_setup)
+    local.claim(tmp_path, plain_setup)
+    assert local.holds(tmp_path, plain_setup)
     old_tag, made_by = plain_setup.tag, archive.read_info(tmp_path)["made_by"]
-    monkeypatch.setattr(run, name, 99)
+    monkeypatch.setattr(local, name, 99)
     assert plain_setup.tag != old_tag
     with pytest.raises(DatasetError) as error:
-        run.claim(tmp_path, plain_setup)
+        local.claim(tmp_path, plain_setup)
     text = str(error.value)
     assert f"{name.lower()} 1 (here 99)" in text and "Choose another --out" in text
     assert f"commit {made_by['commit']}" in text
@@ -186,7 +188,7 @@ def test_a_data_set_without_versions_names_the_headforge_of_its_manifests(plain_
     sample = archive.encode_sample(0, "abc1230000000000", {}, {})
     archive.write_shard(tmp_path, 0, 1, "abc123", [sample], versions={"headforge": "0.0.7", "commit": "c0ffee"})
     with pytest.raises(DatasetError, match=r"draw_version not stated \(here 1\).*version 0.0.7, commit c0ffee"):
-        run.claim(tmp_path, plain_setup)
+        local.claim(tmp_path, plain_setup)
     assert len(archive.open_dataset(tmp_path)) == 1  # still read
 
 

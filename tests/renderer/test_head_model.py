@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from renderer.errors import AssetError, SpecError
-from renderer.head_model import HeadModel, load_head
+from renderer.head.head_model import HeadModel, load_head
 
 MALE = {"sex": 1.0, "age": 0.8, "african": 1.0, "asian": 0.0, "caucasian": 0.0}
 

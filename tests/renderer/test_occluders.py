@@ -9,8 +9,8 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 
-from renderer import occluders
-from renderer.occluders import Glasses, Hand, Mesh
+from renderer.head import occluders
+from renderer.head.occluders import Glasses, Hand, Mesh
 
 FACE = {
     "eye_centres": [[-0.031, 0.02, 0.085], [0.031, 0.02, 0.085]],

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from renderer.plan import Plan, bytes_per_sample, missing_ranges, seconds_per_sample
-from renderer.sample_format import OPTIONAL_LABELS
-from renderer.spec import RenderSpec
+from renderer.format.sample_format import OPTIONAL_LABELS
+from renderer.parameters.spec import RenderSpec
+from renderer.run.plan import Plan, bytes_per_sample, missing_ranges, seconds_per_sample
 
 
 @pytest.mark.parametrize(

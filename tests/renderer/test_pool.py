@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from renderer import archive, pool, run
 from renderer.blender.worker import LEAST_BYTES, out_of_room
 from renderer.errors import DatasetError, MachineError
-from renderer.pool import Done, Failed, PoolOptions, RenderJob, WorkerPool
-from renderer.sample_format import sample_key
+from renderer.format import archive
+from renderer.format.sample_format import sample_key
+from renderer.run import local, pool
+from renderer.run.pool import Done, Failed, PoolOptions, RenderJob, WorkerPool
 
 WORKER = """
 import json, sys, time
@@ -177,10 +178,10 @@ def test_gpus_are_counted_where_no_variable_names_them(tmp_path: Path, monkeypat
 
 def test_many_failures_stop_the_run_few_are_skipped() -> None:
     few, many = ([Failed(i, "line\nRuntimeError: no light") for i in range(n)] for n in (5, 21))
-    run._check_failures(few, (0, 6))
-    run._check_failures(many, (0, 500))
+    local._check_failures(few, (0, 6))
+    local._check_failures(many, (0, 500))
     with pytest.raises(MachineError, match=r"shard 0-100 failed twice.*Sample 20: RuntimeError: no light"):
-        run._check_failures(many, (0, 100))
+        local._check_failures(many, (0, 100))
 
 
 def sample(index: int) -> archive.EncodedSample:
@@ -193,11 +194,11 @@ def test_skipped_samples_can_be_taken_up_again(tmp_path: Path) -> None:
     archive.write_shard(tmp_path, 0, 3, "abc123", [sample(0), sample(2)], skipped=skipped)
     archive.write_shard(tmp_path, 3, 4, "abc123", [sample(3)])
     assert archive.write_index(tmp_path)["skipped"] == [1]
-    assert run.reopen_skipped(tmp_path, tmp_path / "staging") == [1]
+    assert local.reopen_skipped(tmp_path, tmp_path / "staging") == [1]
     assert [p.name for p in archive.finished_manifests(tmp_path)] == ["0000000003-0000000004.json"]
     staged = sorted((tmp_path / "staging").iterdir())
     assert [archive.load_staged(p) for p in staged] == [sample(0), sample(2)]
-    assert run.reopen_skipped(tmp_path, None) == []
+    assert local.reopen_skipped(tmp_path, None) == []
 
 
 # ---------------------------------------------------------------- the folder
@@ -216,7 +217,7 @@ def test_a_run_killed_as_it_began_does_not_spoil_the_folder(tmp_path: Path) -> N
         os.utime(tmp_path / name, (0, 0))
     fresh = tmp_path / ".dataset.json.4567.partial"  # of a run that begins at this moment
     fresh.touch()
-    run.claim(tmp_path, FakeSetup())  # type: ignore[arg-type]
+    local.claim(tmp_path, FakeSetup())  # type: ignore[arg-type]
     assert sorted(p.name for p in tmp_path.iterdir()) == [fresh.name, "dataset.json"]
 
 
@@ -225,7 +226,7 @@ def test_a_disk_without_locks_says_what_to_do(tmp_path: Path, monkeypatch: pytes
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(DatasetError, match=r"cannot be locked .*another disk"), run.locked(tmp_path):
+    with pytest.raises(DatasetError, match=r"cannot be locked .*another disk"), local.locked(tmp_path):
         pass
 
 
@@ -254,20 +255,20 @@ def test_samples_are_asked_for_as_workers_become_free(memory: Path) -> None:
 
 def test_shards_are_opened_one_after_the_other(memory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looked_at = []
-    staged = run._staged
-    monkeypatch.setattr(run, "_staged", lambda folder, r, tag: (looked_at.append(r), staged(folder, r, tag))[1])
+    staged = local._staged
+    monkeypatch.setattr(local, "_staged", lambda folder, r, tag: (looked_at.append(r), staged(folder, r, tag))[1])
     setup: Any = Rendering()
     out, staging, options = tmp_path / "out", tmp_path / "staging", PoolOptions(1, 1)
     ranges = [(i, i + 3) for i in range(0, 300_000, 3)]
     stop = [False]
 
-    def progress(step: int, report: run.Report) -> None:
+    def progress(step: int, report: local.Report) -> None:
         stop[0] = report.shards >= 3
 
-    report = run.render_shards(setup, ranges, out, staging, options, stop=lambda: stop[0], progress=progress)
+    report = local.render_shards(setup, ranges, out, staging, options, stop=lambda: stop[0], progress=progress)
     assert report.stopped and report.shards == 3 and len(looked_at) <= 5
     left = len(list(staging.iterdir()))
-    again = run.render_shards(setup, ranges[:5], out, staging, options)
+    again = local.render_shards(setup, ranges[:5], out, staging, options)
     assert not again.stopped and again.shards == 2 and again.rendered == 6 - left
     assert archive.finished_ranges(out) == ranges[:5] and list(staging.iterdir()) == []
 
@@ -280,7 +281,7 @@ def test_a_shard_whose_samples_are_all_staged_needs_no_worker(
         archive.stage_sample(tmp_path, archive.encode_sample(i, sample_key("abc123", i), {}, {}))
     steps: list[int] = []
     setup: Any = Rendering()
-    report = run.render_shards(
+    report = local.render_shards(
         setup, [(0, 2), (2, 4)], tmp_path / "out", tmp_path, PoolOptions(1, 1),
         progress=lambda step, _: steps.append(step),
     )  # fmt: skip

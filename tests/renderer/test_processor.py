@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from renderer import doctor, processor
+from renderer import processor
 from renderer.processor import parse
+from renderer.run import doctor
 
 HASWELL = "processor\t: 0\nmodel name\t: Intel(R) Core(TM) i7-4770\nflags\t\t: fpu sse4_2 avx avx2 fma\n"
 SKYLAKE = "model name : Intel(R) Xeon(R) Gold 6148\nflags : avx2 avx512f avx512bw avx512_vnni\n"

@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from renderer import archive, checks, proof, state
-from renderer.checks import Examiner
 from renderer.errors import MachineError
-from renderer.sample_format import sample_key, shard_stem
+from renderer.format import archive, state
+from renderer.format.sample_format import sample_key, shard_stem
+from renderer.report import checks, proof
+from renderer.report.checks import Examiner
 
 
 def data_set(made_up: Any, path: Path, *ranges: tuple[int, int], count: int = 0) -> Path:

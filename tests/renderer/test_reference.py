@@ -12,15 +12,16 @@ import pytest
 from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import cKDTree
 
-from renderer import geometry, labels
-from renderer.assets import build_catalog
-from renderer.head_model import load_head
-from renderer.params import Camera
-from renderer.record import sample_record
-from renderer.reference import Reference
-from renderer.run import Setup
-from renderer.sampling import draw
-from renderer.spec import parse_spec
+from renderer.head import geometry
+from renderer.head.catalog import build_catalog
+from renderer.head.head_model import load_head
+from renderer.labels import maps
+from renderer.labels.record import sample_record
+from renderer.labels.reference import Reference
+from renderer.parameters.params import Camera
+from renderer.parameters.spec import parse_spec
+from renderer.run.local import Setup
+from renderer.sampling.draw import draw
 
 SIDE = 128
 SPEC = {
@@ -130,7 +131,7 @@ def test_landmarks_are_visible_where_the_labels_show_them(sample: Sample) -> Non
 
 def _visible(reference: Reference, record: dict[str, Any], images: dict[str, Any]) -> list[list[bool]]:
     heads = [np.array(pixels) for pixels in record["landmarks_px"]]
-    return [labels.shown(p, reference.model.landmarks_uv, images["uv"], images["mask"][..., 1]).tolist() for p in heads]
+    return [maps.shown(p, reference.model.landmarks_uv, images["uv"], images["mask"][..., 1]).tolist() for p in heads]
 
 
 def test_the_records_matrices_are_the_projection(sample: Sample) -> None:

@@ -19,15 +19,19 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from renderer import archive, geometry, labels, proof, reference, run
 from renderer.cli import main
 from renderer.files import file_sha256
-from renderer.params import Camera
-from renderer.parts import PartBuilder, triangles
-from renderer.pool import Done, PoolOptions, WorkerPool
-from renderer.run import Setup
-from renderer.sample_format import HALF_STEP, PURE
-from renderer.spec import HeadsSpec, SequenceSpec, load_spec
+from renderer.format import archive
+from renderer.format.sample_format import HALF_STEP, PURE
+from renderer.head import geometry
+from renderer.head.parts import PartBuilder, triangles
+from renderer.labels import maps, reference
+from renderer.parameters.params import Camera
+from renderer.parameters.spec import HeadsSpec, SequenceSpec, load_spec
+from renderer.report import proof
+from renderer.run import local
+from renderer.run.local import Setup
+from renderer.run.pool import Done, PoolOptions, WorkerPool
 
 pytestmark = pytest.mark.blender
 
@@ -39,16 +43,16 @@ def gen(*words: str) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="session")
 def smoke(head_pack: Path) -> Setup:
     """The `smoke` spec with seed 3, ready to render."""
-    return run.prepare(load_spec("smoke"), 3, log=lambda text: None)
+    return local.prepare(load_spec("smoke"), 3, log=lambda text: None)
 
 
 def render_to(
     out: Path, setup: Setup, count: int, shard_size: int = 8, workers: int = 2, threads: int = 1
 ) -> archive.Dataset:
     """A data set of `count` samples, rendered by the library as `gen render` does."""
-    run.claim(out, setup)
-    plan = run.make_plan(out, setup, count, shard_size)
-    report = run.render_shards(setup, list(plan.ranges), out, out / run.STAGING, PoolOptions(workers, threads))
+    local.claim(out, setup)
+    plan = local.make_plan(out, setup, count, shard_size)
+    report = local.render_shards(setup, list(plan.ranges), out, out / local.STAGING, PoolOptions(workers, threads))
     assert not report.stopped and not report.skipped
     return archive.open_dataset(out)
 
@@ -85,7 +89,7 @@ def test_uv_is_the_ray_casts_within_a_half_float_step(smoke: Setup, tmp_path: Pa
     setup = with_render(smoke, uv_precision="float", resolution=128)
     data = render_to(tmp_path / "d", setup, 8)
     builder, errors = PartBuilder(setup.model, setup.catalog), []
-    area = labels.load_face_area(setup.model.mask_path)
+    area = maps.load_face_area(setup.model.mask_path)
     for shard, entry in data.entries():
         record = shard.params(entry)
         if len(record["heads"]) != 1:
@@ -117,9 +121,7 @@ def test_uv_is_the_ray_casts_within_a_half_float_step(smoke: Setup, tmp_path: Pa
         exact = np.einsum("nk,nkc->nc", bary, corner_uv[hit])
         errors.append(np.abs(exact - uv[row, column]).max(axis=1))
         inside = (exact >= 0).all(1) & (exact < 1).all(1)
-        table = area[
-            ((1 - exact[inside, 1]) * labels.LOOKUP).astype(int), (exact[inside, 0] * labels.LOOKUP).astype(int)
-        ]
+        table = area[((1 - exact[inside, 1]) * maps.LOOKUP).astype(int), (exact[inside, 0] * maps.LOOKUP).astype(int)]
         assert inside.mean() > 0.999 and table.mean() > 0.999  # the threshold leaves face pixels alone
     every = np.concatenate(errors)
     assert len(every) > 3000
@@ -217,7 +219,7 @@ def test_simple_deform_is_blenders(tmp_path: Path) -> None:
     points[0], points[1] = [0, -0.2, 0], [0, 0.2, 0]
     np.save(tmp_path / "points.npy", points)
     subprocess.run([sys.executable, str(script), str(tmp_path)], check=True, capture_output=True)
-    from renderer.params import Deform
+    from renderer.parameters.params import Deform
 
     for name, values in {"twist": (0.7, 0, 0, 0), "bend": (0, 0.5, 0, 0), "taper": (0, 0, 0.3, 0)}.items():
         ours = geometry.deformed(points, Deform((1, 1, 1), *values, 0, 1, (0, 0, 0), 0), -0.2, 0.2)
@@ -359,8 +361,8 @@ def test_a_sample_that_fails_twice_is_skipped_and_named(
     """A panorama that vanishes after the checks: its samples fail, the others do not."""
     pack = tmp_path / smoke.pack.name
     shutil.copytree(smoke.pack, pack)
-    from renderer.assets import build_catalog
-    from renderer.sampling import draw
+    from renderer.head.catalog import build_catalog
+    from renderer.sampling.draw import draw
 
     setup = replace(smoke, pack=pack, catalog=build_catalog(pack, smoke.spec))
     drawn = [draw(smoke.spec, 3, i, setup.catalog, setup.model, setup.tag) for i in range(6)]
@@ -368,8 +370,8 @@ def test_a_sample_that_fails_twice_is_skipped_and_named(
     bad = [i for i, p in enumerate(drawn) if p.environment.name == victim]
     file = setup.catalog.hdris[victim]
     file.write_bytes(file.read_bytes()[:4] + b"\0" * 100)
-    run.claim(tmp_path / "out", setup)
-    report = run.render_shards(setup, [(0, 6)], tmp_path / "out", tmp_path / "staging", PoolOptions(2, 1))
+    local.claim(tmp_path / "out", setup)
+    report = local.render_shards(setup, [(0, 6)], tmp_path / "out", tmp_path / "staging", PoolOptions(2, 1))
     assert report.skipped == bad and 0 < len(bad) < 6
     manifest = archive.open_dataset(tmp_path / "out").shards[0].manifest
     assert [s.index for s in manifest.skipped] == bad and victim in manifest.skipped[0].reason
@@ -479,8 +481,8 @@ def test_a_full_disk_stops_with_a_clear_error_and_the_run_goes_on_when_there_is_
 
 
 def test_two_runs_in_one_folder_are_refused(smoke: Setup, tmp_path: Path) -> None:
-    run.claim(tmp_path, smoke)
-    with run.locked(tmp_path):
+    local.claim(tmp_path, smoke)
+    with local.locked(tmp_path):
         result = gen("render", "--spec", "smoke", "--seed", "3", "--count", "4", "--out", str(tmp_path))
     assert result.returncode == 2 and "another `gen render` is at work" in result.stderr
 
@@ -539,7 +541,7 @@ def test_collage_stats_card_and_gather_are_made(rendered: archive.Dataset, tmp_p
         assert result.exit_code == 0, result.output
     for name in ("t", "c", "s"):
         assert np.asarray(Image.open(tmp_path / f"{name}.png")).std() > 5
-    from renderer.card import write_card
+    from renderer.report.card import write_card
 
     write_card(rendered.path)
     text = (rendered.path / "README.md").read_text()
@@ -612,7 +614,7 @@ def test_an_own_head_without_panoramas_is_rendered_and_verified(smoke: Setup, tm
     shutil.copytree(smoke.pack, pack, ignore=shutil.ignore_patterns("hdris", "textures"))
     seal_pack(pack)
     spec = replace(smoke.spec, assets=replace(smoke.spec.assets, head=str(pack)))
-    own = run.prepare(spec, 3, log=lambda text: None)
+    own = local.prepare(spec, 3, log=lambda text: None)
     assert own.tag != smoke.tag
     data = render_to(tmp_path / "out", own, 2)
     verdict = proof.verify(data.path, 1)

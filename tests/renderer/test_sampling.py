@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from renderer.assets import Catalog, build_catalog
-from renderer.head_model import HeadModel, load_head
-from renderer.params import SampleParams, flat_knobs, to_record
-from renderer.plan import missing_ranges
-from renderer.sampling import OPEN_LIPS_M, ClipStreams, Streams, draw
-from renderer.spec import Gauss, HeadsSpec, SequenceSpec, Spec, Uniform, load_spec, parse_spec, to_plain
+from renderer.head.catalog import Catalog, build_catalog
+from renderer.head.head_model import HeadModel, load_head
+from renderer.parameters.params import SampleParams, flat_knobs, to_record
+from renderer.parameters.spec import Gauss, HeadsSpec, SequenceSpec, Spec, Uniform, load_spec, parse_spec, to_plain
+from renderer.run.plan import missing_ranges
+from renderer.sampling.draw import OPEN_LIPS_M, ClipStreams, Streams, draw
 
 
 @pytest.fixture(scope="session")

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
-from renderer import archive, bench_scale, shard_index
-from renderer.bench_scale import fake_dataset, measure
-from renderer.card import card_text
+from renderer.bench import shards
+from renderer.bench.shards import fake_dataset, measure
 from renderer.errors import DatasetError, FormatError, MachineError
-from renderer.open_files import OpenFiles
-from renderer.sample_format import sample_key
-from renderer.stats import plot_knobs
+from renderer.format import archive, shard_index
+from renderer.format.open_files import OpenFiles
+from renderer.format.sample_format import sample_key
+from renderer.report.card import card_text
+from renderer.report.stats import plot_knobs
 
 
 @pytest.fixture(scope="module")
@@ -245,10 +246,10 @@ def test_the_card_says_how_webdataset_lists_the_shards(tmp_path: Path, monkeypat
 def test_the_benchmark_names_every_figure_and_removes_its_data_set(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = {name: bench_scale.OPERATIONS[name] for name in ("open", "plan of a top-up")}
-    monkeypatch.setattr(bench_scale, "OPERATIONS", few)
+    few = {name: shards.OPERATIONS[name] for name in ("open", "plan of a top-up")}
+    monkeypatch.setattr(shards, "OPERATIONS", few)
     lines: list[dict[str, Any]] = []
-    bench_scale.run_scale(lines.append, shards=3, per_shard=5, folder=tmp_path)
+    shards.run_scale(lines.append, shards=3, per_shard=5, folder=tmp_path)
     assert [(line["name"], line["result"]) for line in lines] == [
         ("scale: open", "15"),
         ("scale: plan of a top-up", "15"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from renderer.errors import AssetError, SpecError
-from renderer.spec import Spec, Uniform, load_spec, parse_spec, spec_identity, spec_names, to_plain
+from renderer.parameters.spec import Spec, Uniform, load_spec, parse_spec, spec_identity, spec_names, to_plain
 
 
 def test_mixed_spells_out_the_defaults() -> None:
@@ -103,7 +103,7 @@ def test_an_unknown_spec_name_lists_the_known_ones() -> None:
 
 
 def test_own_folders_are_relative_to_the_spec_and_must_exist(tmp_path: Path, head_pack: Path) -> None:
-    from renderer.assets import build_catalog
+    from renderer.head.catalog import build_catalog
 
     file = tmp_path / "own.yaml"
     file.write_text("name: own\nassets: {hdris: [sky]}\n")

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from renderer import proof, state
-from renderer.checks import Examiner
 from renderer.cli import main
 from renderer.errors import FormatError, MachineError
+from renderer.format import state
+from renderer.report import proof
+from renderer.report.checks import Examiner
 from slurm import scheduler
 
 

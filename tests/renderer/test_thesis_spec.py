@@ -11,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from renderer import archive, run
-from renderer.assets import Catalog, build_catalog
-from renderer.head_model import HeadModel, load_head
-from renderer.params import SampleParams, flat_knobs, to_record
-from renderer.pool import PoolOptions
-from renderer.reference import head_from_record
-from renderer.sampling import draw
-from renderer.spec import LightSpec, Spec, Uniform, load_spec, parse_spec, spec_identity, to_plain
+from renderer.format import archive
+from renderer.head.catalog import Catalog, build_catalog
+from renderer.head.head_model import HeadModel, load_head
+from renderer.labels.reference import head_from_record
+from renderer.parameters.params import SampleParams, flat_knobs, to_record
+from renderer.parameters.spec import LightSpec, Spec, Uniform, load_spec, parse_spec, spec_identity, to_plain
+from renderer.run import local
+from renderer.run.pool import PoolOptions
+from renderer.sampling.draw import draw
 
 COUNT = 400
 
@@ -157,10 +158,10 @@ def test_gamma_and_saturation_change_the_face_texture(head_pack: Path, tmp_path:
         plain["surface"] |= {"face_mix": 1, "face_gamma": gamma, "face_saturation": saturation}
         plain["render"] |= {"labels": ["albedo"], "samples_per_pixel": 4, "resolution": 48}
         plain["camera"] |= {"shift_widths": 0}
-        setup = run.prepare(parse_spec(plain, "test"), 3, log=lambda text: None)
+        setup = local.prepare(parse_spec(plain, "test"), 3, log=lambda text: None)
         out = tmp_path / name
-        run.claim(out, setup)
-        report = run.render_shards(setup, [(0, 1)], out, out / run.STAGING, PoolOptions(1, 1))
+        local.claim(out, setup)
+        report = local.render_shards(setup, [(0, 1)], out, out / local.STAGING, PoolOptions(1, 1))
         assert not report.skipped
         shard, entry = next(iter(archive.open_dataset(out).entries()))
         face = shard.image(entry, "mask")[..., 0] == 1

@@ -17,14 +17,16 @@ from typing import Any
 import pytest
 import yaml
 
-from renderer import archive, run
 from renderer.files import file_sha256
-from renderer.plan import seconds_per_sample
-from renderer.pool import PoolOptions
-from renderer.spec import RenderSpec, Spec, parse_spec
-from slurm import scheduler, submit
+from renderer.format import archive
+from renderer.parameters.spec import RenderSpec, Spec, parse_spec
+from renderer.run import local as run
+from renderer.run.plan import seconds_per_sample
+from renderer.run.pool import PoolOptions
+from slurm import scheduler
 from slurm.records import Beat, JobFolder, job_name, read_beats
-from slurm.submit import Submission
+from slurm.submit import render as submit
+from slurm.submit.render import Submission
 
 SCRIPT = Path(__file__).resolve().parents[1] / "minislurm"
 TOOLS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "sbatch")
@@ -190,7 +192,7 @@ class Job:
 
     def check(self, count: int, reference: Reference) -> None:
         """Complete, verified, free of duplicates, and bit-equal to the local run."""
-        from renderer import proof
+        from renderer.report import proof
 
         dataset = archive.open_dataset(self.out)
         pixels = [(entry.index, entry.pixels) for _, entry in dataset.entries()]

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from renderer import archive
 from renderer.errors import DatasetError, HeadforgeError, SpecError
+from renderer.format import archive
 from slurm import status
 
 pytestmark = [pytest.mark.slurm, pytest.mark.blender, pytest.mark.usefixtures("quick")]
@@ -169,7 +169,7 @@ def test_more_tasks_than_an_array_may_have(job: Make, reference: Reference) -> N
 
 
 def test_verification_is_split_and_the_same_command_repeats_it(job: Make, reference: Reference) -> None:
-    from renderer.proof import PROOFS
+    from renderer.report.proof import PROOFS
 
     data = job(task_min=0, parallel=4, seconds_per_sample=20_000, time_min=10)  # so slow that four jobs verify
     sent = data.submit(12, 3)
@@ -257,9 +257,9 @@ def test_a_node_that_keeps_failing_is_excluded_and_its_shard_quarantined(job: Ma
     data.out.mkdir()
     with pytest.raises(SpecError):
         data.submit(0, 6)
-    from renderer import run
+    from renderer.run import local
 
-    run.claim(data.out, data.setup)
+    local.claim(data.out, data.setup)
     folder.create()
     for node in ("node1", "node2", "node2"):
         Failure((0, 6), node, "1_0", 0.0, "shard", "the disk is on fire", "line one\nline two").write(folder)
@@ -296,8 +296,8 @@ for step in range(len((run / "log").read_text()) if (run / "log").exists() else 
 
 
 def test_a_sweep_is_one_array_with_a_run_each_and_goes_on_after_the_time_limit(job: Make, tmp_path: Path) -> None:
-    from slurm.command_job import CommandOrder
-    from slurm.submit import submit_commands
+    from slurm.node.command_job import CommandOrder
+    from slurm.submit.render import submit_commands
 
     data = job(partition="gpu", gres="gpu:1")
     program, runs = tmp_path / "trainer.py", tmp_path / "runs"

@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from renderer import archive, exr
 from renderer.errors import SpecError
-from renderer.spec import parse_spec
-from slurm import submit
-from slurm.batch import node_text, python_command
+from renderer.format import archive, exr
+from renderer.parameters.spec import parse_spec
 from slurm.profile import load_profile
+from slurm.submit import render as submit
+from slurm.submit.batch import node_text, python_command
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -73,8 +73,8 @@ def test_a_render_in_a_container_sees_own_assets_and_scratch_named_on_the_node(
 def test_a_training_in_a_container_sees_every_path_of_its_config(
     site: Site, image: Path, tmp_path: Path, profile: Callable[..., Path]
 ) -> None:
-    from slurm.command_job import CommandOrder
-    from slurm.commands import submit_commands
+    from slurm.node.command_job import CommandOrder
+    from slurm.submit.commands import submit_commands
 
     (tmp_path / "scratch").mkdir()
     for name in ("photos", "weights"):
@@ -131,8 +131,8 @@ def test_variables_get_their_values_on_the_node_and_nothing_is_executed(
 def test_the_job_is_requeued_outside_of_the_container(
     site: Site, image: Path, tmp_path: Path, profile: Callable[..., Path]
 ) -> None:
-    from slurm.command_job import CommandOrder
-    from slurm.commands import submit_commands
+    from slurm.node.command_job import CommandOrder
+    from slurm.submit.commands import submit_commands
 
     sleep = site.folder / "bin" / "sleep"  # the script waits for the scheduler to end it
     sleep.write_text("#!/bin/sh\n")

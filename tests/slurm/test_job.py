@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 
-from renderer import archive, run
-from renderer.archive import encode_sample, stage_sample
 from renderer.errors import MachineError
-from renderer.spec import Spec
-from slurm import render_job
-from slurm.command_job import CommandOrder, run_command
+from renderer.format import archive
+from renderer.format.archive import encode_sample, stage_sample
+from renderer.parameters.spec import Spec
+from renderer.run import local
+from slurm.node import render_job
+from slurm.node.command_job import CommandOrder, run_command
+from slurm.node.render_job import AGAIN, RenderOrder, Signals, expand, render_task
 from slurm.records import Beat, JobFolder, read_failures
-from slurm.render_job import AGAIN, RenderOrder, Signals, expand, render_task
 
 RANGES = [(0, 4), (4, 8)]
 
@@ -46,12 +47,12 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Replaces rendering: `does` is called with the staging folder in place of run.render_shards."""
     state: dict[str, Any] = {"does": lambda staging: None}
 
-    def render(setup: Any, ranges: Any, out: Path, staging: Path, options: Any, **more: Any) -> run.Report:
+    def render(setup: Any, ranges: Any, out: Path, staging: Path, options: Any, **more: Any) -> local.Report:
         state["does"](staging)
-        return run.Report()
+        return local.Report()
 
     monkeypatch.setattr(render_job, "_setup", lambda order, out: FakeSetup())
-    monkeypatch.setattr(run, "render_shards", render)
+    monkeypatch.setattr(local, "render_shards", render)
     monkeypatch.setenv("SLURMD_NODENAME", "n7")
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "5")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
@@ -224,12 +225,12 @@ def test_the_time_limit_comes_while_a_job_waits_for_room(order: RenderOrder, sta
 
 @pytest.mark.blender
 def test_packing_is_measured_by_rendering(head_pack: Path) -> None:
-    from renderer.spec import parse_spec
+    from renderer.parameters.spec import parse_spec
     from slurm.packing import measure
 
     spec = parse_spec({"render": {"resolution": 16, "samples_per_pixel": 1, "mask_grid": 1}}, "the tests")
     lines: list[str] = []
-    setup = run.prepare(spec, 1, log=lines.append)
+    setup = local.prepare(spec, 1, log=lines.append)
     (found,) = measure(setup, cores=1, samples_per_worker=3, choices=[(1, 1)], log=lines.append)
     assert found.samples_per_s > 0 and found.peak_rss > 100 << 20
     assert "1 processes x 1 threads" in lines[-1]

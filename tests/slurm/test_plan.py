@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from renderer.errors import MachineError, SpecError
-from renderer.plan import missing_ranges, seconds_per_sample
-from renderer.spec import RenderSpec
+from renderer.parameters.spec import RenderSpec
+from renderer.run.plan import missing_ranges, seconds_per_sample
 from slurm import records, scheduler, status
 from slurm.packing import Packing, candidates, write_best
 from slurm.plan import MOST_TASKS, Work, plan_arrays, plan_tasks, shard_warning
@@ -292,6 +292,7 @@ def test_the_term_that_saturates_is_named() -> None:
 def test_slurm_needs_neither_bpy_nor_torch_to_be_imported() -> None:
     code = (
         "import sys; sys.modules['bpy'] = sys.modules['torch'] = None\n"
-        "import slurm.submit, slurm.status, slurm.cli, slurm.render_job, slurm.training, slurm.packing, slurm.scaling"
+        "import slurm.submit.render, slurm.status, slurm.cli, slurm.node.render_job, "
+        "slurm.submit.training, slurm.packing, slurm.scaling"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).resolve().parents[2])

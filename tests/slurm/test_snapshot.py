@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from renderer.errors import MachineError
-from slurm.snapshot import snapshot
+from slurm.submit.snapshot import snapshot
 
 
 def git(root: Path, *words: str) -> str:

@@ -14,13 +14,16 @@ from typing import Any
 import pytest
 
 from blend_assets.fetch import cache_root
-from renderer import archive, run, state
-from renderer.archive import encode_sample
 from renderer.errors import DatasetError, MachineError, SpecError
-from renderer.sample_format import sample_key
-from renderer.spec import parse_spec
-from slurm import batch, plan, status, submit
+from renderer.format import archive, state
+from renderer.format.archive import encode_sample
+from renderer.format.sample_format import sample_key
+from renderer.parameters.spec import parse_spec
+from renderer.run import local
+from slurm import plan, status
 from slurm.records import JobFolder, finished_ranges
+from slurm.submit import batch
+from slurm.submit import render as submit
 
 Profile = Callable[..., Path]
 
@@ -37,14 +40,14 @@ SPEC = parse_spec({"name": "tiny", "render": {"resolution": 32, "samples_per_pix
 
 
 @pytest.fixture(scope="session")
-def setup(head_pack: Path) -> run.Setup:
-    return run.prepare(SPEC, 5, lambda text: None, renders=False)
+def setup(head_pack: Path) -> local.Setup:
+    return local.prepare(SPEC, 5, lambda text: None, renders=False)
 
 
 class Data:
     """A data set to submit, and what was said about it."""
 
-    def __init__(self, setup: run.Setup, out: Path, profile: Profile) -> None:
+    def __init__(self, setup: local.Setup, out: Path, profile: Profile) -> None:
         self.setup, self.out, self.profile = setup, out, profile
         self.said: list[str] = []
 
@@ -63,7 +66,7 @@ class Data:
 
 
 @pytest.fixture
-def data(site: Site, setup: run.Setup, tmp_path: Path, profile: Profile, monkeypatch: pytest.MonkeyPatch) -> Data:
+def data(site: Site, setup: local.Setup, tmp_path: Path, profile: Profile, monkeypatch: pytest.MonkeyPatch) -> Data:
     monkeypatch.setattr(plan, "VERIFY_SHARE", 0.05)  # one job verifies, unless tasks take a minute only
     return Data(setup, tmp_path / "data", profile)
 

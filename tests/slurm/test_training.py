@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from renderer.errors import HeadforgeError, MachineError, SpecError
-from renderer.spec import JOBSPECS
-from slurm import command_job
-from slurm.batch import with_gpus
-from slurm.command_job import CommandOrder, run_command
-from slurm.training import submit_training
+from renderer.parameters.spec import JOBSPECS
+from slurm.node import command_job
+from slurm.node.command_job import CommandOrder, run_command
+from slurm.submit.batch import with_gpus
+from slurm.submit.training import submit_training
 
 SWEEP, SMALL = JOBSPECS / "sweep_occlusion.yaml", JOBSPECS / "train_uvnet_small.yaml"
 AUTO = "device.accelerator=auto"
@@ -155,8 +155,8 @@ def test_processes_of_a_job_agree_on_what_to_go_on_with(tmp_path: Path, monkeypa
 @pytest.mark.slurm
 def test_several_processes_on_several_nodes_train_together(cluster: Any, job: Any, tmp_path: Path) -> None:
     """On the real scheduler: Fabric's processes find each other, and add up what each of them knows."""
-    from slurm.batch import Shape
-    from slurm.commands import submit_commands
+    from slurm.submit.batch import Shape
+    from slurm.submit.commands import submit_commands
 
     program = tmp_path / "together.py"
     program.write_text(

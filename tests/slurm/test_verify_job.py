@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 
-from renderer import archive, card, proof, state
-from renderer.archive import encode_sample
 from renderer.errors import DatasetError
+from renderer.format import archive, state
+from renderer.format.archive import encode_sample
+from renderer.report import card, proof
+from slurm.node.render_job import AGAIN
+from slurm.node.verify_job import VerifyOrder, finish, verify_task
 from slurm.records import JobFolder, read_beats
-from slurm.render_job import AGAIN
 from slurm.status import describe, read_status
-from slurm.verify_job import VerifyOrder, finish, verify_task
 
 STEMS = [f"{a:010d}-{a + 2:010d}" for a in range(0, 12, 2)]
 
@@ -124,13 +125,13 @@ def test_missing_samples_are_an_error_unless_they_are_to_be_submitted_later(
 
 
 def test_damage_is_found_by_the_real_examination_and_stands_in_the_state(head_pack: Path, tmp_path: Path) -> None:
-    from renderer import run
-    from renderer.sample_format import sample_key
-    from renderer.spec import parse_spec
+    from renderer.format.sample_format import sample_key
+    from renderer.parameters.spec import parse_spec
+    from renderer.run import local
 
-    setup = run.prepare(parse_spec({"name": "tiny"}, "the tests"), 5, lambda text: None, renders=False)
+    setup = local.prepare(parse_spec({"name": "tiny"}, "the tests"), 5, lambda text: None, renders=False)
     path = tmp_path / "data"
-    run.claim(path, setup)
+    local.claim(path, setup)
     JobFolder(path).create()
     blank = [encode_sample(i, sample_key(setup.tag, i), {}, {"index": i}) for i in (0, 1)]
     archive.write_shard(path, 0, 2, setup.tag, blank)

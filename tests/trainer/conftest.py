@@ -12,8 +12,8 @@ import OpenEXR
 import pytest
 import torch
 
-from renderer.archive import EncodedSample, encode_sample, write_index, write_shard
-from renderer.sample_format import FORMAT_VERSION, UV_FRAME, sample_key
+from renderer.format.archive import EncodedSample, encode_sample, write_index, write_shard
+from renderer.format.sample_format import FORMAT_VERSION, UV_FRAME, sample_key
 from trainer.config import TrainConfig, parse_config
 
 TAG = "abc123"

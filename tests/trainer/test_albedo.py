@@ -10,11 +10,12 @@ import pytest
 import torch
 from PIL import Image
 
-from renderer import archive, run
-from renderer.pool import PoolOptions
-from renderer.sample_format import PURE
-from renderer.spec import Uniform, load_spec
-from trainer import visualise
+from renderer.format import archive
+from renderer.format.sample_format import PURE
+from renderer.parameters.spec import Uniform, load_spec
+from renderer.run import local
+from renderer.run.pool import PoolOptions
+from trainer.uvmaps import projections
 
 pytestmark = pytest.mark.blender
 
@@ -52,9 +53,9 @@ def test_a_known_texture_through_the_rendered_uv_map_is_the_albedo_render(head_p
         occluders=replace(spec.occluders, glasses_share=0.0),  # a clear lens hides no face, but reflects a little
         assets=replace(spec.assets, faces=(str(tmp_path / "faces"),), only_own=True),
     )
-    setup = run.prepare(spec, 5, log=lambda text: None)
-    run.claim(tmp_path / "out", setup)
-    run.render_shards(setup, [(0, 4)], tmp_path / "out", tmp_path / "staging", PoolOptions(1, 1))
+    setup = local.prepare(spec, 5, log=lambda text: None)
+    local.claim(tmp_path / "out", setup)
+    local.render_shards(setup, [(0, 4)], tmp_path / "out", tmp_path / "staging", PoolOptions(1, 1))
     texture = torch.from_numpy(face_texture()).permute(2, 0, 1)[None].float() / 255
     errors: dict[int, list[torch.Tensor]] = {1: [], 2: []}
     for shard, entry in archive.open_dataset(tmp_path / "out").entries():
@@ -63,7 +64,7 @@ def test_a_known_texture_through_the_rendered_uv_map_is_the_albedo_render(head_p
         clear = (mask[:, 1:] >= PURE).float()
         core = 1 - torch.nn.functional.max_pool2d(1 - clear, 3, 1, 1)  # the default's soft rim shows the picture below
         for (scale, found), counted in zip(errors.items(), (clear, core), strict=True):
-            drawn = visualise.texture_projection(torch.zeros_like(albedo), uv, clear, texture, scale)
+            drawn = projections.texture_projection(torch.zeros_like(albedo), uv, clear, texture, scale)
             found.append((linear(drawn) - albedo).abs()[counted.expand_as(albedo) > 0])
     # Measured: 4e-5 and 3e-4 for the plain look-up, 0.0011 and 0.022 for the default, which averages 2 x 2
     for scale, median, most in ((1, 1e-4, 1e-3), (2, 0.002, 0.03)):

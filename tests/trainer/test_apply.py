@@ -18,13 +18,15 @@ from PIL import Image
 from torch import Tensor
 
 from renderer.errors import AssetError, DatasetError, FormatError, MachineError, SpecError
-from renderer.sample_format import CENTRE_U, UV_FRAME
-from renderer.video import Movie
-from trainer import apply, apply_job, checkpoint, head_fit
-from trainer.checkpoint import save_weights
+from renderer.format.sample_format import CENTRE_U, UV_FRAME
+from renderer.report.video import Movie
+from trainer.commands.view import apply_ as apply_command
 from trainer.config import NetworkConfig
-from trainer.network import make_network
-from trainer.view_cli import apply_ as apply_command
+from trainer.systems.uvnet.network import make_network
+from trainer.training import checkpoint
+from trainer.training.checkpoint import save_weights
+from trainer.uvmaps import apply_job, head_pose
+from trainer.uvmaps import faces as apply
 
 TINY = NetworkConfig(levels=2, initial_features=4, filter_sizes=(3, 3, 1))
 
@@ -425,7 +427,7 @@ def test_the_pose_of_a_turned_ball_is_found(monkeypatch: pytest.MonkeyPatch) -> 
         at = [np.sin(longitude) * np.cos(latitude), np.sin(latitude), np.cos(longitude) * np.cos(latitude)]
         return (0.1 * np.stack(at, 1)).astype(np.float32)
 
-    monkeypatch.setattr(head_fit, "positions_at", positions)
+    monkeypatch.setattr(head_pose, "positions_at", positions)
     yaw, pitch, roll = np.radians([25.0, -10.0, 15.0])
     turn = (
         np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
@@ -439,7 +441,7 @@ def test_the_pose_of_a_turned_ball_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     uv = np.stack([np.arctan2(facing[..., 0], facing[..., 2]), np.arcsin(facing[..., 1].clip(-1, 1))], -1) / 2.4 + 0.5
     mask = seen & (np.abs(uv - 0.5) < 0.5).all(-1)
     uv[20:40, 40:60] = 0.1  # wrong UVs in a corner must not turn the head
-    pose = head_fit.head_pose(FakeHead(), uv, mask.astype(float))  # type: ignore[arg-type]
+    pose = head_pose.head_pose(FakeHead(), uv, mask.astype(float))  # type: ignore[arg-type]
     assert pose is not None
     assert np.degrees([pose.yaw_rad, pose.pitch_rad, pose.roll_rad]) == pytest.approx([25, -10, 15], abs=2)
     assert pose.focal_px / -pose.position_m[2] * 0.1 == pytest.approx(50, rel=0.05)
@@ -448,7 +450,7 @@ def test_the_pose_of_a_turned_ball_is_found(monkeypatch: pytest.MonkeyPatch) -> 
 def test_too_small_a_face_has_no_pose(monkeypatch: pytest.MonkeyPatch) -> None:
     mask = np.zeros((64, 64))
     mask[:5, :5] = 1
-    assert head_fit.head_pose(FakeHead(), np.zeros((64, 64, 2)), mask) is None  # type: ignore[arg-type]
+    assert head_pose.head_pose(FakeHead(), np.zeros((64, 64, 2)), mask) is None  # type: ignore[arg-type]
 
 
 def test_views_may_not_move_what_lies_outside_the_window() -> None:

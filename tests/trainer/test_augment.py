@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from renderer.errors import AssetError
-from trainer import augment as aug
-from trainer.apply import landmark_uv as head_pack_landmarks
+from trainer.augmentation import stages as aug
+from trainer.augmentation.draws import Draws
+from trainer.augmentation.occluders import EnvironmentBank, load_environments, opacities
 from trainer.config import STAGES, AugmentConfig, Ramp
-from trainer.draws import Draws
-from trainer.loss import sample_at
-from trainer.occlusion import EnvironmentBank, load_environments, opacities
+from trainer.systems.uvnet.losses import sample_at
+from trainer.uvmaps.faces import landmark_uv as head_pack_landmarks
 
 CPU = torch.device("cpu")
 ALWAYS = Ramp(1, 1)

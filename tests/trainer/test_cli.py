@@ -17,11 +17,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from renderer.errors import FormatError, HeadforgeError, SpecError
-from trainer import export as exporting
-from trainer.checkpoint import load_network, read_weights, save_weights
-from trainer.cli import INTERRUPTED, collage, export, train
+from trainer.commands.train import INTERRUPTED, collage, export, train
 from trainer.config import STAGES, NetworkConfig, parse_config
-from trainer.network import make_network
+from trainer.systems.uvnet.network import make_network
+from trainer.training import export as exporting
+from trainer.training.checkpoint import load_network, read_weights, save_weights
 
 TINY = {"levels": 1, "initial_features": 4, "filter_sizes": [3, 1]}
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from renderer.errors import DatasetError, FormatError
-from renderer.sample_format import PURE, sample_key
-from trainer.dataset import LANDMARKS, SampleReader, is_held_out, prepare
+from renderer.format.sample_format import PURE, sample_key
+from trainer.data.reader import LANDMARKS, SampleReader, is_held_out, prepare
 
 IMAGES = ("input", "uv", "mask")
 
@@ -91,7 +91,7 @@ def test_the_index_hash_knows_the_data_not_the_folder(synthetic, tmp_path: Path)
 
 def test_landmarks_of_another_shape_are_refused(small: Path, monkeypatch: pytest.MonkeyPatch):
     reader = SampleReader(small, (*IMAGES, LANDMARKS))
-    monkeypatch.setattr("renderer.archive.ShardReader.params", lambda *_: {"landmarks_px": [[[1, 2]]]})
+    monkeypatch.setattr("renderer.format.archive.ShardReader.params", lambda *_: {"landmarks_px": [[[1, 2]]]})
     with pytest.raises(FormatError, match="not \\(68, 2\\)"):
         reader.read(1)
 

@@ -16,14 +16,17 @@ from scipy.io import savemat
 from torch import Tensor
 
 from renderer.errors import DatasetError, FormatError
-from renderer.sample_format import UV_FRAME
-from trainer import apply, evaluate, photos, plots, view
-from trainer.augment import Samples
-from trainer.checkpoint import save_weights
+from renderer.format.sample_format import UV_FRAME
+from trainer.augmentation.stages import Samples
+from trainer.commands.view import evaluate as evaluate_command
 from trainer.config import NetworkConfig, TrainConfig, to_yaml
-from trainer.dataset import SampleReader
-from trainer.network import make_network
-from trainer.view_cli import evaluate as evaluate_command
+from trainer.data.reader import SampleReader
+from trainer.evaluation import photos, plots
+from trainer.evaluation import report as evaluate
+from trainer.systems.uvnet.network import make_network
+from trainer.training.checkpoint import save_weights
+from trainer.uvmaps import faces as apply
+from trainer.viewer import pages
 
 TINY = NetworkConfig(levels=2, initial_features=4, filter_sizes=(3, 3, 1))
 IMAGES = ("input", "uv", "mask")
@@ -133,7 +136,7 @@ def test_the_command_writes_a_report_that_the_page_of_the_run_shows(small: Path,
         assert sheet.size == (32 * len(report["worst"]["columns"]), 32 * evaluate.WORST)
     for name in ("curves.svg", "knobs.svg"):
         assert (folder / name).read_text().startswith("<?xml")
-    page = view.build_page([run], projections=False)
+    page = pages.build_page([run], projections=False)
     shown = json.loads((page.index.parent / "data.js").read_text().removeprefix("window.HEADFORGE = ").rstrip(";\n"))
     assert len(shown["runs"][0]["worst"]["rows"]) == evaluate.WORST
     assert (page.index.parent / shown["runs"][0]["worst"]["file"]).is_file()

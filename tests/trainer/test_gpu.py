@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer import loop
-from trainer.bench import gpu_busy_share
+from trainer.augmentation.draws import Draws
+from trainer.bench.network import gpu_busy_share
 from trainer.config import parse_config
-from trainer.dataset import SampleReader
-from trainer.draws import Draws
-from trainer.loader import BadSamples, Loader, open_source
-from trainer.run_dir import RunDir
+from trainer.data.loader import BadSamples, Loader, open_source
+from trainer.data.reader import SampleReader
+from trainer.training import loop
+from trainer.training.run_dir import RunDir
 
 pytestmark = [
     pytest.mark.gpu,

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from trainer import loop
-from trainer.checkpoint import checkpoints, load_checkpoint
 from trainer.config import override
-from trainer.gradients import gives_up, norm_and_clip
-from trainer.optimiser import make_optimiser
-from trainer.state import NonFiniteError
-from trainer.task import UVTask
+from trainer.systems.uvnet.system import UVTask
+from trainer.training import loop
+from trainer.training.checkpoint import checkpoints, load_checkpoint
+from trainer.training.gradients import gives_up, norm_and_clip
+from trainer.training.optimisers import make_optimiser
+from trainer.training.state import NonFiniteError
 
 
 def network_with_gradients() -> nn.Module:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from renderer import archive
-from renderer.bench_scale import fake_dataset
+from renderer.bench.shards import fake_dataset
 from renderer.errors import FormatError
-from trainer import loader
-from trainer.dataset import SampleReader
-from trainer.loader import BadSamples, Loader, Streaming, epoch_order
+from renderer.format import archive
+from trainer.data import loader
+from trainer.data.loader import BadSamples, Loader, Streaming, epoch_order
+from trainer.data.reader import SampleReader
 
 IMAGES = ("input", "uv", "mask")
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from renderer.errors import DatasetError, MachineError, SpecError
-from trainer.dataset import SampleReader
-from trainer.loader import BadSamples, Loader, Minibatch, check_room, epoch_order, open_source
+from trainer.data.loader import BadSamples, Loader, Minibatch, check_room, epoch_order, open_source
+from trainer.data.reader import SampleReader
 
 IMAGES = ("input", "uv", "mask")
 CPU = torch.device("cpu")

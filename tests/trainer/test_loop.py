@@ -21,16 +21,17 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from renderer.errors import AssetError, DatasetError, FormatError, HeadforgeError, MachineError, SpecError
-from trainer import device, loop
-from trainer.checkpoint import checkpoints, load_checkpoint, load_network, read_weights, save_checkpoint
 from trainer.config import ScheduleConfig, override, to_yaml
-from trainer.dataset import SampleReader
-from trainer.evaluation import load_photo
-from trainer.network import make_network
-from trainer.run_dir import RunDir
-from trainer.state import NonFiniteError, Progress, State, checkpoint_state, restore
-from trainer.task import COLUMNS, UVTask
-from trainer.view_extras import projection_gallery
+from trainer.data import device
+from trainer.data.reader import SampleReader
+from trainer.systems.uvnet.network import make_network
+from trainer.systems.uvnet.system import COLUMNS, UVTask
+from trainer.training import loop
+from trainer.training.checkpoint import checkpoints, load_checkpoint, load_network, read_weights, save_checkpoint
+from trainer.training.run_dir import RunDir
+from trainer.training.state import NonFiniteError, Progress, State, checkpoint_state, restore
+from trainer.training.validation import load_photo
+from trainer.viewer.extras import projection_gallery
 
 ROOT = Path(__file__).resolve().parents[2]
 OFF = {s: {"enabled": False} for s in ("occlusion", "channel_shuffle", "exposure", "gamma", "noise")}
@@ -591,7 +592,7 @@ def test_a_photo_is_cut_to_its_middle_square(tmp_path):
 
 @pytest.mark.parametrize("package", ["bpy", "submitit"])
 def test_the_trainer_imports_without_blender_or_slurm(package):
-    code = f"import sys; sys.modules[{package!r}] = None; import trainer.cli, trainer.loop, trainer.export"
+    code = f"import sys; sys.modules[{package!r}] = None; import trainer.commands.train, trainer.loop, trainer.export"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
-    broken = "import sys; sys.modules['torch'] = None; import trainer.loop"
+    broken = "import sys; sys.modules['torch'] = None; import trainer.training.loop"
     assert subprocess.run([sys.executable, "-c", broken], cwd=ROOT, capture_output=True).returncode != 0

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.augment import Samples
-from trainer.metrics import find_landmarks, iou, sample_metrics, split_metrics, uv_error
+from trainer.augmentation.stages import Samples
+from trainer.systems.uvnet.metrics import find_landmarks, iou, sample_metrics, split_metrics, uv_error
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from renderer.sample_format import CENTRE_U
-from trainer.mirrored import Averaged, agreement, seen_in_mirror
+from renderer.format.sample_format import CENTRE_U
+from trainer.uvmaps.mirror import Averaged, agreement, seen_in_mirror
 
 
 def face() -> torch.Tensor:

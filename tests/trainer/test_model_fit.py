@@ -10,12 +10,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from renderer import geometry
 from renderer.errors import MachineError, SpecError
-from renderer.head_model import HeadModel
-from renderer.params import Pose
-from trainer import head_fit, live, mesh, model_fit
-from trainer.mesh import _kept
+from renderer.head import geometry
+from renderer.head.head_model import HeadModel
+from renderer.parameters.params import Pose
+from trainer.uvmaps import head_pose, mesh, model_fit
+from trainer.uvmaps import window as live
+from trainer.uvmaps.mesh import _kept
 
 SIZE = 256
 SLIDERS = {"nose/nose-scale-horiz-decr-incr": 0.6, "chin/chin-height-decr-incr": -0.7, "head/head-fat-decr-incr": 0.5}
@@ -24,7 +25,7 @@ KNOWN = model_fit.Coefficients({"sex": 0.9, "age": 0.7, "weight": 0.8}, SLIDERS,
 
 @pytest.fixture(scope="session")
 def head(head_pack: Path) -> HeadModel:
-    return head_fit.head_of(head_pack)
+    return head_pose.head_of(head_pack)
 
 
 def view(yaw: float = 0.4, distance_m: float = 0.6) -> model_fit.View:
@@ -112,7 +113,7 @@ def test_a_map_that_shows_too_little_gives_no_fit(head: HeadModel) -> None:
 def test_slopes_are_those_of_the_pixels(head: HeadModel) -> None:
     """Derivatives against finite differences, away from the kinks of the sliders."""
     rng = np.random.default_rng(0)
-    basis = model_fit.Basis(head, *head_fit.chart(head).locate(rng.uniform(0.2, 0.8, (20, 2))))
+    basis = model_fit.Basis(head, *head_pose.chart(head).locate(rng.uniform(0.2, 0.8, (20, 2))))
     low, high = basis.bounds
     values = low + (high - low) * rng.uniform(0.55, 0.7, len(low))
     seen = view()

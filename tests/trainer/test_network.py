@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from renderer.errors import SpecError
-from trainer.bench import forward_flop
+from trainer.bench.network import forward_flop
 from trainer.config import NetworkConfig, load_config
-from trainer.network import UVNet, feature_counts, make_network, parameter_count
+from trainer.systems.uvnet.network import UVNet, feature_counts, make_network, parameter_count
 
 JOBSPECS = Path(__file__).resolve().parents[2] / "jobspecs"
 TINY = NetworkConfig(levels=3, initial_features=4, filter_sizes=(3, 3, 3, 1))

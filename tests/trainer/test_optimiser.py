@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from trainer.config import ScheduleConfig, parse_config
-from trainer.network import make_network
-from trainer.optimiser import MOMENTUM, RMS, Muon, as_matrix, make_optimiser, orthogonal, root_of_inverse
+from trainer.systems.uvnet.network import make_network
+from trainer.training.optimisers import MOMENTUM, RMS, Muon, as_matrix, make_optimiser, orthogonal, root_of_inverse
 
 
 @pytest.mark.parametrize("shape", [(24, 90), (90, 24), (32, 32)])

@@ -13,11 +13,11 @@ from types import SimpleNamespace
 import pytest
 
 from renderer.errors import DatasetError, HeadforgeError
-from trainer import loop
 from trainer.config import override, to_yaml
-from trainer.dataset import SampleReader
-from trainer.loader import epoch_order
-from trainer.peers import Peers
+from trainer.data.loader import epoch_order
+from trainer.data.reader import SampleReader
+from trainer.training import loop
+from trainer.training.peers import Peers
 
 ROOT = Path(__file__).resolve().parents[2]
 WAITING = """

@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer import loop
-from trainer import task as uv
-from trainer.checkpoint import checkpoints, load_checkpoint, read_weights
 from trainer.config import override
-from trainer.evaluation import evaluate
-from trainer.loader import BadSamples, open_source
-from trainer.run_dir import RunDir
-from trainer.state import make_average, update_average
+from trainer.data.loader import BadSamples, open_source
+from trainer.systems.uvnet import system as uv
+from trainer.training import loop
+from trainer.training.checkpoint import checkpoints, load_checkpoint, read_weights
+from trainer.training.run_dir import RunDir
+from trainer.training.state import make_average, update_average
+from trainer.training.validation import evaluate
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from click.testing import CliRunner
 
 from renderer.errors import FormatError, SpecError
-from trainer import loop
-from trainer.checkpoint import checkpoints, load_checkpoint, read_weights
-from trainer.cli import train
+from trainer.commands.train import train
 from trainer.config import override
-from trainer.network import make_network
-from trainer.run_dir import RunDir
+from trainer.systems.uvnet.network import make_network
+from trainer.training import loop
+from trainer.training.checkpoint import checkpoints, load_checkpoint, read_weights
+from trainer.training.run_dir import RunDir
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:

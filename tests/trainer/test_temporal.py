@@ -13,13 +13,14 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
-from renderer.sample_format import UV_FRAME
-from trainer import evaluate, temporal
-from trainer.checkpoint import save_weights
+from renderer.format.sample_format import UV_FRAME
+from trainer.commands.view import evaluate as evaluate_command
 from trainer.config import NetworkConfig
-from trainer.dataset import SampleReader
-from trainer.network import make_network
-from trainer.view_cli import evaluate as evaluate_command
+from trainer.data.reader import SampleReader
+from trainer.evaluation import jitter
+from trainer.evaluation import report as evaluate
+from trainer.systems.uvnet.network import make_network
+from trainer.training.checkpoint import save_weights
 
 FRAMES, CLIPS = 8, 4
 IMAGES = ("input", "uv", "mask")
@@ -32,12 +33,12 @@ def one_clip(frames: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_independent_errors_give_a_jitter_of_their_own_size() -> None:
     errors = np.random.default_rng(0).normal(0, 0.5, (400, 50, 2))  # of 0.5 px along each axis
-    assert np.nanmean(temporal.jitter(errors, *one_clip(400))) == pytest.approx(0.5 * math.sqrt(2), rel=0.02)
+    assert np.nanmean(jitter.jitter(errors, *one_clip(400))) == pytest.approx(0.5 * math.sqrt(2), rel=0.02)
 
 
 def test_errors_that_stay_or_grow_steadily_are_no_jitter() -> None:
     drift = np.arange(10.0)[:, None, None] * [0.5, -0.2] + [3.0, 1.0]
-    values = temporal.jitter(np.repeat(drift, 7, axis=1), *one_clip(10))
+    values = jitter.jitter(np.repeat(drift, 7, axis=1), *one_clip(10))
     assert np.isnan(values[[0, -1]]).all()
     assert values[1:-1] == pytest.approx(np.zeros(8), abs=1e-12)
 
@@ -47,24 +48,24 @@ def test_the_cut_between_clips_and_a_missing_frame_are_no_motion() -> None:
     points[4:] = 100.0
     clip = np.array([0, 0, 0, 0, 1, 1, 1, 1])
     frame = np.array([0, 1, 2, 3, 0, 1, 3, 4])  # frame 2 of clip 1 is missing
-    values = temporal.jitter(points, clip, frame)
+    values = jitter.jitter(points, clip, frame)
     assert np.flatnonzero(np.isfinite(values)).tolist() == [1, 2] and values[1] == 0
 
 
 def test_a_point_counts_where_three_consecutive_frames_show_it() -> None:
     points = np.zeros((5, 2, 2))
     points[:, 1] = [[0, 0], [math.nan, 0], [0, 0], [0, 0], [6, 0]]
-    values = temporal.jitter(points, *one_clip(5))
+    values = jitter.jitter(points, *one_clip(5))
     assert values[1] == values[2] == 0
     assert values[3] == pytest.approx(6 / math.sqrt(6) / math.sqrt(2))  # RMS over both points
-    assert np.isnan(temporal.jitter(points[:2], *one_clip(2))).all()
+    assert np.isnan(jitter.jitter(points[:2], *one_clip(2))).all()
 
 
 def test_a_limit_takes_whole_clips_spread_evenly() -> None:
     positions = np.arange(60)
-    chosen = temporal.thinned(positions, positions // 6, 20)
+    chosen = jitter.thinned(positions, positions // 6, 20)
     assert sorted(set(chosen // 6)) == [0, 4, 9] and len(chosen) == 18
-    assert len(temporal.thinned(positions, positions // 6, 1)) == 6
+    assert len(jitter.thinned(positions, positions // 6, 1)) == 6
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ def measured(path: Path, shift: float, tremble: float) -> tuple[evaluate.Evaluat
     network = Trembling(reader, shift, tremble)
     result = evaluate.evaluate_dataset(network, reader, range(len(reader)), batch_size=5)
     assert result.tracks is not None
-    return result, temporal.report(result.tracks, FRAMES)["means"]
+    return result, jitter.report(result.tracks, FRAMES)["means"]
 
 
 def test_jitter_tells_a_trembling_network_from_one_that_is_only_off(clips: Path) -> None:
@@ -123,7 +124,7 @@ def test_a_report_on_clips_states_jitter_and_what_it_means(clips: Path, tmp_path
     assert f"{CLIPS} clips" in result.output and "second difference" in result.output
     report = json.loads((tmp_path / "out" / "evaluation.json").read_text())["jitter"]
     assert [c["clip"] for c in report["clips"]] == list(range(CLIPS)) and report["frames_per_clip"] == FRAMES
-    assert set(report["means"]) == set(report["definitions"]) == set(temporal.DEFINITIONS)
+    assert set(report["means"]) == set(report["definitions"]) == set(jitter.DEFINITIONS)
     assert (tmp_path / "out" / "jitter.svg").read_text().startswith("<?xml")
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from trainer.augment import BASE_GAMMA
+from trainer.augmentation.stages import BASE_GAMMA
 from trainer.config import STAGES, Ramp, TrainConfig, load_config
-from trainer.loss import active_terms
+from trainer.systems.uvnet.losses import active_terms
 
 
 @pytest.fixture(scope="module")

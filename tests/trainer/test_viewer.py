@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from renderer.archive import Skipped, write_shard
 from renderer.commands.options import spec_of
 from renderer.errors import DatasetError
-from renderer.spec import Uniform, load_spec, to_plain
-from trainer import view
-from trainer.run_dir import RunDir
-from trainer.sheets import sheet_name, write_sheet
-from trainer.view_cli import view as view_command
+from renderer.format.archive import Skipped, write_shard
+from renderer.parameters.spec import Uniform, load_spec, to_plain
+from trainer.commands.view import view as view_command
+from trainer.training.run_dir import RunDir
+from trainer.training.sprites import sheet_name, write_sheet
+from trainer.viewer import pages
 
 COLUMNS = ["input", "uv predicted", "uv target"]
 FLAGS = (
@@ -79,7 +79,7 @@ def make_run(path: Path, epochs: int, rows: int = 4, tile: int = 8, name: str = 
     return path
 
 
-def read_data(page: view.Page) -> dict[str, Any]:
+def read_data(page: pages.Page) -> dict[str, Any]:
     text = (page.index.parent / "data.js").read_text("ascii")
     data: dict[str, Any] = json.loads(text.removeprefix("window.HEADFORGE = ").rstrip().removesuffix(";"))
     return data
@@ -89,7 +89,7 @@ def read_data(page: view.Page) -> dict[str, Any]:
 
 
 def test_the_page_of_a_run_holds_figures_curves_and_every_sheet(tmp_path: Path) -> None:
-    page = view.build_page([make_run(tmp_path / "run", 12)], projections=False)
+    page = pages.build_page([make_run(tmp_path / "run", 12)], projections=False)
     assert page.index == tmp_path / "run" / "view" / "index.html" and page.index.is_file()
     run = read_data(page)["runs"][0]
     assert len(run["sheets"]["epochs"]) == 12 and run["sheets"]["columns"] == COLUMNS
@@ -126,7 +126,7 @@ def test_a_report_from_elsewhere_shows_nothing_from_outside_the_run(worst: dict[
     (report.parent / "linked.png").symlink_to(secret)
     report.write_text(json.dumps({"worst": {"columns": ["input"], "rows": [{"name": "a"}], **worst}}))
     (tmp_path / "run" / "log.jsonl").touch()
-    page = view.build_page([tmp_path / "run"], projections=False)
+    page = pages.build_page([tmp_path / "run"], projections=False)
     assert not list(page.index.parent.glob("worst*"))
     assert read_data(page)["runs"][0]["worst"] is None
 
@@ -139,26 +139,26 @@ def test_rows_of_a_report_that_lack_what_ours_have_are_shown_without(tmp_path: P
     worst = {"file": "worst.png", "columns": ["input"], "rows": rows}
     (folder / "evaluation.json").write_text(json.dumps({"worst": worst}))
     (tmp_path / "run" / "log.jsonl").touch()
-    page = view.build_page([tmp_path / "run"], projections=False)
+    page = pages.build_page([tmp_path / "run"], projections=False)
     empty = {"name": "", "key": "", "command": "", "metrics": {}, "knobs": {}}
     assert read_data(page)["runs"][0]["worst"]["rows"] == [empty, empty | {"name": "3", "metrics": {"uv_error": 0.5}}]
 
 
 def test_a_run_that_has_just_started_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").touch()
-    page = view.build_page([tmp_path], projections=False)
+    page = pages.build_page([tmp_path], projections=False)
     assert read_data(page)["runs"][0]["curves"] == []
 
 
 def test_800_epochs_of_17_images_make_fewer_than_1000_files(tmp_path: Path) -> None:
-    page = view.build_page([make_run(tmp_path / "run", 800, rows=17, tile=2)], projections=False)
+    page = pages.build_page([make_run(tmp_path / "run", 800, rows=17, tile=2)], projections=False)
     assert page.files < 1000 and page.files == len(list(page.index.parent.iterdir()))
     assert len(read_data(page)["runs"][0]["sheets"]["epochs"]) == 800
 
 
 def test_two_long_runs_are_thinned_to_stay_below_1000_files(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name, 500, rows=1, tile=1) for name in "ab"]
-    page = view.build_page(runs, projections=False)
+    page = pages.build_page(runs, projections=False)
     assert page.files < 1000
     for run in read_data(page)["runs"]:
         epochs = [e["epoch"] for e in run["sheets"]["epochs"]]
@@ -166,7 +166,7 @@ def test_two_long_runs_are_thinned_to_stay_below_1000_files(tmp_path: Path) -> N
 
 
 def test_the_page_of_a_data_set_holds_every_sample_and_knob(small: Path, tmp_path: Path) -> None:
-    data = read_data(view.build_page([small], tmp_path / "page"))
+    data = read_data(pages.build_page([small], tmp_path / "page"))
     assert len(data["keys"]) == 70 and data["indices"] == list(range(70))
     assert {v["name"] for v in data["views"]} == {"input", "uv", "mask", "grid"}
     knobs = {k["name"]: k for k in data["knobs"]}
@@ -177,7 +177,7 @@ def test_the_page_of_a_data_set_holds_every_sample_and_knob(small: Path, tmp_pat
 
 
 def test_a_limit_spreads_the_samples_shown_evenly(small: Path, tmp_path: Path) -> None:
-    data = read_data(view.build_page([small], tmp_path / "page", limit=8))
+    data = read_data(pages.build_page([small], tmp_path / "page", limit=8))
     assert data["indices"][0] == 0 and data["indices"][-1] == 69 and len(data["keys"]) == 8
     assert data["left_out"] == 62
 
@@ -189,7 +189,7 @@ def test_a_damaged_sample_is_left_out_and_counted(make_dataset: Any, tmp_path: P
     with next((folder / "shards").glob("*.tar")).open("r+b") as file:
         file.seek(member["offset"])
         file.write(b"\0" * member["size"])
-    page = view.build_page([folder], tmp_path / "page")
+    page = pages.build_page([folder], tmp_path / "page")
     assert "1 samples cannot be read" in page.note
     assert 3 not in read_data(page)["indices"] and len(read_data(page)["indices"]) == 19
 
@@ -201,20 +201,20 @@ def test_shards_without_a_sample_are_passed_over(make_dataset: Any, tmp_path: Pa
     for file in (first.with_suffix(".tar"), first.with_suffix(".json")):
         file.unlink()
     write_shard(folder, 0, 20, "abc123", [], skipped=left_out)
-    page = view.build_page([folder], tmp_path / "page")
+    page = pages.build_page([folder], tmp_path / "page")
     assert read_data(page)["indices"] == list(range(20, 40))
 
 
 def test_the_command_renders_a_sample_again_as_it_was() -> None:
     changed = replace(load_spec("gray"), render=replace(load_spec("gray").render, resolution=64, denoise=False))
     info = {"name": "gray", "seed": 3, "resolution": 64, "spec": to_plain(changed)}
-    command = shlex.split(view.render_command(info).replace("{index}", "5"))
+    command = shlex.split(pages.render_command(info).replace("{index}", "5"))
     assert command[:8] == ["gen", "render", "--spec", "gray", "--seed", "3", "--only", "5"]
     again = spec_of(command[3], tuple(command[9::2]))
     assert again == replace(changed, render=replace(changed.render, resolution=256))  # four times as large
 
     nasty = replace(changed, name="my spec; rm -rf ~", camera=replace(changed.camera, focal_mm=Uniform(50, 80)))
-    command = shlex.split(view.render_command({**info, "name": nasty.name, "spec": to_plain(nasty)}))
+    command = shlex.split(pages.render_command({**info, "name": nasty.name, "spec": to_plain(nasty)}))
     assert "rm" not in command
     assert spec_of(command[3], tuple(command[9::2])).camera == nasty.camera
 
@@ -224,7 +224,7 @@ def test_what_cannot_be_shown_is_refused(targets: list[str], small: Path, tmp_pa
     for name in "abc":
         make_run(tmp_path / name, 1)
     with pytest.raises(DatasetError):
-        view.build_page([small if t == "small" else tmp_path / t for t in targets], tmp_path / "page")
+        pages.build_page([small if t == "small" else tmp_path / t for t in targets], tmp_path / "page")
     assert not (tmp_path / "page").exists()
 
 
@@ -233,19 +233,19 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(DatasetError, match="--out"):
-        view.build_page([run], tmp_path / "mine", projections=False)
+        pages.build_page([run], tmp_path / "mine", projections=False)
     assert (tmp_path / "mine" / "thesis.txt").is_file()
     (tmp_path / "mine" / "data.js").write_text("export const results = [];\n")  # many a page has a file of that name
     with pytest.raises(DatasetError, match="--out"):
-        view.build_page([run], tmp_path / "mine", projections=False)
+        pages.build_page([run], tmp_path / "mine", projections=False)
     assert (tmp_path / "mine" / "thesis.txt").is_file()
-    view.build_page([run], projections=False)
-    view.build_page([run], projections=False)  # its own page, however, is
+    pages.build_page([run], projections=False)
+    pages.build_page([run], projections=False)  # its own page, however, is
     assert [p.name for p in run.iterdir() if "partial" in p.name] == []
 
 
 def test_data_cannot_leave_its_script(tmp_path: Path) -> None:
-    text = view.to_script({"x": NASTY, "nan": float("nan"), "many": np.float32(0.123456789)})
+    text = pages.to_script({"x": NASTY, "nan": float("nan"), "many": np.float32(0.123456789)})
     assert text.isascii() and text.count("\n") == 1
     assert json.loads(text.removeprefix("window.HEADFORGE = ").rstrip(";\n")) == {
         "x": NASTY,
@@ -356,7 +356,7 @@ def assert_quiet(driver: Any, root: str) -> None:
 def test_sliders_move_the_images_of_both_runs(way: str, driver: Any, server: tuple[Path, str], tmp_path: Path) -> None:
     runs = [make_run(tmp_path / "a", 30), make_run(tmp_path / "b", 20)]
     folder = (tmp_path if way == "file" else server[0]) / "page"
-    view.build_page(runs, folder, projections=False)
+    pages.build_page(runs, folder, projections=False)
     root = folder.as_uri() if way == "file" else f"{server[1]}/page"
     open_page(driver, f"{root}/index.html")
     shown = "return [...document.querySelectorAll('#images [data-epoch]')].map(n => n.dataset.epoch).join()"
@@ -377,7 +377,7 @@ def test_sliders_move_the_images_of_both_runs(way: str, driver: Any, server: tup
 
 @pytest.mark.browser
 def test_nothing_in_the_data_becomes_markup(driver: Any, make_dataset: Any, tmp_path: Path) -> None:
-    page = view.build_page([make_run(tmp_path / "run", 2, name=NASTY)], projections=False)
+    page = pages.build_page([make_run(tmp_path / "run", 2, name=NASTY)], projections=False)
     open_page(driver, page.index.as_uri())
     assert driver.execute_script("return document.querySelectorAll('img, b[onerror]').length") == 0
     assert driver.title != "pwned" and NASTY in driver.execute_script("return document.querySelector('h1').textContent")
@@ -386,7 +386,7 @@ def test_nothing_in_the_data_becomes_markup(driver: Any, make_dataset: Any, tmp_
 
 @pytest.mark.browser
 def test_while_a_slider_moves_only_the_sheet_it_rests_on_is_loaded(driver: Any, tmp_path: Path) -> None:
-    page = view.build_page([make_run(tmp_path / "run", 100)], projections=False)
+    page = pages.build_page([make_run(tmp_path / "run", 100)], projections=False)
     open_page(driver, page.index.as_uri())
     wait(driver, "return document.querySelector('#images [data-epoch]').dataset.epoch === '100'")
     driver.get_log("performance")
@@ -405,7 +405,7 @@ def test_the_page_of_a_run_works_with_the_keyboard_alone(driver: Any, tmp_path: 
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
-    page = view.build_page([make_run(tmp_path / "run", 6)], projections=False)
+    page = pages.build_page([make_run(tmp_path / "run", 6)], projections=False)
     open_page(driver, page.index.as_uri())
     for _ in range(60):
         ActionChains(driver).send_keys(Keys.TAB).perform()
@@ -419,7 +419,7 @@ def test_the_page_of_a_run_works_with_the_keyboard_alone(driver: Any, tmp_path: 
 
 @pytest.mark.browser
 def test_a_data_set_is_filtered_by_words_and_ranges_and_opened(driver: Any, small: Path, tmp_path: Path) -> None:
-    page = view.build_page([small], tmp_path / "page")
+    page = pages.build_page([small], tmp_path / "page")
     data = read_data(page)
     open_page(driver, page.index.as_uri())
     status = "return document.querySelector('[role=status]').textContent"
@@ -451,7 +451,7 @@ def test_a_data_set_is_filtered_by_words_and_ranges_and_opened(driver: Any, smal
 @pytest.mark.parametrize("kind", ["run", "dataset"])
 def test_a_narrow_window_needs_no_sideways_scrolling(kind: str, driver: Any, small: Path, tmp_path: Path) -> None:
     target = make_run(tmp_path / "run", 3) if kind == "run" else small
-    page = view.build_page([target], tmp_path / "page", projections=False)
+    page = pages.build_page([target], tmp_path / "page", projections=False)
     driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     )

@@ -1,0 +1,271 @@
+"""A head as a list of meshes: skin, eyes, teeth, tongue, brows, lashes, hair, hat, glasses. numpy only.
+
+A part's topology is fixed and named; only its vertices change from sample to sample. Parts come out in world space,
+deformed and posed, ready to be handed to Blender or to a ray caster.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from renderer.head import geometry, occluders
+from renderer.head.catalog import Catalog
+from renderer.head.head_model import HeadModel
+from renderer.parameters.params import Head, Pose, Prop, Vec3
+from renderer.sampling.draw import HEAD_HEIGHT_M
+
+Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int32]
+
+WORN: Final = frozenset({"hair", "hat", "glasses"})
+"""Kinds of part that occlude the face; props do, too."""
+
+
+PROXY_FOLDERS: Final = {
+    "eyes": "eyes",
+    "teeth": "teeth",
+    "tongue": "tongue",
+    "brows": "eyebrows",
+    "lashes": "eyelashes",
+    "hair": "hair",
+    "hat": "hats",
+}
+"""Kind of part -> kind of bound mesh in the head pack."""
+
+
+@dataclass(frozen=True)
+class Topology:
+    """What stays the same about a part.
+
+    faces: (F, 4), -1 as fourth corner of a triangle. uvs: layer name -> (F, 4, 2). slots: (F,) material slot.
+    rest: (V, 3) coordinates that textures stick to, in head heights.
+    """
+
+    faces: Ints
+    uvs: Mapping[str, Floats] = field(default_factory=dict)
+    slots: Ints | None = None
+    rest: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One mesh of a head or prop."""
+
+    kind: str  # skin, eyes, teeth, tongue, brows, lashes, hair, hat, glasses, prop
+    name: str  # tells topologies apart; parts of one name have one topology
+    topology: Topology
+    vertices: Floats  # (V, 3) world, metres
+
+
+SKIN_SLOTS: Final = ("skin", "mouth", "sockets")
+
+
+class PartBuilder:
+    """Builds parts from parameters; keeps what does not change between samples."""
+
+    def __init__(self, model: HeadModel, catalog: Catalog) -> None:
+        self.model, self.catalog = model, catalog
+        sub = model.subdivided("skin")
+        cap, self._neck_ring = _neck_cap(sub.faces)
+        slots = np.zeros(len(sub.faces) + len(cap), np.int32)
+        region = np.concatenate([sub.region, np.full(len(cap), model.regions.index("neck"), np.uint8)])
+        slots[region == model.regions.index("mouth")] = SKIN_SLOTS.index("mouth")
+        slots[region == model.regions.index("socket")] = SKIN_SLOTS.index("sockets")
+        rest = self._smooth(model.vertices) / HEAD_HEIGHT_M
+        off = np.full((len(cap), 4, 2), -1.0, np.float32)
+        self.skin = Topology(
+            faces=np.concatenate([sub.faces, cap]),
+            uvs={"uv": np.concatenate([sub.uv, off]), "uv_skin": np.concatenate([sub.uv_skin, 0 * off])},
+            slots=slots,
+            rest=rest.astype(np.float32),
+        )
+        self._proxy = lru_cache(maxsize=None)(model.proxy)
+        self._recent: deque[tuple[Any, geometry.Points]] = deque(maxlen=4)  # `smooth_skin`; a sample has a few heads
+        self._skin_vertices = np.unique(model.faces[model.part_faces("skin")])
+        self._base_parts = {
+            name: _compact(model.faces[model.part_faces(name)])
+            for name in ("eye_l", "eye_r", "teeth_upper", "teeth_lower", "tongue")
+        }
+
+        corners = self.skin.uvs["uv"].reshape(-1, 2)
+        in_area = ((corners >= 0) & (corners <= 1)).all(axis=1).reshape(-1, 4).any(axis=1)
+        around = self.skin.faces[in_area]
+        self.face_vertices = np.unique(around[around >= 0])  # skin vertices that the face area can touch
+        face = sub.region == model.regions.index("face")
+        self._skin_mirror = _mirror_map(sub.uv[face].reshape(-1, 2), sub.uv_skin[face].reshape(-1, 2))
+
+    def mirror_map(self, canonical: bool) -> tuple[Vec3, Vec3]:
+        """(location, scale) of the UV mapping that mirrors a face texture about the middle of the face."""
+        return ((1.0, 0.0, 0.0), (-1.0, 1.0, 1.0)) if canonical else self._skin_mirror
+
+    def picture(self, part: Part) -> Path:
+        """The picture on a bound mesh."""
+        kind, name = part.name.split(":", 1)
+        return next(iter(self._proxy(PROXY_FOLDERS[kind], name).textures.values()))
+
+    def evaluate(self, head: Head) -> geometry.Points:
+        """(V, 3) base vertices in head space: identity and expression, before deformation and pose."""
+        return self.model.evaluate(head.identity.macros, head.identity.sliders, head.expression.units)
+
+    def landmarks(self, head: Head) -> geometry.Points:
+        """(68, 3) landmarks in the world: on the skin as it is rendered."""
+        return geometry.posed(self.model.landmarks_smooth(self.smooth_skin(head)), head.pose)
+
+    def smooth_skin(self, head: Head) -> geometry.Points:
+        """(V, 3) vertices of the skin mesh in head space, without pose. The last few heads are remembered."""
+        shape = (head.identity, head.expression, head.deform)
+        for known, points in self._recent:
+            if known == shape:
+                return points
+        points = self._smooth(self._deformed(head, {})[0])
+        points.flags.writeable = False
+        self._recent.append((shape, points))
+        return points
+
+    def build(self, head: Head, *, bare: bool = False) -> list[Part]:
+        """Every part of a head; `bare` leaves out what it wears."""
+        extra: dict[str, tuple[str, Topology, geometry.Points]] = {}
+        base = self.evaluate(head)
+        neutral = self.model.identity_vertices(head.identity.macros, head.identity.sliders)
+        for kind, folder, name in self._proxies(head, bare):
+            proxy = self._proxy(folder, name)
+            topology = Topology(proxy.faces, {"uv": proxy.uv})
+            extra[kind] = (f"{kind}:{name}", topology, self.model.proxy_vertices(proxy, base, neutral))
+        if head.wear.glasses is not None and not bare:
+            faces, slots, vertices = self._glasses(head.wear.glasses, base)
+            name = f"glasses:{len(vertices)}:{len(faces)}:{zlib.crc32(faces.tobytes()):x}"
+            extra["glasses"] = (name, Topology(faces, slots=slots), vertices)
+        deformed, moved = self._deformed(head, {k: v[2] for k, v in extra.items()}, base)
+        pose = head.pose
+        parts = [Part("skin", "skin", self.skin, _world(self._smooth(deformed), pose))]
+        parts += [self._base_part(name, deformed, pose) for name in self._base_names(extra)]
+        parts += [Part(k, name, top, _world(moved[k], pose)) for k, (name, top, _) in extra.items()]
+        return parts
+
+    def _smooth(self, vertices: geometry.Points) -> geometry.Points:
+        """Points of the skin mesh: the subdivided ones, then the middle of the neck's lower edge."""
+        points = self.model.subdivided("skin").points(vertices)
+        return np.concatenate([points, points[self._neck_ring].mean(axis=0, keepdims=True)])
+
+    def _proxies(self, head: Head, bare: bool) -> list[tuple[str, str, str]]:
+        """(kind of part, kind of proxy, name) of every bound mesh of this head, in a fixed order."""
+        i, w = head.interior, head.wear
+        names = {
+            "eyes": "HighPolyEyes" if self.catalog.irises else "",
+            "teeth": i.teeth,
+            "tongue": "tongue01" if i.teeth else "",
+            "brows": i.brows,
+            "lashes": i.lashes,
+            "hair": "" if bare else w.hair,
+            "hat": "" if bare else w.hat,
+        }
+        return [(kind, PROXY_FOLDERS[kind], name) for kind, name in names.items() if name]
+
+    def _base_names(self, extra: Mapping[str, Any]) -> list[str]:
+        names = [] if "eyes" in extra else ["eye_l", "eye_r"]
+        return names + ([] if "teeth" in extra else ["teeth_upper", "teeth_lower", "tongue"])
+
+    def _base_part(self, name: str, vertices: geometry.Points, pose: Pose) -> Part:
+        topology, used = self._base_parts[name]
+        kind = {"eye_l": "eyes", "eye_r": "eyes", "tongue": "tongue"}.get(name, "teeth")
+        return Part(kind, name, topology, _world(vertices[used], pose))
+
+    def _deformed(
+        self, head: Head, extra: Mapping[str, geometry.Points], base: geometry.Points | None = None
+    ) -> tuple[geometry.Points, dict[str, geometry.Points]]:
+        """The base vertices and those of the other parts, moved by one and the same deformation."""
+        base = self.evaluate(head) if base is None else base
+        low, high = geometry.vertical_extent(base[self._skin_vertices], head.deform)
+        everything = np.concatenate([base, *extra.values()])
+        moved = geometry.deformed(everything, head.deform, low, high)
+        ends = np.cumsum([len(base), *(len(v) for v in extra.values())])
+        pieces = np.split(moved, ends[:-1])
+        return pieces[0], dict(zip(extra, pieces[1:], strict=True))
+
+    def _glasses(self, shape: Mapping[str, Any], base: geometry.Points) -> tuple[Ints, Ints, geometry.Points]:
+        marks = self.model.landmarks(base)
+        eyes = np.stack([base[self._base_parts[name][1]].mean(axis=0) for name in ("eye_r", "eye_l")])
+        ears = base[list(self.model.info["origin_vertices"])]
+        vertices, faces, part = occluders.glasses(
+            occluders.Glasses(**shape), eye_centres=eyes, nose_bridge=marks[27], ears=ears
+        )
+        return _minus_one(faces), part.astype(np.int32), vertices.astype(np.float64)
+
+
+def build_prop(prop: Prop) -> Part:
+    """A prop's mesh in the world."""
+    _, build = occluders.PROPS[prop.kind]
+    vertices, faces, part = build(prop.shape)
+    world = vertices * prop.scale @ geometry.euler_matrix(prop.rotation_rad).T + np.asarray(prop.position_m)
+    quads = _minus_one(faces)
+    name = f"prop:{prop.kind}:{len(vertices)}:{zlib.crc32(quads.tobytes()):x}"
+    topology = Topology(quads, slots=part.astype(np.int32), rest=(vertices / HEAD_HEIGHT_M).astype(np.float32))
+    return Part("prop", name, topology, world.astype(np.float32))
+
+
+def triangles(topology: Topology) -> tuple[Ints, Ints]:
+    """(T, 3) triangles and the (T, 3) corner of the quad that each vertex comes from."""
+    quad = topology.faces[:, 3] >= 0
+    first = np.array([0, 1, 2])
+    second = np.array([0, 2, 3])
+    corners = np.concatenate([np.tile(first, (len(topology.faces), 1)), np.tile(second, (int(quad.sum()), 1))])
+    face = np.concatenate([np.arange(len(topology.faces)), np.flatnonzero(quad)])
+    return np.take_along_axis(topology.faces[face], corners, axis=1), np.stack([face, face, face], 1) * 4 + corners
+
+
+def _world(points: geometry.Points, pose: Pose) -> Floats:
+    return geometry.posed(points, pose).astype(np.float32)
+
+
+def _neck_cap(faces: Ints) -> tuple[Ints, Ints]:
+    """Triangles (-1 as fourth corner) that close the neck below, about a new last vertex; and the ring of the edge.
+
+    Without it a camera below a raised chin looks into the head and sees the face from behind.
+    """
+    a, b = faces, np.roll(faces, -1, axis=1)
+    edges = np.stack([a.ravel(), b.ravel()], axis=1)
+    known = {(int(i), int(j)) for i, j in edges}
+    border = np.array([(i, j) for i, j in edges.tolist() if (j, i) not in known], np.int32).reshape(-1, 2)
+    middle = np.full(len(border), faces.max() + 1, np.int32)
+    cap = np.stack([border[:, 1], border[:, 0], middle, np.full(len(border), -1, np.int32)], axis=1)
+    return cap, np.unique(border)
+
+
+def _mirror_map(canonical: Floats, skin: Floats) -> tuple[Vec3, Vec3]:
+    """(location, scale) that mirrors skin UVs, from corners (N, 2) known in both frames.
+
+    The canonical frame is mirrored by U -> 1 - U; the skin frame is the same chart, scaled and turned by a quarter.
+    """
+    ones = np.column_stack([canonical, np.ones(len(canonical))])
+    affine, *_ = np.linalg.lstsq(ones, skin, rcond=None)  # skin = [U, V, 1] @ affine
+    axis = int(np.abs(affine[0]).argmax())  # the axis of the skin frame along which U runs
+    offset = float(2 * affine[2, axis] + affine[0, axis] + 2 * 0.5 * affine[1, axis])
+    location, scale = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
+    location[axis], scale[axis] = offset, -1.0
+    return (location[0], location[1], location[2]), (scale[0], scale[1], scale[2])
+
+
+def _minus_one(faces: npt.NDArray[Any]) -> Ints:
+    quads = faces.astype(np.int32)
+    quads[quads[:, 3] == quads[:, 2], 3] = -1
+    return quads
+
+
+def _compact(faces: Ints) -> tuple[Topology, npt.NDArray[np.int64]]:
+    """Faces renumbered over the vertices they use."""
+    used, inverse = np.unique(faces[faces >= 0], return_inverse=True)
+    renumbered = np.full_like(faces, -1)
+    renumbered[faces >= 0] = inverse
+    return Topology(renumbered), used
+
+
+__all__ = ["SKIN_SLOTS", "WORN", "Part", "PartBuilder", "Topology", "build_prop", "triangles"]

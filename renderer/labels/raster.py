@@ -1,0 +1,207 @@
+"""Rays without Blender: which part of which head does each meet first, where on it, and how much light comes through?
+
+A rasteriser over triangles in the camera's space. For the ray d from the origin, the three triple products of d with
+two corners each have the same sign inside a triangle, are proportional to the barycentric coordinates of the hit, and
+are exactly opposite for two triangles that share an edge, so that no ray slips through between them. Nothing is
+projected: triangles that reach behind the camera need no clipping. (Olano and Greer, Triangle scan conversion using 2D
+homogeneous coordinates, 1997.)
+
+It draws a face in a tenth of the time that Cycles takes for the same labels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from renderer.compiled import compiled
+from renderer.head import geometry
+from renderer.head.parts import WORN, Part, triangles
+from renderer.labels.maps import Box, Rays
+from renderer.parameters.params import Camera, Head
+
+PAINTED = frozenset({"brows", "lashes"})  # belong to the face: no hole in the mask
+IN_THE_WAY = WORN | {"prop"}
+NEAR_M = 0.001  # what is nearer to the camera is not seen
+VEILED = 0.5  # a ray of which less light comes through what is worn or held does not see the face
+LENS_MIRROR = 0.06  # share of light that a lens reflects (`materials.lens`)
+
+_VEIL = -1  # in place of a head's number: lets rays pass, weakened
+_SOLID = np.full((1, 1), 255, np.uint8)
+
+Bytes = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """What stays the same about a part. triangles: (T, 3). uv: (T, 3, 2) of the layer `uv`. slots: (T,)."""
+
+    triangles: npt.NDArray[np.int32]
+    uv: npt.NDArray[np.float64]
+    slots: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A part in a scene. number: of its head or prop, from 0. head: None for a prop."""
+
+    part: Part
+    number: int
+    head: Head | None
+
+
+class Rasteriser:
+    """Casts label rays; keeps the meshes and pictures that it has seen.
+
+    picture: the path of the picture on a part that is a card.
+    """
+
+    def __init__(self, picture: Callable[[Part], Path]) -> None:
+        self._picture = picture
+        self._meshes: dict[str, Mesh] = {}
+        self._alpha = lru_cache(maxsize=64)(_alpha)
+
+    def cast(
+        self, scene: Sequence[Shown], camera: Camera, yaw_rad: float, box: Box, grid: int, resolution: int
+    ) -> Rays:
+        """grid x grid rays through every pixel of the box, from the camera turned by `yaw_rad` about the origin.
+
+        What is worn or held weakens a ray and lets it pass to the face; brows and lashes belong to the face.
+        """
+        row, column, bottom, right = box
+        size = ((bottom - row) * grid, (right - column) * grid)
+        depth, head = np.full(size, np.inf), np.zeros(size, np.int32)
+        uv, clear = np.zeros((*size, 2), np.float32), np.ones(size, np.float32)
+        turn = geometry.second_camera(yaw_rad)
+        step = camera.sensor_mm / camera.focal_mm / (resolution * grid)
+        left, top = geometry.at_unit_depth(column + 0.5 / grid, row + 0.5 / grid, camera, resolution)
+
+        def draw(shown: Shown, which: npt.NDArray[np.bool_] | slice, number: int, opacity: Bytes) -> None:
+            mesh = self._mesh(shown.part)
+            points = shown.part.vertices.astype(np.float64) @ turn.T - [0.0, 0.0, camera.distance_m]
+            chosen = mesh.triangles[which], mesh.uv[which]
+            _draw(points, *chosen, number, opacity, left, top, step, depth, head, uv, clear)
+
+        def veil(kinds: frozenset[str]) -> None:
+            for shown in scene:
+                if shown.part.kind in kinds:
+                    for slot, opacity in enumerate(self._opacities(shown)):
+                        draw(shown, self._mesh(shown.part).slots == slot, _VEIL, opacity)
+
+        for shown in scene:
+            if shown.part.kind not in IN_THE_WAY | PAINTED:
+                draw(shown, slice(None), shown.number + 1 if shown.part.kind == "skin" else 0, _SOLID)
+        veil(IN_THE_WAY)
+        veiled = clear < VEILED
+        veil(PAINTED)
+        opacity = np.where(np.isfinite(depth), np.float32(1.0), 1 - clear)
+        return Rays(row, column, head, veiled, uv, depth.astype(np.float32), opacity)
+
+    def _opacities(self, shown: Shown) -> list[Bytes]:
+        """By slot: (H, W) of 255ths over the UVs of something that lets rays pass, V = 0 in row 0."""
+        part = shown.part
+        if part.kind in ("hair", "hat", *PAINTED):
+            return [self._alpha(self._picture(part))]
+        if part.kind == "glasses":
+            assert shown.head is not None
+            tint = shown.head.wear.lens_tint
+            return [_SOLID, np.full((1, 1), round(255 * (LENS_MIRROR + (1 - LENS_MIRROR) * tint)), np.uint8)]
+        return [_SOLID] * (int(self._mesh(part).slots.max()) + 1)
+
+    def _mesh(self, part: Part) -> Mesh:
+        if part.name not in self._meshes:
+            corners, of_quad = triangles(part.topology)
+            uv = np.zeros((*corners.shape, 2))
+            if "uv" in part.topology.uvs:
+                uv[:] = part.topology.uvs["uv"].reshape(-1, 2)[of_quad]
+            slots = part.topology.slots
+            of_triangle = np.zeros(len(corners), np.int32) if slots is None else slots[of_quad[:, 0] // 4]
+            self._meshes[part.name] = Mesh(corners, uv, of_triangle)
+        return self._meshes[part.name]
+
+
+def _alpha(path: Path) -> Bytes:
+    with Image.open(path) as image:
+        return np.ascontiguousarray(np.asarray(image.convert("RGBA").getchannel("A"))[::-1])
+
+
+@compiled
+def _look_up(picture: Any, u: float, v: float) -> float:
+    """Bilinear; what lies beyond the edges counts as its nearest neighbour inside."""
+    height, width = picture.shape
+    x, y = u * width - 0.5, v * height - 0.5
+    left, low = math.floor(x), math.floor(y)
+    fx, fy = x - left, y - low
+    c0, c1 = min(max(int(left), 0), width - 1), min(max(int(left) + 1, 0), width - 1)
+    r0, r1 = min(max(int(low), 0), height - 1), min(max(int(low) + 1, 0), height - 1)
+    below = picture[r0, c0] * (1.0 - fx) + picture[r0, c1] * fx
+    above = picture[r1, c0] * (1.0 - fx) + picture[r1, c1] * fx
+    return float(below * (1.0 - fy) + above * fy)
+
+
+@compiled
+def _draw(
+    points: Any,  # (V, 3) in the camera's space: x right, y up, z to the viewer
+    corners: Any,  # (T, 3)
+    corner_uv: Any,  # (T, 3, 2)
+    number: int,  # written to `head` where a triangle is nearest; _VEIL: weaken what is behind instead
+    opacity: Any,  # (H, W) of a veil over its UV
+    left: float,  # x at z = -1 of the first ray
+    top: float,  # y at z = -1 of the first ray
+    step: float,  # from ray to ray at z = -1
+    depth: Any,
+    head: Any,
+    uv: Any,
+    clear: Any,
+) -> None:
+    rows, columns = depth.shape
+    for t in range(len(corners)):
+        a, b, c = points[corners[t, 0]], points[corners[t, 1]], points[corners[t, 2]]
+        if min(a[2], b[2], c[2]) > -NEAR_M:
+            continue
+        first_row, last_row, first_column, last_column = 0, rows - 1, 0, columns - 1
+        if max(a[2], b[2], c[2]) < -NEAR_M:  # before the camera as a whole: its rectangle of rays, and a hair around
+            xa, xb, xc = -a[0] / a[2], -b[0] / b[2], -c[0] / c[2]
+            ya, yb, yc = -a[1] / a[2], -b[1] / b[2], -c[1] / c[2]
+            first_column = max(first_column, math.ceil((min(xa, xb, xc) - left) / step - 1e-6))
+            last_column = min(last_column, math.floor((max(xa, xb, xc) - left) / step + 1e-6))
+            first_row = max(first_row, math.ceil((top - max(ya, yb, yc)) / step - 1e-6))
+            last_row = min(last_row, math.floor((top - min(ya, yb, yc)) / step + 1e-6))
+            if first_row > last_row or first_column > last_column:
+                continue
+        ax, ay, az = b[1] * c[2] - b[2] * c[1], b[2] * c[0] - b[0] * c[2], b[0] * c[1] - b[1] * c[0]
+        bx, by, bz = c[1] * a[2] - c[2] * a[1], c[2] * a[0] - c[0] * a[2], c[0] * a[1] - c[1] * a[0]
+        cx, cy, cz = a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]
+        volume = a[0] * ax + a[1] * ay + a[2] * az
+        for row in range(first_row, last_row + 1):
+            y = top - row * step
+            for column in range(first_column, last_column + 1):
+                x = left + column * step
+                wa, wb, wc = x * ax + y * ay - az, x * bx + y * by - bz, x * cx + y * cy - cz
+                if not ((wa >= 0 and wb >= 0 and wc >= 0) or (wa <= 0 and wb <= 0 and wc <= 0)):
+                    continue
+                total = wa + wb + wc
+                if total == 0.0:
+                    continue  # seen edge on
+                away = volume / total
+                if not NEAR_M < away < depth[row, column]:
+                    continue
+                u = (wa * corner_uv[t, 0, 0] + wb * corner_uv[t, 1, 0] + wc * corner_uv[t, 2, 0]) / total
+                v = (wa * corner_uv[t, 0, 1] + wb * corner_uv[t, 1, 1] + wc * corner_uv[t, 2, 1]) / total
+                if number == _VEIL:
+                    clear[row, column] *= 1.0 - _look_up(opacity, u, v) / 255
+                else:
+                    depth[row, column] = away
+                    head[row, column] = number
+                    uv[row, column, 0], uv[row, column, 1] = u, v
+
+
+__all__ = ["Rasteriser", "Shown"]

@@ -1,0 +1,131 @@
+"""The data set card: a README in the data set's folder, with a collage, that says what it is and how to read it."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from PIL import Image
+
+from renderer.commit import commit
+from renderer.errors import AssetError
+from renderer.files import write_atomic
+from renderer.format import archive
+from renderer.format.sample_format import CHANNELS, image_names
+from renderer.head.catalog import pack_folder
+from renderer.report import collage
+
+_TILES = 48
+_MEASURED = 2000  # samples whose members are measured
+_NAMED = 20  # skipped samples that are named
+
+
+def write_card(path: Path) -> None:
+    """Write README.md, spec.yaml and collage.png beside the shards of a finished data set."""
+    dataset = archive.open_dataset(path)
+    tiles = [
+        collage.triplet_picture({name: shard.image(entry, name) for name in ("input", "uv", "mask")})
+        for shard, entry in itertools.islice(dataset.entries(), _TILES)
+    ]
+    Image.fromarray(np.asarray(collage.sheet(tiles))).save(path / "collage.png")
+    spec = yaml.safe_dump(dataset.info["spec"], sort_keys=False)
+    write_atomic(path / "spec.yaml", spec.encode())
+    write_atomic(path / "README.md", card_text(dataset, _credits(dataset.info)).encode())
+
+
+def _credits(info: dict[str, Any]) -> str:
+    try:
+        return (pack_folder(info) / "CREDITS.txt").read_text("utf-8")
+    except (AssetError, OSError):
+        return "(the head pack is not on this machine, or names nobody)"
+
+
+def _clips(dataset: archive.Dataset) -> str:
+    frames = dataset.clip_frames
+    return f"of {frames} frames: sample N is frame N % {frames} of clip N // {frames}" if frames else "none"
+
+
+def card_text(dataset: archive.Dataset, credit: str) -> str:
+    """The card as Markdown."""
+    info, shards = dataset.info, [shard.summary for shard in dataset.shards]
+    size, versions = sum(s.tar_bytes for s in shards), dataset.shards[0].manifest.versions
+    images = list(image_names(tuple(info["labels"])))
+    some = [entry.members for _, entry in dataset.spread(_MEASURED)]
+    sizes = {e: sum(m[e].size for m in some) / max(len(some), 1) for e in (*(f"{n}.exr" for n in images), "json")}
+    lines = "\n".join(f"| `KEY.{n}.exr` | {' '.join(CHANNELS[n])} | {sizes[f'{n}.exr'] / 1e3:.1f} |" for n in images)
+    skipped = sorted(i for s in shards for i in s.skipped)
+    failed = ", ".join(map(str, skipped[:_NAMED])) + (f" and {len(skipped) - _NAMED} more" * (len(skipped) > _NAMED))
+    own = info["assets"]["own"]
+    return f"""# {info["name"]}
+
+{info["spec"].get("about", "")}
+
+![samples](collage.png)
+
+| | |
+|---|---|
+| samples | {len(dataset)} ({len(dataset) * len(images)} images) |
+| clips | {_clips(dataset)} |
+| resolution | {info["resolution"]} x {info["resolution"]} |
+| seed, tag | {info["seed"]}, `{info["tag"]}` |
+| shards, bytes | {len(shards)}, {size / 1e6:.1f} MB |
+| skipped samples | {failed or "none"} |
+| UV frame | `{info["uv_frame"]}` |
+| head pack | `{info["assets"]["pack"]}`{f", own files: {len(own)}" if own else ""} |
+| sample format | {info["format_version"]} |
+| bit-repeatable | {"yes (CPU)" if info["bit_repeatable"] else "no (GPU render)"} |
+| code | {versions.get("commit", commit())}, bpy {versions.get("bpy", "?")} |
+
+## Members of a sample
+
+| member | channels | kB (mean of {len(some)}) |
+|---|---|---|
+{lines}
+| `KEY.json` | every parameter | {sizes["json"] / 1e3:.1f} |
+
+Any sample can be made again, alone: `gen render --spec spec.yaml --seed {info["seed"]} --only N`.
+
+## Reading it
+
+With headforge:
+
+```python
+from pathlib import Path
+from renderer.archive import open_dataset
+
+for shard, entry in open_dataset(Path("{dataset.path.name}")).entries():
+    image, uv = shard.image(entry, "input"), shard.image(entry, "uv")  # (H, W, 3), (H, W, 2)
+    knobs = shard.params(entry)["knobs"]
+```
+
+With webdataset:
+
+```python
+import io, json, OpenEXR, webdataset
+
+def exr(data):
+    return {{n: c.pixels for n, c in OpenEXR.File(io.BytesIO(data), separate_channels=True).channels().items()}}
+
+folder = "{dataset.path.name}"  # shards have ranges for names, which no {{000..599}} spans: the index lists them
+tars = [f"{{folder}}/{{shard['tar']}}" for shard in json.load(open(f"{{folder}}/index.json"))["shards"]]
+for sample in webdataset.WebDataset(tars, shardshuffle=False):
+    image, uv = exr(sample["input.exr"]), exr(sample["uv.exr"])
+```
+
+## Spec
+
+```yaml
+{yaml.safe_dump(info["spec"], sort_keys=False).strip()}
+```
+
+## Credits and licences
+
+The images are yours to use; the assets that they show are listed here.
+
+```
+{credit.strip()}
+```
+"""

@@ -1,0 +1,1 @@
+"""Many samples become shards on one machine. Imports everything but blender, which it starts as processes."""

@@ -1,0 +1,489 @@
+"""(spec, seed, index) -> parameters of one sample. Pure numpy; Blender is not needed.
+
+Every knob draws from a stream of its own, named by sample and knob: a new knob never shifts the draws of the others,
+and sample N is the same whoever draws it. Frames of a clip draw from the streams of the clip, and knobs that move
+(`Streams.moving_*`) follow a smooth path there (docs/design/0004).
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from statistics import NormalDist
+from typing import ClassVar, Final
+
+import numpy as np
+
+from renderer.format.sample_format import sample_key
+from renderer.head import occluders
+from renderer.head.catalog import Catalog
+from renderer.head.head_model import Floats, HeadModel
+from renderer.parameters.params import (
+    RGB,
+    Camera,
+    Deform,
+    Environment,
+    Expression,
+    Head,
+    Identity,
+    Interior,
+    Light,
+    Pose,
+    Prop,
+    SampleParams,
+    Surface,
+    Vec3,
+    Wear,
+)
+from renderer.parameters.spec import Gauss, LightSpec, SequenceSpec, Spec, Uniform
+
+Z_999: Final = NormalDist().inv_cdf(0.9995)  # 99.9 % read as two-sided, docs/design/0002
+SENSOR_MM: Final = 36.0
+HEAD_HEIGHT_M: Final = 0.24  # chin to crown of the average head, the measure of `camera.fill`
+FULL_GAZE_RAD: Final = math.radians(30)  # what an eyeLook unit at 1 turns the eye by
+
+OPEN_LIPS_M: Final = 0.0045  # lips further apart than this are an open mouth; closed ones are 2.6 mm apart here
+
+_WAVES: Final = 3  # of a moving knob's path
+_OFF_THE_HEAD: Final = ("asym/asymm-breast", "asym/asymm-trunk")
+_MOUTH_UNITS: Final = ("jaw", "mouth", "tongue")
+_DRAWN_APART: Final = ("eyeBlink", "eyeLook", "jawOpen", "mouthClose", "tongueOut")
+
+
+class Streams:
+    """Named random streams of one sample."""
+
+    moves: ClassVar[bool] = False  # is the sample a frame of a clip?
+
+    def __init__(self, seed: int, index: int) -> None:
+        self._seed, self._index = seed, index
+
+    def __call__(self, topic: str) -> np.random.Generator:
+        return np.random.default_rng([self._seed, self._index, zlib.crc32(topic.encode())])
+
+    def uniform(self, topic: str, limits: Uniform) -> float:
+        return float(self(topic).uniform(limits.low, limits.high))
+
+    def gauss(self, topic: str, limits: Gauss) -> float:
+        return float(self(topic).normal(0.0, limits.limit / Z_999))
+
+    def share(self, topic: str, share: float) -> bool:
+        return bool(self(topic).random() < share)
+
+    def pick(self, topic: str, names: Sequence[str]) -> str:
+        return names[int(self(topic).integers(len(names)))] if names else ""
+
+    def weighted(self, topic: str, weights: Mapping[str, float]) -> str:
+        names = sorted(weights)
+        total = np.array([weights[n] for n in names])
+        return str(self(topic).choice(names, p=total / total.sum()))
+
+    def vec3(self, topic: str, low: float, high: float) -> Vec3:
+        x, y, z = self(topic).uniform(low, high, 3)
+        return float(x), float(y), float(z)
+
+    def angles(self, topic: str) -> Vec3:
+        return self.vec3(topic, -math.pi, math.pi)
+
+    # Knobs that move from frame to frame of a clip; here, in a single image, they are like any other
+
+    def moving_gauss(self, topic: str, limits: Gauss) -> float:
+        return self.gauss(topic, limits)
+
+    def moving_units(self, topic: str, count: int) -> tuple[float, ...]:
+        """Uniform numbers in [0, 1)."""
+        return tuple(float(v) for v in self(topic).random(count))
+
+    def moving_uniform(self, topic: str, limits: Uniform) -> float:
+        (unit,) = self.moving_units(topic, 1)
+        return limits.low + (limits.high - limits.low) * unit
+
+
+class ClipStreams(Streams):
+    """Named random streams of one frame of a clip: all of the clip's, moving knobs on their path at this frame.
+
+    At any frame, a moving knob has the very distribution that it has in single images.
+    """
+
+    moves = True
+
+    def __init__(self, seed: int, clip: int, frame: int, swing_frames: float) -> None:
+        super().__init__(seed, clip)
+        self._frame, self._swing_frames = frame, swing_frames
+
+    def __call__(self, topic: str) -> np.random.Generator:
+        return super().__call__(f"clip.{topic}")  # clip 5 of a seed must not show the head of its single image 5
+
+    def moving_gauss(self, topic: str, limits: Gauss) -> float:
+        return limits.limit / Z_999 * path(self(topic), self._frame, self._swing_frames)
+
+    def moving_units(self, topic: str, count: int) -> tuple[float, ...]:
+        rng = self(topic)
+        return tuple(NormalDist().cdf(path(rng, self._frame, self._swing_frames)) for _ in range(count))
+
+
+def path(rng: np.random.Generator, frame: int, swing_frames: float) -> float:
+    """A smooth random path at one of its frames: a few waves, none quicker than `swing_frames` there and back.
+
+    With Gaussian amplitudes the value is standard normal at every frame.
+    """
+    turn = 2 * math.pi * frame / swing_frames * rng.random(_WAVES)
+    along, across = rng.standard_normal((2, _WAVES)) / math.sqrt(_WAVES)
+    return float((along * np.cos(turn) + across * np.sin(turn)).sum())
+
+
+def streams(sequence: SequenceSpec, seed: int, index: int) -> Streams:
+    """Streams of sample `index`: its own, or those of its frame in its clip."""
+    if not sequence.frames:
+        return Streams(seed, index)
+    return ClipStreams(seed, *divmod(index, sequence.frames), sequence.swing_frames)
+
+
+def draw(spec: Spec, seed: int, index: int, catalog: Catalog, head: HeadModel, tag: str) -> SampleParams:
+    """Parameters of sample `index` of the data set (spec, seed)."""
+    s = streams(spec.sequence, seed, index)
+    count = _head_count(spec, s)
+    camera = _camera(spec, s, count)
+    return SampleParams(
+        index=index,
+        seed=seed,
+        key=sample_key(tag, index),
+        spec=spec.name,
+        camera=camera,
+        light=_light(spec, s),
+        environment=_environment(spec, s, catalog),
+        heads=tuple(_head(spec, s, f"head{i}.", i, catalog, head) for i in range(count)),
+        props=_props(spec, s, catalog),
+        cycles_seed=int(Streams(seed, index)("cycles.seed").integers(2**31 - 1)),  # frames differ in noise
+        second_camera_yaw_rad=float(s("camera.second").uniform(math.radians(15), math.radians(45)))
+        * (1 if s.share("camera.second.side", 0.5) else -1),
+        extra=_place(spec.sequence, index),
+    )
+
+
+def _place(sequence: SequenceSpec, index: int) -> dict[str, int]:
+    """Clip and frame of a sample, for its record."""
+    return dict(zip(("clip", "frame"), divmod(index, sequence.frames), strict=True)) if sequence.frames else {}
+
+
+def _head_count(spec: Spec, s: Streams) -> int:
+    coin = float(s("heads.count").random())
+    if coin < spec.heads.empty_share:
+        return 0
+    if coin < spec.heads.empty_share + spec.heads.several_share and spec.heads.most > 1:
+        return int(s("heads.several").integers(2, spec.heads.most + 1))
+    return 1
+
+
+def _camera(spec: Spec, s: Streams, count: int) -> Camera:
+    c, apart = spec.camera, 1.0 if count < 2 else 1.5
+    focal = s.uniform("camera.focal", c.focal_mm)
+    if c.distance_m.high:
+        distance = s.uniform("camera.distance", c.distance_m) * apart
+        fill = focal / SENSOR_MM * HEAD_HEIGHT_M / distance
+    else:
+        fill = s.uniform("camera.fill", c.fill) / apart
+        distance = focal / SENSOR_MM * HEAD_HEIGHT_M / fill
+    # A head of height `fill` whose centre lies (1/2 + fill/6) from the image's centre is two thirds out of the frame.
+    limit = Gauss((0.5 + fill / 6.0) * c.shift + c.shift_widths)
+    return Camera(
+        focal_mm=focal,
+        sensor_mm=SENSOR_MM,
+        distance_m=distance,
+        shift_x=s.moving_gauss("camera.shift_x", limit),
+        shift_y=s.moving_gauss("camera.shift_y", limit),
+    )
+
+
+def _light(spec: Spec, s: Streams) -> Light:
+    return Light(
+        on=s.share("light.on", spec.light.sun_share),
+        direction=_light_direction(spec.light, *s.moving_units("light.direction", 2)),
+        strength=s.uniform("light.strength", spec.light.strength),
+        angle_rad=math.radians(s.uniform("light.angle", spec.light.angle_deg)),
+        colour=_colour(s("light.colour"), spec.light.colour, 1.0),
+    )
+
+
+def _light_direction(light: LightSpec, first: float, second: float) -> Vec3:
+    """From the head to the light. first, second: uniform in [0, 1)."""
+    if light.direction == "angles":
+        elevation = math.radians(light.elevation_deg.low + (light.elevation_deg.high - light.elevation_deg.low) * first)
+        azimuth = math.radians(light.azimuth_deg.low + (light.azimuth_deg.high - light.azimuth_deg.low) * second)
+        level = math.cos(elevation)
+        return level * math.sin(azimuth), math.sin(elevation), level * math.cos(azimuth)
+    z = first  # uniform on the half sphere
+    flat, turn = math.sqrt(1.0 - z * z), -math.pi + 2 * math.pi * second
+    return flat * math.cos(turn), flat * math.sin(turn), z
+
+
+def _environment(spec: Spec, s: Streams, catalog: Catalog) -> Environment:
+    e = spec.environment
+    kind = s.weighted("environment.kind", e.kinds)
+    gray = float(s("environment.gray").uniform(0.1, 0.6))
+    tint = _colour(s("environment.tint"), 1.0, 1.0)
+    return Environment(
+        kind=kind,
+        name=s.pick("environment.name", list(catalog.hdris)) if kind == "hdri" else "",
+        scale=s.uniform("environment.scale", e.scale),
+        rotation_rad=s.angles("environment.rotation") if e.rotate else (0.0, 0.0, 0.0),
+        strength=s.uniform("environment.strength", e.strength),
+        mirror=s.share("environment.mirror", 0.5),
+        colour=(gray, gray, gray) if kind == "gray" else tint,
+        noise_scale=s.uniform("environment.noise_scale", e.noise_scale),
+        noise_offset=s.vec3("environment.noise_offset", -100, 100),
+    )
+
+
+def _head(spec: Spec, s: Streams, p: str, number: int, catalog: Catalog, model: HeadModel) -> Head:
+    identity = _identity(spec, s, p, model)
+    return Head(
+        identity=identity,
+        expression=_expression(spec, s, p, identity, model),
+        pose=_pose(spec, s, p, number),
+        deform=_deform(spec, s, p),
+        surface=_surface(spec, s, p, catalog),
+        interior=_interior(spec, s, p, catalog),
+        wear=_wear(spec, s, p, catalog),
+    )
+
+
+def _identity(spec: Spec, s: Streams, p: str, model: HeadModel) -> Identity:
+    i = spec.identity
+    macros: dict[str, float] = {}
+    if i.macros:
+        african, asian, caucasian = s(p + "identity.ancestry").dirichlet((1.0, 1.0, 1.0))
+        macros = {
+            "sex": float(s(p + "identity.sex").random()),
+            "age": s.uniform(p + "identity.age", i.age),
+            "weight": float(s(p + "identity.weight").beta(2, 2)),
+            "muscle": float(s(p + "identity.muscle").beta(2, 2)),
+            "african": float(african),
+            "asian": float(asian),
+            "caucasian": float(caucasian),
+        }
+    rng = s(p + "identity.sliders")
+    available = [name for name in model.sliders if not name.startswith(_OFF_THE_HEAD)]
+    count = min(len(available), round(rng.uniform(i.sliders.low, i.sliders.high)))
+    sliders: dict[str, float] = {}
+    for name in rng.permutation(len(available))[:count]:
+        slider = available[int(name)]
+        info = model.slider_info[slider]
+        value = float(rng.uniform(i.strength.low, i.strength.high) * rng.choice((-1, 1)))
+        value = abs(value) if info["neg"] is None else -abs(value) if info["pos"] is None else value
+        twin = info["mirror"]
+        one_sided = bool(rng.random() < i.asymmetric_share)
+        sliders[slider] = value
+        if twin and not one_sided:
+            sliders[twin] = value
+    return Identity(macros, dict(sorted(sliders.items())))
+
+
+def _expression(spec: Spec, s: Streams, p: str, identity: Identity, model: HeadModel) -> Expression:
+    e = spec.expression
+    want_open = wants_open(spec, s, p)
+    gaze_yaw = math.radians(s.moving_gauss(p + "expression.gaze_yaw", e.gaze_deg))
+    gaze_pitch = math.radians(s.moving_gauss(p + "expression.gaze_pitch", e.gaze_deg)) / 2
+    blink = s.share(p + "expression.blink", e.blink_share)
+    eyes = _gaze_units(gaze_yaw, gaze_pitch)
+    if blink:
+        closed = float(s(p + "expression.blink_depth").uniform(0.7, 1.0))
+        eyes |= {"eyeBlinkLeft": closed, "eyeBlinkRight": closed}
+    at_rest = model.identity_vertices(identity.macros, identity.sliders)
+    units = _units(spec, s, p + "expression.units", want_open, at_rest, model)
+    if s.moves:
+        goal = _units(spec, s, p + "expression.units.goal", want_open, at_rest, model)
+        is_open = [_is_open(_between(units, goal, way), at_rest, model) for way in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        if len(set(is_open)) == 1:  # else the expression rests: the mouth of a clip is either open or closed
+            units = _between(units, goal, s.moving_units(p + "expression.way", 1)[0])
+    is_open_now = _is_open(units, at_rest, model)
+    return Expression(dict(sorted((units | eyes).items())), is_open_now, blink, gaze_yaw, gaze_pitch)
+
+
+def wants_open(spec: Spec, s: Streams, p: str = "head0.") -> bool:
+    """Is the mouth of a head meant to be open? With some identities it cannot be closed."""
+    return s.share(p + "expression.open", spec.expression.open_share)
+
+
+def _units(spec: Spec, s: Streams, topic: str, want_open: bool, at_rest: Floats, model: HeadModel) -> dict[str, float]:
+    """Face units, those of the eyes left out, that open or close the mouth as wanted if a few tries can."""
+    e = spec.expression
+    names = [u for u in model.units if not u.startswith(_DRAWN_APART)]
+    tries = 4
+    units: dict[str, float] = {}
+    for attempt in range(tries + 1):
+        rng = s(f"{topic}.{attempt}")
+        count = min(len(names), round(rng.uniform(e.units.low, e.units.high)))
+        chosen = [names[int(i)] for i in rng.permutation(len(names))[:count]]
+        units = {u: float(rng.uniform(e.strength.low, e.strength.high)) for u in chosen}
+        jaw, tongue = float(rng.uniform(0.25, 1.0)), float(rng.uniform(0.3, 1.0))
+        if want_open:
+            units["jawOpen"] = jaw
+            if rng.random() < 0.1:
+                units["tongueOut"] = tongue
+        elif rng.random() < 0.2:
+            units |= {"jawOpen": jaw * 0.5, "mouthClose": jaw * 0.5}
+        if attempt == tries:  # the last try leaves out what moves the lips the other way
+            units = {u: v for u, v in units.items() if not u.startswith(_MOUTH_UNITS)}
+            units |= {"jawOpen": 0.8} if want_open else {}
+        if _is_open(units, at_rest, model) == want_open:
+            break
+    return units
+
+
+def _is_open(units: Mapping[str, float], at_rest: Floats, model: HeadModel) -> bool:
+    """Is the mouth open, by lip distance? The eyes' units do not move the lips."""
+    return model.lip_gap(model.expressed(at_rest, units)) > OPEN_LIPS_M
+
+
+def _between(start: Mapping[str, float], goal: Mapping[str, float], way: float) -> dict[str, float]:
+    """Face units on the way from one expression (0) to another (1)."""
+    return {u: (1 - way) * start.get(u, 0.0) + way * goal.get(u, 0.0) for u in {**start, **goal}}
+
+
+def _gaze_units(yaw_rad: float, pitch_rad: float) -> dict[str, float]:
+    """Face units that turn both eyes; yaw positive to the subject's left, pitch positive up."""
+    side, height = min(abs(yaw_rad) / FULL_GAZE_RAD, 1.0), min(abs(pitch_rad) / FULL_GAZE_RAD, 1.0)
+    across = ("eyeLookOutLeft", "eyeLookInRight") if yaw_rad > 0 else ("eyeLookInLeft", "eyeLookOutRight")
+    along = ("eyeLookUpLeft", "eyeLookUpRight") if pitch_rad > 0 else ("eyeLookDownLeft", "eyeLookDownRight")
+    return {**dict.fromkeys(across, side), **dict.fromkeys(along, height)}
+
+
+def _pose(spec: Spec, s: Streams, p: str, number: int) -> Pose:
+    q = spec.pose
+    yaw = s.moving_gauss(p + "pose.yaw", q.yaw_deg) + s.moving_uniform(p + "pose.yaw_uniform", q.yaw_uniform_deg)
+    yaw += q.yaw_fixed_deg
+    position = (0.0, 0.0, 0.0)
+    if number:  # further heads stand beside and behind the first one
+        rng = s(p + "pose.position")
+        side = 0.24 * (number // 2 + 1) * (1 if number % 2 else -1)
+        position = (float(side * rng.uniform(0.8, 1.3)), float(rng.normal(0, 0.05)), float(rng.uniform(-0.5, 0.0)))
+    return Pose(
+        yaw_rad=math.radians(yaw),
+        pitch_rad=math.radians(s.moving_gauss(p + "pose.pitch", q.pitch_deg)),
+        roll_rad=math.radians(s.moving_gauss(p + "pose.roll", q.roll_deg)),
+        position_m=position,
+    )
+
+
+def _deform(spec: Spec, s: Streams, p: str) -> Deform:
+    d = spec.deform
+    rng = s(p + "pose.scale")
+    scale = tuple(float(v) for v in rng.uniform(spec.pose.scale.low, spec.pose.scale.high, 3))
+    return Deform(
+        scale=(scale[0], scale[1], scale[2]),
+        twist_rad=math.radians(s.uniform(p + "deform.twist", d.twist_deg)),
+        bend_rad=math.radians(s.uniform(p + "deform.bend", d.bend_deg)),
+        taper=s.uniform(p + "deform.taper", d.taper),
+        stretch=s.uniform(p + "deform.stretch", d.stretch),
+        noise_m=s.uniform(p + "deform.noise", d.noise_m),
+        noise_size_m=s.uniform(p + "deform.noise_size", d.noise_size_m),
+        noise_offset_m=s.vec3(p + "deform.noise_offset", -10, 10),
+        noise_seed=int(s(p + "deform.noise_seed").integers(2**31 - 1)),
+    )
+
+
+def _surface(spec: Spec, s: Streams, p: str, catalog: Catalog) -> Surface:
+    u = spec.surface
+    kind = s.weighted(p + "surface.kind", u.kinds)
+    faces = [*catalog.faces, *catalog.own_faces]
+    textured, faced = kind == "mixed", kind in ("mixed", "skin")
+    return Surface(
+        kind=kind,
+        texture=s.pick(p + "surface.texture", list(catalog.textures)) if textured else "",
+        texture_scale=s.uniform(p + "surface.texture_scale", u.texture_scale),
+        texture_rotation_rad=s.angles(p + "surface.texture_rotation"),
+        texture_offset=s.vec3(p + "surface.texture_offset", 0, 1),
+        colour=_colour(s(p + "surface.colour"), 1.0, None) if textured else (0.5, 0.5, 0.5),
+        colour_mix=s.uniform(p + "surface.colour_mix", u.colour_mix),
+        face=s.pick(p + "surface.face", faces) if faced else "",
+        face_mix={"mixed": s.uniform(p + "surface.face_mix", u.face_mix), "skin": 1.0}.get(kind, 0.0),
+        flip=s.share(p + "surface.flip", u.flip_share),
+        gloss_mix=s.uniform(p + "surface.gloss_mix", u.gloss_mix),
+        roughness=s.uniform(p + "surface.roughness", u.roughness),
+        subsurface=1.0 if s.share(p + "surface.subsurface", u.subsurface_share) else 0.0,
+        noise_scale=s.uniform(p + "surface.noise_scale", u.noise_scale),
+        noise_offset=s.vec3(p + "surface.noise_offset", -100, 100),
+        face_gamma=s.uniform(p + "surface.face_gamma", u.face_gamma),
+        face_saturation=s.uniform(p + "surface.face_saturation", u.face_saturation),
+    )
+
+
+def _interior(spec: Spec, s: Streams, p: str, catalog: Catalog) -> Interior:
+    i = spec.interior
+
+    def some(topic: str, share: float, names: Sequence[str]) -> str:
+        return s.pick(f"{p}interior.{topic}", names) if s.share(f"{p}interior.{topic}_on", share) else ""
+
+    return Interior(
+        eyes=s.share(p + "interior.eyes", i.eyes_share),
+        mouth=s.share(p + "interior.mouth", i.mouth_share),
+        iris=s.pick(p + "interior.iris", list(catalog.irises)),
+        teeth=s.pick(p + "interior.teeth", list(catalog.teeth)),
+        brows=some("brows", i.brows_share, list(catalog.brows)),
+        lashes=some("lashes", i.lashes_share, list(catalog.lashes)),
+    )
+
+
+def _wear(spec: Spec, s: Streams, p: str, catalog: Catalog) -> Wear:
+    o = spec.occluders
+    hair = s.share(p + "wear.hair_on", o.hair_share)
+    hat = s.share(p + "wear.hat_on", o.hat_share)
+    glasses = s.share(p + "wear.glasses_on", o.glasses_share)
+    return Wear(
+        hair=s.pick(p + "wear.hair", list(catalog.hair)) if hair else "",
+        hair_tint=_hair_colour(s(p + "wear.hair_tint")),
+        hat=s.pick(p + "wear.hat", list(catalog.hats)) if hat else "",
+        hat_tint=_colour(s(p + "wear.hat_tint"), 0.8, None),
+        glasses=asdict(occluders.glasses_random(s(p + "wear.glasses"))) if glasses else None,
+        glasses_colour=_colour(s(p + "wear.glasses_colour"), 0.8, None),
+        lens_tint=float(s(p + "wear.lens").choice((0.0, 0.1, 0.9), p=(0.6, 0.25, 0.15))),
+    )
+
+
+def _props(spec: Spec, s: Streams, catalog: Catalog) -> tuple[Prop, ...]:
+    kinds = []
+    if s.share("prop.hand_on", spec.occluders.hand_share):
+        kinds.append("hand")
+    if s.share("prop.other_on", spec.occluders.prop_share):
+        kinds.append(s.pick("prop.kind", sorted(set(occluders.PROPS) - {"hand"})))
+    return tuple(_prop(s, f"prop{i}.", kind, catalog) for i, kind in enumerate(kinds))
+
+
+def _prop(s: Streams, p: str, kind: str, catalog: Catalog) -> Prop:
+    random, _ = occluders.PROPS[kind]
+    place = s(p + "position")
+    skin = kind == "hand"
+    return Prop(
+        kind=kind,
+        shape=asdict(random(s(p + "shape"))),
+        position_m=(float(place.normal(0, 0.06)), float(place.normal(-0.03, 0.06)), float(place.uniform(0.15, 0.22))),
+        rotation_rad=s.angles(p + "rotation"),
+        scale=float(s(p + "scale").uniform(0.8, 1.2)),
+        colour=_skin_colour(s(p + "colour")) if skin else _colour(s(p + "colour"), 1.0, None),
+        roughness=float(s(p + "roughness").uniform(0.2, 1.0)),
+        texture="" if skin else s.pick(p + "texture", ["", *catalog.textures]),
+    )
+
+
+def _colour(rng: np.random.Generator, saturation: float, value: float | None) -> RGB:
+    """A random hue with up to the given saturation; `value` None draws the brightness, too."""
+    h, s, v = (float(x) for x in rng.random(3))
+    return colorsys.hsv_to_rgb(h, s * saturation, 0.02 + 0.9 * v if value is None else value)
+
+
+def _hair_colour(rng: np.random.Generator) -> RGB:
+    """Four of five from black over brown to blond, the rest of any colour. Multiplies a bright hair texture."""
+    dye = float(rng.random())
+    if dye < 0.2:
+        return _colour(rng, 1.0, None)
+    t, red = float(rng.random()), float(rng.uniform(0.7, 1.0))
+    return (0.03 + 1.0 * t, 0.02 + 0.75 * t * red, 0.015 + 0.45 * t * red)
+
+
+def _skin_colour(rng: np.random.Generator) -> RGB:
+    tone, red = float(rng.uniform(0.06, 0.75)), float(rng.uniform(0.5, 0.7))
+    return (tone, tone * red, tone * red * 0.75)

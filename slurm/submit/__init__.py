@@ -1,0 +1,1 @@
+"""From what is missing, or from commands, to jobs in the queue."""

@@ -1,0 +1,1 @@
+"""Minibatches varied, as a function of (seed, epoch, sample). Imports data."""

@@ -1,0 +1,1 @@
+"""The trainer's commands: read options, call the library, print."""

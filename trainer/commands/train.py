@@ -1,0 +1,220 @@
+"""`gen train`, `gen export`, `gen bench input`, `gen bench network`: options in, library calls, text out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import yaml
+
+from renderer.errors import SpecError
+from renderer.parameters.spec import find_jobspec, training_names
+from trainer.config import TrainConfig, load_sweep, override, to_yaml
+
+if TYPE_CHECKING:
+    from trainer.training.loop import Outcome
+
+INTERRUPTED = 75  # exit code of a run that a signal stopped and `--resume` continues (EX_TEMPFAIL)
+
+
+def configs_of(spec: Path, data: Path | None, runs: Path | None, values: tuple[str, ...]) -> list[TrainConfig]:
+    """The runs of a spec or sweep, by file or name, with the command line's overrides. Raises SpecError."""
+    path = find_jobspec(spec, "training spec", training_names())
+    changes: dict[str, Any] = {}
+    for text in values:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise SpecError(f"--set {text!r}: write KEY=VALUE, for example --set data.batch_size=16")
+        try:
+            changes[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise SpecError(f"--set {text!r} has a value that is not YAML") from error
+    if data is not None:
+        changes["data.path"] = str(data)
+    if runs is not None:
+        changes["output.runs"] = str(runs)
+    return [override(config, changes, f"{spec} and the command line") for config in load_sweep(path)]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  gen train train_uvnet_small --data out/mixed
+  gen train train_uvnet --data out/mixed --set device.devices=2 --dry-run
+  gen train sweep_occlusion --data out/mixed --only 3
+  gen train --resume runs/uvnet_small-1a2b3c-20260101-120000
+  gen train sweep_occlusion --data /shared/mixed --slurm cluster_gpu
+"""
+)
+@click.argument("spec", required=False, type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="Data set folder; replaces data.path of the spec.")
+@click.option("--runs", type=click.Path(path_type=Path), help="Folder of run directories; replaces output.runs.")
+@click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="Replace a field, for example loss.uv=2.")
+@click.option("--only", type=int, help="Train only this run of a sweep, counted from 0.")
+@click.option("--resume", "run", type=click.Path(path_type=Path), help="Go on with a run from its last checkpoint.")
+@click.option("--from", "checkpoint", default="", help="With --resume: an older checkpoint, as step-0000001234.")
+@click.option("--slurm", "profile", help="Queue it instead, a sweep as one array; PROFILE: jobspecs/cluster_*.")
+@click.option("--allow-dirty", is_flag=True, help="With --slurm: train uncommitted code, and say so.")
+@click.option("--dry-run", is_flag=True, help="Check everything, print the plan and the whole config, train nothing.")
+def train(
+    spec: Path | None,
+    data: Path | None,
+    runs: Path | None,
+    values: tuple[str, ...],
+    only: int | None,
+    run: Path | None,
+    checkpoint: str,
+    profile: str | None,
+    allow_dirty: bool,
+    dry_run: bool,
+) -> None:
+    """Train UV-net as SPEC says (a YAML file, or the name of one that comes with headforge), or every run of a sweep.
+
+    SIGTERM and SIGUSR1 save a checkpoint and end with exit code 75; `--resume` goes on exactly where it stopped.
+    """
+    from trainer.training import loop
+    from trainer.training.run_dir import RunDir
+
+    if (spec is None) == (run is None):
+        raise SpecError(
+            f"give either a SPEC to start ({', '.join(training_names())}, or a file), or --resume RUN to go on"
+        )
+    if run is not None:
+        if data or runs or values or profile or only is not None:
+            raise SpecError(
+                "--resume goes on with the run's own config; --data, --runs, --set, --only and --slurm need a SPEC"
+            )
+        if dry_run:
+            _print_plan(RunDir(run).load_config())
+        else:
+            _report(loop.resume(run, checkpoint))
+        return
+    assert spec is not None
+    if checkpoint:
+        raise SpecError("--from names the checkpoint that --resume RUN goes on from; it needs --resume")
+    configs = configs_of(spec, data, runs, values)
+    if only is not None:
+        if not 0 <= only < len(configs):
+            raise SpecError(f"--only {only}: {spec} makes runs 0 to {len(configs) - 1}")
+        configs = [configs[only]]
+    if profile is not None:
+        from slurm.submit.training import submit_training
+
+        options = {"data": data, "runs": runs, "values": values, "only": only}
+        submit_training(spec, profile, **options, dry_run=dry_run, allow_dirty=allow_dirty, log=click.echo)  # type: ignore[arg-type]
+        return
+    for config in configs:  # all of a sweep are checked before the first one starts
+        if dry_run:
+            _print_plan(config)
+        else:
+            loop.check(config)
+    for config in configs if not dry_run else []:
+        _report(loop.train(config))
+
+
+def _print_plan(config: TrainConfig) -> None:
+    from trainer.training import loop
+
+    plan = loop.check(config)
+    click.echo(f"name:              {config.name}")
+    click.echo(f"device:            {plan.device}")
+    if plan.warning:
+        click.echo(plan.warning, err=True)
+    click.echo(f"parameters:        {plan.parameters:,}")
+    click.echo(f"data set:          {config.data.path} (tag {plan.tag})")
+    click.echo(f"training samples:  {plan.training_samples:,}, held out {plan.test_samples:,}")
+    click.echo(f"steps per epoch:   {plan.steps_per_epoch:,} of {config.data.batch_size} samples")
+    click.echo(f"epochs:            {plan.epochs:.1f} ({config.schedule.max_samples:,} samples)")
+    click.echo(f"decoded size:      {plan.bytes_decoded / 1e9:.2f} GB, cache {config.data.cache}")
+    click.echo(f"environments:      {plan.environments}")
+    click.echo("---\n" + to_yaml(config))
+
+
+def _report(outcome: Outcome) -> None:
+    click.echo(f"{outcome.state} at step {outcome.step}: {outcome.run}")
+    if outcome.state == "interrupted":
+        click.echo(f"go on with: gen train --resume {outcome.run}", err=True)
+        raise SystemExit(INTERRUPTED)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  gen export runs/uvnet_small-1a2b3c-20260101-120000 --out exported
+  gen export weights.safetensors --format onnx
+"""
+)
+@click.argument("run", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), default=Path("exported"), show_default=True, help="Folder.")
+@click.option("--format", "formats", multiple=True, help="safetensors, onnx, pt2; may be repeated. Default: all.")
+@click.option("--dry-run", is_flag=True, help="Read the weights and say what would be written.")
+def export(run: Path, out: Path, formats: tuple[str, ...], dry_run: bool) -> None:
+    """Export the network of a RUN directory or a weights file: safetensors, ONNX (checked) and torch.export."""
+    from trainer.training import export as exporting
+    from trainer.training.checkpoint import load_network
+
+    chosen = formats or exporting.FORMATS
+    if dry_run:
+        _, header = load_network(run)
+        click.echo(f"would write {', '.join(chosen)} of {header.get('run_id', run.name)} to {out}")
+        return
+    for result in exporting.export(run, out, chosen):
+        click.echo(f"{result.path} (largest difference to torch {result.difference:.2g})")
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  gen bench input out/mixed
+  gen bench input out/mixed --samples 1000 --workers 2
+"""
+)
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--samples", default=2000, show_default=True, type=click.IntRange(64), help="Samples per measurement.")
+@click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256), help="Decoding threads.")
+@click.option("--environments", type=click.Path(path_type=Path), help="Folder of EXR environments.")
+def bench_input(dataset: Path, samples: int, workers: int, environments: Path | None) -> None:
+    """Measure the input pipeline on DATASET: one JSON line per figure."""
+    from trainer.bench import network
+
+    for line in network.input_lines(dataset, samples, workers, environments):
+        click.echo(line)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  gen bench network train_uvnet --set data.batch_size=256
+  gen bench network train_uvnet --data out/mixed
+  gen bench network train_uvnet_small --set device.precision=32-true
+"""
+)
+@click.argument("spec", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), help="Measure whole training steps on this data set, too.")
+@click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="Replace a field of SPEC.")
+@click.option(
+    "--size", default=128, show_default=True, type=click.IntRange(8, 4096), help="Pixels per side, no --data."
+)
+def bench_network(spec: Path, data: Path | None, values: tuple[str, ...], size: int) -> None:
+    """Measure training steps of SPEC against matrix products on the same device: one JSON line per figure.
+
+    With --data a second set of figures is of whole steps, samples in device memory, loader and augmentation included;
+    on a GPU both have the share of the time in which it was busy.
+    """
+    from trainer.bench import network
+
+    config = configs_of(spec, data, None, values)[0]
+    if data is None:
+        config = replace(config, data=replace(config.data, path=""))
+    for line in network.network_lines(config, size):
+        click.echo(line)
+
+
+def collage(dataset: Path, out: Path, spec: Path | None = None, columns: int = 8) -> list[Path]:
+    """For `gen collage --augment`: pictures of every augmentation stage. Returns the files written."""
+    from trainer.augmentation.preview import augment_collage
+
+    config = load_sweep(spec)[0] if spec else TrainConfig()
+    return augment_collage(dataset, out, replace(config, data=replace(config.data, path=str(dataset))), columns)

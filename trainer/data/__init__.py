@@ -1,0 +1,1 @@
+"""Samples from shards to minibatches. Imports renderer/format and the leaves."""

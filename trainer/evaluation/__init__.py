@@ -1,0 +1,1 @@
+"""Reports on trained networks: data sets, photos, clips. Imports systems and what lies below."""

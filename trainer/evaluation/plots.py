@@ -1,0 +1,111 @@
+"""The plots of `gen evaluate`, as SVG."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainer.evaluation import jitter
+
+if TYPE_CHECKING:
+    from trainer.evaluation.report import Evaluation
+
+Floats = npt.NDArray[np.float64]
+
+
+def error_curve(errors: npt.NDArray[Any]) -> tuple[Floats, Floats]:
+    """Cumulative error curve: errors in rising order, and the share of all samples (NaN never arrives) up to each."""
+    finite = np.sort(errors[np.isfinite(errors)]).astype(np.float64)
+    return finite, np.arange(1, len(finite) + 1) / max(1, len(errors))
+
+
+def _figure(columns: int, rows: int) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * columns, 3.1 * rows), layout="constrained")
+    FigureCanvasSVG(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _save(figure: Any, path: Path) -> None:
+    import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "headforge"}):
+        figure.savefig(path, metadata={"Date": None})
+
+
+def plot_curves(result: Evaluation, path: Path) -> None:
+    """Cumulative error curves, and the UV error against yaw."""
+    figure, axes = _figure(3, 1)
+    for axis, metric, label in ((axes[0][0], "uv_error", "UV error"), (axes[0][1], "landmark_nme", "landmark NME")):
+        if metric in result.values and np.isfinite(result.values[metric]).any():
+            known = result.values[metric][np.isfinite(result.values[metric])]
+            x, y = error_curve(known)
+            axis.plot(x, 100 * y)
+            axis.set(xlim=(0, float(np.quantile(x, 0.98)) * 1.05 or 1), ylim=(0, 100))
+        axis.set(xlabel=label, ylabel="samples, %")
+        axis.grid(alpha=0.3)
+    yaw = np.degrees([float(r["knobs"].get("pose.yaw_rad", math.nan)) for r in result.records])
+    _scatter(axes[0][2], yaw, result.values["uv_error"], "yaw, degrees")
+    _save(figure, path)
+
+
+def _scatter(axis: Any, x: npt.NDArray[Any], y: npt.NDArray[Any], label: str) -> None:
+    """Points, and the mean in ten groups of equal count."""
+    ok = np.isfinite(x) & np.isfinite(y)
+    axis.plot(x[ok], y[ok], ".", ms=2, alpha=0.35)
+    order = np.argsort(x[ok])
+    groups = [g for g in np.array_split(order, 10) if len(g)]
+    if len(order) >= 20:
+        axis.plot([x[ok][g].mean() for g in groups], [y[ok][g].mean() for g in groups], "o-", ms=3)
+    axis.set(xlabel=label, ylabel="UV error", ylim=(0, None))
+    axis.grid(alpha=0.3)
+
+
+def plot_jitter(tracks: jitter.Tracks, path: Path, most: int = 12) -> None:
+    """Displacement of points over time, per clip; of at most so many clips, spread evenly."""
+    count = min(most, len(np.unique(tracks.clip)))
+    columns = min(3, count)
+    figure, axes = _figure(columns, math.ceil(count / columns))
+    jitter.plot([axis for row in axes for axis in row], tracks)
+    _save(figure, path)
+
+
+def plot_knobs(result: Evaluation, path: Path, most: int = 24) -> None:
+    """UV error against each numeric knob, those with the strongest rank correlation first."""
+    from scipy.stats import spearmanr
+
+    error = result.values["uv_error"]
+    found: list[tuple[float, str, Floats]] = []
+    for knob in sorted({k for r in result.records for k in r["knobs"]}):
+        column = [r["knobs"].get(knob) for r in result.records]
+        x = np.array(
+            [float(c) if isinstance(c, (int, float)) and not isinstance(c, bool) else math.nan for c in column]
+        )
+        ok = np.isfinite(x) & np.isfinite(error)
+        if ok.sum() >= 10 and len(np.unique(x[ok])) > 4:
+            rank = float(spearmanr(x[ok], error[ok]).statistic)
+            found.append((abs(rank) if math.isfinite(rank) else 0.0, knob, x))
+    found = sorted(found, key=lambda f: (-f[0], f[1]))[:most]
+    figure, axes = _figure(4, max(1, math.ceil(len(found) / 4)))
+    flat = [axis for row in axes for axis in row]
+    for axis, (rank, knob, x) in zip(flat, found, strict=False):
+        _scatter(axis, x, error, f"{knob} (|rank correlation| {rank:.2f})")
+    for axis in flat[len(found) :]:
+        axis.axis("off")
+    _save(figure, path)
+
+
+def plot_photos(errors: Floats, path: Path) -> None:
+    """Cumulative error curve over photos; NaN = no face found."""
+    figure, axes = _figure(1, 1)
+    x, y = error_curve(errors)
+    axes[0][0].plot(x, 100 * y)
+    axes[0][0].set(xlabel="landmark NME", ylabel="photos, % of all", ylim=(0, 100), xlim=(0, None))
+    axes[0][0].grid(alpha=0.3)
+    _save(figure, path)

@@ -1,0 +1,1 @@
+"""UV-net (Ronkainen 2017): network, losses, metrics."""

@@ -1,0 +1,166 @@
+"""Metrics that do not depend on the loss, so that runs can be compared. One value per sample; NaN = does not apply.
+
+uv_error        mean over the pixels of the target mask of (|dU| + |dV|) / 2, in UV units: 0.01 is 1 % of the texture's
+                side. NaN without a face.
+mask_iou        intersection over union of mask > 0.5, NaN where neither has a face.
+occluded_iou    the same for the face area that stays visible.
+landmark_nme    68 landmarks found through the predicted UV map (`find_landmarks`): mean distance in pixels to the
+                projected landmarks of the head model, divided by sqrt(width x height) of the box around those, over
+                the landmarks in view (`losses.landmarks_in_view`): inside the image, on the target mask, with
+                target UV within `IN_VIEW_UV` of the canonical one (the others lie on a side of the face that no pixel
+                shows). NaN with fewer than 5 in view, or with more than one head.
+landmarks_used  share of the 68 that the NME counts.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from trainer.augmentation.stages import Samples
+from trainer.systems.uvnet.losses import landmarks_in_view
+
+METRICS: Final = ("uv_error", "mask_iou", "occluded_iou", "landmark_nme", "landmarks_used")
+YAW_EDGES_DEG: Final = (0, 15, 30, 45, 60, 75, 90, 180)
+OCCLUSION_EDGES: Final = (0, 0.001, 0.1, 0.25, 0.5, 1)
+Values = npt.NDArray[np.float64]
+
+
+def sample_metrics(prediction: Tensor, target: Samples, landmark_uv: Tensor | None) -> dict[str, Tensor]:
+    """Every metric, (N,) float32 each. prediction: (N, 4, H, W). Landmarks only where target and UVs are given."""
+    prediction = prediction.float()
+    results = {
+        "uv_error": uv_error(prediction[:, :2], target.uv, target.mask),
+        "mask_iou": iou(prediction[:, 2:3], target.mask),
+        "occluded_iou": iou(prediction[:, 3:4], target.occluded_mask),
+    }
+    if target.landmarks is not None and landmark_uv is not None:
+        nme, used = landmark_nme(prediction[:, :3], target, landmark_uv)
+        results |= {"landmark_nme": nme, "landmarks_used": used}
+    return results
+
+
+def uv_error(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute UV difference inside the mask, (N,). prediction, target: (N, 2, H, W). mask: (N, 1, H, W)."""
+    inside = (mask > 0.5).to(prediction.dtype)
+    total = ((prediction - target).abs().mean(1, keepdim=True) * inside).sum((1, 2, 3))
+    pixels = inside.sum((1, 2, 3))
+    return torch.where(pixels > 0, total / pixels.clamp(min=1), math.nan)
+
+
+def iou(prediction: Tensor, target: Tensor) -> Tensor:
+    """Intersection over union at 0.5, (N,). Both (N, 1, H, W)."""
+    a, b = prediction > 0.5, target > 0.5
+    union = (a | b).sum((1, 2, 3))
+    return torch.where(union > 0, (a & b).sum((1, 2, 3)) / union.clamp(min=1), math.nan)
+
+
+def landmark_nme(prediction: Tensor, target: Samples, landmark_uv: Tensor) -> tuple[Tensor, Tensor]:
+    """NME and share of landmarks used, (N,) each; see the top of this file. prediction: (N, 3, H, W) U, V, mask."""
+    assert target.landmarks is not None
+    truth = target.landmarks.float()
+    used = landmarks_in_view(target, landmark_uv)
+    found = find_landmarks(prediction[:, :2], prediction[:, 2:3], landmark_uv)
+    known = torch.isfinite(truth)
+    box = truth.masked_fill(~known, -math.inf).amax(1) - truth.masked_fill(~known, math.inf).amin(1)
+    scale = box.clamp(min=0).prod(-1).clamp(min=1).sqrt()
+    distance = (found - truth).norm(dim=-1) / scale[:, None]
+    distance = torch.where(used, distance, torch.zeros_like(distance)).sum(1)
+    count = used.sum(1)
+    return torch.where(count >= 5, distance / count.clamp(min=1), math.nan), count / used.shape[1]
+
+
+def find_landmarks(uv: Tensor, mask: Tensor, landmark_uv: Tensor) -> Tensor:
+    """Pixels (x, y) where a UV map shows the landmarks, (N, 68, 2); NaN where the mask is empty.
+
+    The pixel of nearest UV inside mask > 0.5, then one Newton step on the local slope of the map, of at most one pixel.
+    uv: (N, 2, H, W). mask: (N, 1, H, W). landmark_uv: (68, 2).
+    """
+    height, width = uv.shape[2:]
+    flat = uv.flatten(2).transpose(1, 2)
+    outside = (mask.flatten(1) <= 0.5)[:, None]
+    wanted = landmark_uv.to(uv.dtype)
+    # sample by sample: the distances of one alone, (68, H W), may be large
+    pairs = zip(flat, outside, strict=True)
+    nearest = torch.stack([torch.cdist(wanted, one).masked_fill_(out, math.inf).argmin(-1) for one, out in pairs])
+    x, y = nearest % width, nearest // width
+    x0, x1 = (x - 1).clamp(min=0), (x + 1).clamp(max=width - 1)
+    y0, y1 = (y - 1).clamp(min=0), (y + 1).clamp(max=height - 1)
+
+    def value(row: Tensor, column: Tensor) -> Tensor:
+        index = (row * width + column)[..., None].expand(-1, -1, 2)
+        return flat.gather(1, index)
+
+    slope_x = (value(y, x1) - value(y, x0)) / (x1 - x0)[..., None]
+    slope_y = (value(y1, x) - value(y0, x)) / (y1 - y0)[..., None]
+    missing = wanted - value(y, x)
+    determinant = slope_x[..., 0] * slope_y[..., 1] - slope_x[..., 1] * slope_y[..., 0]
+    step_x = (missing[..., 0] * slope_y[..., 1] - missing[..., 1] * slope_y[..., 0]) / determinant
+    step_y = (missing[..., 1] * slope_x[..., 0] - missing[..., 0] * slope_x[..., 1]) / determinant
+    step = torch.nan_to_num(torch.stack([step_x, step_y], -1), 0, 0, 0).clamp(-1, 1)
+    pixels = torch.stack([x, y], -1).to(uv.dtype) + 0.5 + step  # whole numbers would become torch's default dtype
+    empty = outside.all(-1)[..., None]
+    return torch.where(empty, math.nan, pixels)
+
+
+# ---------------------------------------------------------------- splits
+
+
+def summary(values: Mapping[str, Values]) -> dict[str, float]:
+    """Mean of each metric over the samples to which it applies; left out where there are none."""
+    return {name: float(np.nanmean(v)) for name, v in values.items() if np.isfinite(v).any()}
+
+
+def split_metrics(
+    values: Mapping[str, Values],
+    params: Sequence[Mapping[str, Any]],
+    quantiles: int = 4,
+    hidden: Values | None = None,
+) -> dict[str, list[dict[str, Any]]]:
+    """Metrics by yaw, occlusion share and every stored knob: knob -> rows of {label, count, metrics...}.
+
+    values: (N,) per metric. params: the JSON record of each sample. hidden: (N,) share of the face that is occluded,
+    where it is more than was rendered. Numbers are split at their quantiles, words and switches by value; a knob with
+    one value only is left out.
+    """
+    tables: dict[str, list[dict[str, Any]]] = {}
+    yaw = np.array([abs(math.degrees(p["knobs"].get("pose.yaw_rad", math.nan))) for p in params])
+    tables["|yaw|"] = _by_edges(values, np.minimum(yaw % 360, 360 - yaw % 360), YAW_EDGES_DEG, "deg")
+    if hidden is None:
+        hidden = np.array([1 - p["measured"].get("visible_share", math.nan) for p in params], float)
+    tables["occlusion share"] = _by_edges(values, hidden, OCCLUSION_EDGES, "")
+    for knob in sorted({k for p in params for k in p["knobs"]}):
+        column = [p["knobs"].get(knob) for p in params]
+        numbers = [c for c in column if isinstance(c, (int, float)) and not isinstance(c, bool)]
+        if len(numbers) == sum(c is not None for c in column) and len(set(numbers)) > quantiles:
+            numeric = np.array([math.nan if c is None else c for c in column], float)
+            edges = np.unique(np.nanquantile(numeric, np.linspace(0, 1, quantiles + 1)))
+            rows = _by_edges(values, numeric, tuple(edges.tolist()), "")
+        else:
+            rows = [
+                _row(values, np.array([c == word for c in column]), str(word))
+                for word in sorted({str(c): c for c in column if c is not None}.values(), key=str)
+            ]
+        if len(rows) > 1:
+            tables[knob] = rows
+    return {name: rows for name, rows in tables.items() if rows}
+
+
+def _by_edges(values: Mapping[str, Values], column: Values, edges: Sequence[float], unit: str) -> list[dict[str, Any]]:
+    rows = []
+    for low, high in itertools.pairwise(edges):
+        chosen = (column >= low) & ((column <= high) if high == edges[-1] else (column < high))
+        if chosen.any():
+            rows.append(_row(values, chosen, f"{low:.4g}..{high:.4g}{' ' + unit if unit else ''}"))
+    return rows
+
+
+def _row(values: Mapping[str, Values], chosen: npt.NDArray[np.bool_], label: str) -> dict[str, Any]:
+    return {"label": label, "count": int(chosen.sum()), **summary({k: v[chosen] for k, v in values.items()})}

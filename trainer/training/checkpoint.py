@@ -1,0 +1,172 @@
+"""Checkpoints: all state of a run in one file, whole or not at all, read without running anybody's code.
+
+A checkpoint is a dict of tensors and plain values, saved by torch and loaded with `weights_only=True`. Weights alone
+go into safetensors, with the network's config, the UV frame and the run-ID in the header.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from renderer.errors import DatasetError, FormatError, SpecError
+from renderer.files import sync_folder
+from trainer.config import NetworkConfig, parse_config, to_plain
+from trainer.systems.uvnet.network import UVNet
+
+CHECKPOINT_VERSION: Final = 1
+WEIGHTS_VERSION: Final = 1
+
+
+def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int) -> Path:
+    """Write step-STEP.pt, straight to the disk, and remove all but the newest `keep`."""
+    path = folder / f"step-{step:010d}.pt"
+    with written_atomically(path) as partial:
+        torch.save({"checkpoint_version": CHECKPOINT_VERSION, **state}, partial)
+    for old in checkpoints(folder)[:-keep]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def written_atomically(path: Path) -> Iterator[Path]:
+    """A name to write to; the file appears at `path`, whole and for good, once the block has ended well."""
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+        sync_folder(path.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Oldest first."""
+    return sorted(folder.glob("step-*.pt"))
+
+
+def load_checkpoint(path: Path, network: NetworkConfig) -> dict[str, Any]:
+    """Read a checkpoint made with the network config given, on the CPU.
+
+    Raises FormatError if the file is damaged, holds anything but tensors and plain values, is of another version, or
+    of another architecture.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise DatasetError(f"there is no checkpoint {path}") from error
+    except Exception as error:  # torch raises pickle, zip, runtime and other errors
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FormatError(f"{path} cannot be read as a checkpoint ({reason}){_older(path)}") from error
+    if not isinstance(state, dict) or state.get("checkpoint_version") != CHECKPOINT_VERSION:
+        raise FormatError(f"{path} is no checkpoint of version {CHECKPOINT_VERSION}")
+    check_architecture(state["network_config"], network, path)
+    return state
+
+
+def step_of(path: Path) -> int:
+    """The step after which a checkpoint was written."""
+    return int(path.stem.removeprefix("step-"))
+
+
+def _older(path: Path) -> str:
+    """How to go on without a checkpoint."""
+    older = [p.stem for p in checkpoints(path.parent) if p.name < path.name]
+    return (
+        f"; go on from an older one: gen train --resume RUN --from {older[-1]}" if older else "; it is the oldest one"
+    )
+
+
+def named_checkpoint(folder: Path, name: str) -> Path:
+    """The checkpoint that a user names: step-0000001234, with or without its suffix, or 1234. Raises SpecError."""
+    stem = Path(name).name.removesuffix(".pt").removeprefix("step-")
+    path = folder / f"step-{int(stem):010d}.pt" if stem.isdecimal() else folder / name
+    found = checkpoints(folder)
+    if path not in found:
+        have = ", ".join(p.stem for p in found) or "none"
+        raise SpecError(f"--from {name}: there is no such checkpoint in {folder}; there are: {have}")
+    return path
+
+
+def set_aside_after(checkpoint: Path, best_weights: Path) -> None:
+    """Move the checkpoints after this one, and best weights from after it, into the folder `set-aside` beside it."""
+    aside = checkpoint.parent / "set-aside"
+    later = [path for path in checkpoints(checkpoint.parent) if path.name > checkpoint.name]
+    if best_weights.is_file() and int(read_weights(best_weights)[2]["step"]) > step_of(checkpoint):
+        later.append(best_weights)
+    for path in later:
+        aside.mkdir(exist_ok=True)
+        path.replace(aside / path.name)
+
+
+def check_architecture(found: Mapping[str, Any], wanted: NetworkConfig, source: Path) -> None:
+    """Raise FormatError naming the fields in which a stored network config differs."""
+    plain = to_plain(wanted)
+    found = to_plain(NetworkConfig()) | dict(found)  # files from before a field existed have its default
+    differing = [f"{k} {found.get(k)!r} there, {plain.get(k)!r} here" for k in plain if found.get(k) != plain[k]]
+    if differing or found.keys() != plain.keys():
+        raise FormatError(f"{source} is of another network architecture: {'; '.join(differing) or 'other fields'}")
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor], network: NetworkConfig, about: Mapping[str, str]) -> None:
+    """Weights as safetensors. about: run_id, uv_frame, ... for the header."""
+    header = {"weights_version": str(WEIGHTS_VERSION), "network": json.dumps(to_plain(network)), **about}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    with written_atomically(path) as partial:
+        safetensors.torch.save_file(tensors, partial, header)
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], NetworkConfig, dict[str, str]]:
+    """Tensors, network config and header of a weights file. Raises FormatError if it is none of ours."""
+    if not path.is_file():
+        raise DatasetError(f"there are no weights at {path}")
+    try:
+        with safe_open(path, "pt") as file:
+            header = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise FormatError(f"{path} is not a safetensors file: {error}") from error
+    if header.get("weights_version") != str(WEIGHTS_VERSION):
+        raise FormatError(f"{path} holds no headforge weights of version {WEIGHTS_VERSION}")
+    try:
+        config = parse_config({"network": json.loads(header["network"])}, str(path)).network
+    except (KeyError, ValueError) as error:
+        raise FormatError(f"{path} does not say which network it is for: no `network` in its header") from error
+    return tensors, config, header
+
+
+def load_start(run_or_weights: Path, network: NetworkConfig) -> dict[str, Tensor]:
+    """Weights that a new run is to start from. Raises FormatError if they are of another network."""
+    path = weights_file(run_or_weights)
+    tensors, found, _ = read_weights(path)
+    check_architecture(to_plain(found), network, path)
+    return tensors
+
+
+def weights_file(run_or_weights: Path) -> Path:
+    """The weights of a run directory; a weights file is its own."""
+    return run_or_weights / "weights.safetensors" if run_or_weights.is_dir() else run_or_weights
+
+
+def load_network(run_or_weights: Path) -> tuple[UVNet, dict[str, str]]:
+    """The trained network of a run directory or a weights file, ready for inference, and the file's header."""
+    path = weights_file(run_or_weights)
+    tensors, config, header = read_weights(path)
+    network = UVNet(config)
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise FormatError(f"{path} does not fit the network its header describes: {error}") from error
+    return network.eval().requires_grad_(False), header

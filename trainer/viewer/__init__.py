@@ -1,0 +1,1 @@
+"""Pages that open from disk; reads what runs and data sets wrote."""
