@@ -21,8 +21,9 @@ from renderer.blender.make_scene import BACKDROP, WORLD
 from renderer.blender.scene import SceneBuilder
 from renderer.errors import FormatError, MachineError
 from renderer.format import exr
-from renderer.head import geometry
+from renderer.head.pose import unposed
 from renderer.labels import maps, panorama
+from renderer.labels.camera import project, second_camera, unproject
 from renderer.labels.maps import Box, Rays
 from renderer.labels.pixel_filter import filtered
 from renderer.labels.raster import Rasteriser
@@ -225,8 +226,8 @@ class PassRenderer:
         }
         if {"position", "camera_position"} & set(wanted):
             depth = whole(np.where(inside[..., 0], maps.centre(rays.depth, grid), 0.0))
-            seen = geometry.unproject(depth, camera) * [1.0, -1.0, -1.0]  # y up, z to the viewer
-            world = (seen + np.array([0.0, 0.0, camera.distance_m])) @ geometry.second_camera(yaw_rad)
+            seen = unproject(depth, camera) * [1.0, -1.0, -1.0]  # y up, z to the viewer
+            world = (seen + np.array([0.0, 0.0, camera.distance_m])) @ second_camera(yaw_rad)
             heads = whole(np.where(inside[..., 0], maps.centre(rays.head, grid), 0))
             images["camera_position"] = seen.astype(np.float32)
             images["position"] = _in_head_space(world, heads, params).astype(np.float32)
@@ -265,10 +266,10 @@ class PassRenderer:
     def _box(self, camera: Camera, yaw_rad: float, meshes: Sequence[Image]) -> Box | None:
         """Pixels around meshes of (V, 3) world vertices; None if they are out of the frame."""
         resolution = self.spec.resolution
-        turn = geometry.second_camera(yaw_rad)
+        turn = second_camera(yaw_rad)
         corners = []
         for vertices in meshes:
-            seen = geometry.project(vertices @ turn.T, camera, resolution)
+            seen = project(vertices @ turn.T, camera, resolution)
             if (seen[:, 2] <= camera.distance_m * 0.05).any():
                 return 0, 0, resolution, resolution  # one reaches to the camera: the projection says nothing
             corners.append(seen[:, :2])
@@ -383,7 +384,7 @@ def _in_head_space(world: Image, heads: npt.NDArray[np.int32], params: SamplePar
     out = np.zeros(world.shape)
     for number, head in enumerate(params.heads, start=1):
         of_head = heads == number
-        out[of_head] = geometry.unposed(world[of_head], head.pose)
+        out[of_head] = unposed(world[of_head], head.pose)
     return out
 
 

@@ -17,9 +17,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from renderer.head import geometry, occluders
 from renderer.head.catalog import Catalog
+from renderer.head.deform import deformed, vertical_extent
+from renderer.head.glasses import Glasses, glasses
 from renderer.head.head_model import HeadModel
+from renderer.head.pose import Points, euler_matrix, posed
+from renderer.head.props import PROPS
 from renderer.parameters.params import Head, Pose, Prop, Vec3
 from renderer.sampling.draw import HEAD_HEIGHT_M
 
@@ -89,7 +92,7 @@ class PartBuilder:
             rest=rest.astype(np.float32),
         )
         self._proxy = lru_cache(maxsize=None)(model.proxy)
-        self._recent: deque[tuple[Any, geometry.Points]] = deque(maxlen=4)  # `smooth_skin`; a sample has a few heads
+        self._recent: deque[tuple[Any, Points]] = deque(maxlen=4)  # `smooth_skin`; a sample has a few heads
         self._skin_vertices = np.unique(model.faces[model.part_faces("skin")])
         self._base_parts = {
             name: _compact(model.faces[model.part_faces(name)])
@@ -112,15 +115,15 @@ class PartBuilder:
         kind, name = part.name.split(":", 1)
         return next(iter(self._proxy(PROXY_FOLDERS[kind], name).textures.values()))
 
-    def evaluate(self, head: Head) -> geometry.Points:
+    def evaluate(self, head: Head) -> Points:
         """(V, 3) base vertices in head space: identity and expression, before deformation and pose."""
         return self.model.evaluate(head.identity.macros, head.identity.sliders, head.expression.units)
 
-    def landmarks(self, head: Head) -> geometry.Points:
+    def landmarks(self, head: Head) -> Points:
         """(68, 3) landmarks in the world: on the skin as it is rendered."""
-        return geometry.posed(self.model.landmarks_smooth(self.smooth_skin(head)), head.pose)
+        return posed(self.model.landmarks_smooth(self.smooth_skin(head)), head.pose)
 
-    def smooth_skin(self, head: Head) -> geometry.Points:
+    def smooth_skin(self, head: Head) -> Points:
         """(V, 3) vertices of the skin mesh in head space, without pose. The last few heads are remembered."""
         shape = (head.identity, head.expression, head.deform)
         for known, points in self._recent:
@@ -133,7 +136,7 @@ class PartBuilder:
 
     def build(self, head: Head, *, bare: bool = False) -> list[Part]:
         """Every part of a head; `bare` leaves out what it wears."""
-        extra: dict[str, tuple[str, Topology, geometry.Points]] = {}
+        extra: dict[str, tuple[str, Topology, Points]] = {}
         base = self.evaluate(head)
         neutral = self.model.identity_vertices(head.identity.macros, head.identity.sliders)
         for kind, folder, name in self._proxies(head, bare):
@@ -151,7 +154,7 @@ class PartBuilder:
         parts += [Part(k, name, top, _world(moved[k], pose)) for k, (name, top, _) in extra.items()]
         return parts
 
-    def _smooth(self, vertices: geometry.Points) -> geometry.Points:
+    def _smooth(self, vertices: Points) -> Points:
         """Points of the skin mesh: the subdivided ones, then the middle of the neck's lower edge."""
         points = self.model.subdivided("skin").points(vertices)
         return np.concatenate([points, points[self._neck_ring].mean(axis=0, keepdims=True)])
@@ -174,38 +177,36 @@ class PartBuilder:
         names = [] if "eyes" in extra else ["eye_l", "eye_r"]
         return names + ([] if "teeth" in extra else ["teeth_upper", "teeth_lower", "tongue"])
 
-    def _base_part(self, name: str, vertices: geometry.Points, pose: Pose) -> Part:
+    def _base_part(self, name: str, vertices: Points, pose: Pose) -> Part:
         topology, used = self._base_parts[name]
         kind = {"eye_l": "eyes", "eye_r": "eyes", "tongue": "tongue"}.get(name, "teeth")
         return Part(kind, name, topology, _world(vertices[used], pose))
 
     def _deformed(
-        self, head: Head, extra: Mapping[str, geometry.Points], base: geometry.Points | None = None
-    ) -> tuple[geometry.Points, dict[str, geometry.Points]]:
+        self, head: Head, extra: Mapping[str, Points], base: Points | None = None
+    ) -> tuple[Points, dict[str, Points]]:
         """The base vertices and those of the other parts, moved by one and the same deformation."""
         base = self.evaluate(head) if base is None else base
-        low, high = geometry.vertical_extent(base[self._skin_vertices], head.deform)
+        low, high = vertical_extent(base[self._skin_vertices], head.deform)
         everything = np.concatenate([base, *extra.values()])
-        moved = geometry.deformed(everything, head.deform, low, high)
+        moved = deformed(everything, head.deform, low, high)
         ends = np.cumsum([len(base), *(len(v) for v in extra.values())])
         pieces = np.split(moved, ends[:-1])
         return pieces[0], dict(zip(extra, pieces[1:], strict=True))
 
-    def _glasses(self, shape: Mapping[str, Any], base: geometry.Points) -> tuple[Ints, Ints, geometry.Points]:
+    def _glasses(self, shape: Mapping[str, Any], base: Points) -> tuple[Ints, Ints, Points]:
         marks = self.model.landmarks(base)
         eyes = np.stack([base[self._base_parts[name][1]].mean(axis=0) for name in ("eye_r", "eye_l")])
         ears = base[list(self.model.info["origin_vertices"])]
-        vertices, faces, part = occluders.glasses(
-            occluders.Glasses(**shape), eye_centres=eyes, nose_bridge=marks[27], ears=ears
-        )
+        vertices, faces, part = glasses(Glasses(**shape), eye_centres=eyes, nose_bridge=marks[27], ears=ears)
         return _minus_one(faces), part.astype(np.int32), vertices.astype(np.float64)
 
 
 def build_prop(prop: Prop) -> Part:
     """A prop's mesh in the world."""
-    _, build = occluders.PROPS[prop.kind]
+    _, build = PROPS[prop.kind]
     vertices, faces, part = build(prop.shape)
-    world = vertices * prop.scale @ geometry.euler_matrix(prop.rotation_rad).T + np.asarray(prop.position_m)
+    world = vertices * prop.scale @ euler_matrix(prop.rotation_rad).T + np.asarray(prop.position_m)
     quads = _minus_one(faces)
     name = f"prop:{prop.kind}:{len(vertices)}:{zlib.crc32(quads.tobytes()):x}"
     topology = Topology(quads, slots=part.astype(np.int32), rest=(vertices / HEAD_HEIGHT_M).astype(np.float32))
@@ -222,8 +223,8 @@ def triangles(topology: Topology) -> tuple[Ints, Ints]:
     return np.take_along_axis(topology.faces[face], corners, axis=1), np.stack([face, face, face], 1) * 4 + corners
 
 
-def _world(points: geometry.Points, pose: Pose) -> Floats:
-    return geometry.posed(points, pose).astype(np.float32)
+def _world(points: Points, pose: Pose) -> Floats:
+    return posed(points, pose).astype(np.float32)
 
 
 def _neck_cap(faces: Ints) -> tuple[Ints, Ints]:

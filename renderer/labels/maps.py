@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from renderer.head.geometry import spread
 from renderer.labels.pixel_filter import filtered
 
 LOOKUP = 2048  # side of the face area's look-up table
@@ -123,3 +122,8 @@ def place(part: npt.NDArray[T], row: int, column: int, resolution: int) -> npt.N
     full = np.zeros((resolution, resolution, *part.shape[2:]), part.dtype)
     full[row : row + part.shape[0], column : column + part.shape[1]] = part
     return full
+
+
+def spread(points: npt.NDArray[Any]) -> float:
+    """Root mean square distance of (N, D) points from their middle; 0 for none."""
+    return float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum(axis=1).mean())) if len(points) else 0.0

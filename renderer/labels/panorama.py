@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from renderer.compiled import compiled
-from renderer.head import geometry
+from renderer.head.pose import euler_matrix
+from renderer.labels.camera import at_unit_depth, second_camera
 from renderer.parameters.params import Camera, Environment
 
 Floats = npt.NDArray[np.float32]
@@ -28,10 +29,10 @@ def backdrop(
     picture: (H, W, 3) equirectangular radiance, its bottom row first. yaw_rad: of the camera about the origin.
     """
     to_blender = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
-    turn = geometry.euler_matrix(environment.rotation_rad) * zoom(environment)
-    matrix = turn @ to_blender @ geometry.second_camera(yaw_rad).T
+    turn = euler_matrix(environment.rotation_rad) * zoom(environment)
+    matrix = turn @ to_blender @ second_camera(yaw_rad).T
     centres = np.arange(resolution) + 0.5
-    x, y = geometry.at_unit_depth(centres, centres, camera, resolution)
+    x, y = at_unit_depth(centres, centres, camera, resolution)
     image = np.empty((resolution, resolution, 3), np.float32)
     _look(picture, matrix, x, y, np.float32(environment.strength), image)
     return image

@@ -23,8 +23,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from renderer.compiled import compiled
-from renderer.head import geometry
 from renderer.head.parts import WORN, Part, triangles
+from renderer.labels.camera import at_unit_depth, second_camera
 from renderer.labels.maps import Box, Rays
 from renderer.parameters.params import Camera, Head
 
@@ -80,9 +80,9 @@ class Rasteriser:
         size = ((bottom - row) * grid, (right - column) * grid)
         depth, head = np.full(size, np.inf), np.zeros(size, np.int32)
         uv, clear = np.zeros((*size, 2), np.float32), np.ones(size, np.float32)
-        turn = geometry.second_camera(yaw_rad)
+        turn = second_camera(yaw_rad)
         step = camera.sensor_mm / camera.focal_mm / (resolution * grid)
-        left, top = geometry.at_unit_depth(column + 0.5 / grid, row + 0.5 / grid, camera, resolution)
+        left, top = at_unit_depth(column + 0.5 / grid, row + 0.5 / grid, camera, resolution)
 
         def draw(shown: Shown, which: npt.NDArray[np.bool_] | slice, number: int, opacity: Bytes) -> None:
             mesh = self._mesh(shown.part)

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from renderer.format.sample_format import FORMAT_VERSION, UV_FRAME
-from renderer.head import geometry
 from renderer.head.parts import PartBuilder
+from renderer.head.pose import head_to_world, unposed
 from renderer.labels import maps
+from renderer.labels.camera import camera_matrix, project, world_to_camera
 from renderer.parameters.params import SampleParams, flat_knobs, to_record
 from renderer.parameters.spec import Spec
 
@@ -25,14 +26,14 @@ def sample_record(
     frame; landmarks_depth_m: per head 68 distances along the viewing axis; landmarks_m: per head 68 x [x, y, z] in head
     space; landmarks_visible: per head 68 flags, by `images` (the sample's `uv` and `mask`); camera_matrix,
     world_to_camera, head_to_world (per head), view2_world_to_camera (where there is a second view): matrices of
-    `renderer.head.geometry`, OpenCV's conventions; measured: face_share and luminance are means over the image,
+    `renderer.labels.camera`, OpenCV's conventions; measured: face_share and luminance are means over the image,
     visible_share is the visible part of the face area.
     """
     side, camera = spec.render.resolution, params.camera
     world = [builder.landmarks(head) for head in params.heads]
-    marks = [geometry.project(points, camera, side) for points in world]
+    marks = [project(points, camera, side) for points in world]
     own_uv, visible = np.asarray(builder.model.landmarks_uv), images["mask"][..., 1]
-    second = geometry.world_to_camera(camera, params.second_camera_yaw_rad)
+    second = world_to_camera(camera, params.second_camera_yaw_rad)
     return {
         "format_version": FORMAT_VERSION,
         "uv_frame": UV_FRAME,
@@ -42,13 +43,11 @@ def sample_record(
         "knobs": flat_knobs(params),
         "landmarks_px": [m[:, :2].round(3).tolist() for m in marks],
         "landmarks_depth_m": [m[:, 2].round(5).tolist() for m in marks],
-        "landmarks_m": [
-            geometry.unposed(p, h.pose).round(5).tolist() for p, h in zip(world, params.heads, strict=True)
-        ],
+        "landmarks_m": [unposed(p, h.pose).round(5).tolist() for p, h in zip(world, params.heads, strict=True)],
         "landmarks_visible": [maps.shown(m[:, :2], own_uv, images["uv"], visible).tolist() for m in marks],
-        "camera_matrix": geometry.camera_matrix(camera, side).tolist(),
-        "world_to_camera": geometry.world_to_camera(camera).tolist(),
-        "head_to_world": [geometry.head_to_world(head.pose).tolist() for head in params.heads],
+        "camera_matrix": camera_matrix(camera, side).tolist(),
+        "world_to_camera": world_to_camera(camera).tolist(),
+        "head_to_world": [head_to_world(head.pose).tolist() for head in params.heads],
         **({"view2_world_to_camera": second.tolist()} if "view2" in spec.render.labels else {}),
         "measured": {name: round(value, 6) for name, value in measured.items()},
     }

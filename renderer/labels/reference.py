@@ -12,8 +12,9 @@ from scipy.spatial import cKDTree
 
 from renderer.errors import AssetError
 from renderer.format.sample_format import DRAW_VERSION, PURE, RENDER_VERSION
-from renderer.head import geometry
+from renderer.head.pose import posed
 from renderer.labels import maps
+from renderer.labels.camera import project, second_camera
 from renderer.parameters.params import Camera, Deform, Expression, Head, Identity, Interior, Pose, Surface, Wear
 
 _POINTS = 400  # skin points that are projected per sample
@@ -94,7 +95,7 @@ class Reference:
     def skin(self, head: dict[str, Any]) -> Any:
         """(V, 3) skin vertices in the world, metres, of one of a record's heads; faces are `builder.skin.faces`."""
         made = head_from_record(head)
-        return geometry.posed(self.builder.smooth_skin(made), made.pose)
+        return posed(self.builder.smooth_skin(made), made.pose)
 
     def uv_problems(self, record: dict[str, Any], images: dict[str, Any], errors: list[float]) -> Iterable[str]:
         """Where UV and mask, also of a second view, disagree with the geometry. Adds median errors to `errors`."""
@@ -112,10 +113,10 @@ class Reference:
         """Labels of a view against points of the head nearest to the camera, which no other hides; None: no head."""
         if not record["heads"]:
             return None
-        camera, side, turn = Camera(**record["camera"]), uv.shape[0], geometry.second_camera(yaw_rad)
+        camera, side, turn = Camera(**record["camera"]), uv.shape[0], second_camera(yaw_rad)
         nearest = max(record["heads"], key=lambda head: float(turn[2] @ head["pose"]["position_m"]))
         skin = self.skin(nearest) @ turn.T
-        pixels = geometry.project(skin[self.points], camera, side)
+        pixels = project(skin[self.points], camera, side)
         column, row = pixels[:, 0] - 0.5, pixels[:, 1] - 0.5
         c, r = np.floor(column).astype(int), np.floor(row).astype(int)
         within = (c >= 0) & (r >= 0) & (c < side - 1) & (r < side - 1) & (pixels[:, 2] > 0)
@@ -135,7 +136,7 @@ class Reference:
         scale = np.maximum(np.abs(du).max(axis=1), np.abs(dv).max(axis=1))
         # A point whose UV is far from what its pixels show is hidden behind another part of the face. The yardstick
         # comes from the geometry: with its own slopes a map of noise would excuse itself
-        yardstick = 6 * geometry.spread(want) / max(geometry.spread(pixels[within, :2]), 1.0)
+        yardstick = 6 * maps.spread(want) / max(maps.spread(pixels[within, :2]), 1.0)
         off_by = np.abs(want - here).max(axis=1)
         pure &= ~self._hidden(skin, camera, pixels[within], here, side, np.where(off_by < yardstick, 0.0, yardstick))
         near = pure & (off_by < yardstick)
@@ -154,7 +155,7 @@ class Reference:
         0: not asked.
         """
         distance, shown = self.face_uv.query(np.nan_to_num(here))
-        where = geometry.project(skin[self.face_points[shown]], camera, side)
+        where = project(skin[self.face_points[shown]], camera, side)
         off_px = np.hypot(*(where[:, :2] - pixels[:, :2]).T)
         return (distance < yardstick) & (off_px < _HIDDEN_PX) & (where[:, 2] < pixels[:, 2])
 

@@ -18,9 +18,10 @@ from typing import ClassVar, Final
 import numpy as np
 
 from renderer.format.sample_format import sample_key
-from renderer.head import occluders
 from renderer.head.catalog import Catalog
+from renderer.head.glasses import glasses_random
 from renderer.head.head_model import Floats, HeadModel
+from renderer.head.props import PROPS
 from renderer.parameters.params import (
     RGB,
     Camera,
@@ -438,7 +439,7 @@ def _wear(spec: Spec, s: Streams, p: str, catalog: Catalog) -> Wear:
         hair_tint=_hair_colour(s(p + "wear.hair_tint")),
         hat=s.pick(p + "wear.hat", list(catalog.hats)) if hat else "",
         hat_tint=_colour(s(p + "wear.hat_tint"), 0.8, None),
-        glasses=asdict(occluders.glasses_random(s(p + "wear.glasses"))) if glasses else None,
+        glasses=asdict(glasses_random(s(p + "wear.glasses"))) if glasses else None,
         glasses_colour=_colour(s(p + "wear.glasses_colour"), 0.8, None),
         lens_tint=float(s(p + "wear.lens").choice((0.0, 0.1, 0.9), p=(0.6, 0.25, 0.15))),
     )
@@ -449,12 +450,12 @@ def _props(spec: Spec, s: Streams, catalog: Catalog) -> tuple[Prop, ...]:
     if s.share("prop.hand_on", spec.occluders.hand_share):
         kinds.append("hand")
     if s.share("prop.other_on", spec.occluders.prop_share):
-        kinds.append(s.pick("prop.kind", sorted(set(occluders.PROPS) - {"hand"})))
+        kinds.append(s.pick("prop.kind", sorted(set(PROPS) - {"hand"})))
     return tuple(_prop(s, f"prop{i}.", kind, catalog) for i, kind in enumerate(kinds))
 
 
 def _prop(s: Streams, p: str, kind: str, catalog: Catalog) -> Prop:
-    random, _ = occluders.PROPS[kind]
+    random, _ = PROPS[kind]
     place = s(p + "position")
     skin = kind == "hand"
     return Prop(

@@ -12,10 +12,10 @@ import pytest
 from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import cKDTree
 
-from renderer.head import geometry
 from renderer.head.catalog import build_catalog
 from renderer.head.head_model import load_head
 from renderer.labels import maps
+from renderer.labels.camera import project, second_camera
 from renderer.labels.record import sample_record
 from renderer.labels.reference import Reference
 from renderer.parameters.params import Camera
@@ -46,7 +46,7 @@ def sample(head_pack: Path) -> Sample:
     reference = Reference(setup.info())
     params = draw(spec, 5, 0, setup.catalog, setup.model, setup.tag)
     skin = next(p for p in reference.builder.build(params.heads[0], bare=True) if p.kind == "skin").vertices
-    seen = geometry.project(skin[reference.points].astype(np.float64), params.camera, SIDE)
+    seen = project(skin[reference.points].astype(np.float64), params.camera, SIDE)
     front = reference._faces_camera(skin.astype(np.float64), params.camera)
     row, column = np.mgrid[:SIDE, :SIDE] + 0.5
     uv = LinearNDInterpolator(seen[front, :2], reference.uv[front])(column, row)
@@ -81,8 +81,8 @@ def test_uv_and_mask_shifted_together_are_found(sample: Sample, shift: int) -> N
 def test_what_the_face_itself_hides_is_told_from_what_is_wrong(sample: Sample) -> None:
     """Seen from the side, points behind the nose show the nose's UV: no fault. Any other UV there is one."""
     reference, camera = sample.reference, Camera(**sample.record["camera"])
-    skin = reference.skin(sample.record["heads"][0]) @ geometry.second_camera(1.2).T
-    pixels = geometry.project(skin[reference.face_points], camera, SIDE)
+    skin = reference.skin(sample.record["heads"][0]) @ second_camera(1.2).T
+    pixels = project(skin[reference.face_points], camera, SIDE)
     pairs = cKDTree(pixels[:, :2]).query_pairs(2.0, output_type="ndarray")
     back = pixels[pairs[:, 0], 2] > pixels[pairs[:, 1], 2]
     behind, before = np.where(back, pairs.T, pairs.T[::-1])

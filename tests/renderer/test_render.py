@@ -23,9 +23,11 @@ from renderer.cli import main
 from renderer.files import file_sha256
 from renderer.format import archive
 from renderer.format.sample_format import HALF_STEP, PURE
-from renderer.head import geometry
+from renderer.head.deform import deformed
 from renderer.head.parts import PartBuilder, triangles
+from renderer.head.pose import posed
 from renderer.labels import maps, reference
+from renderer.labels.camera import project, unproject
 from renderer.parameters.params import Camera
 from renderer.parameters.spec import HeadsSpec, SequenceSpec, load_spec
 from renderer.report import proof
@@ -166,12 +168,12 @@ def test_every_optional_label_agrees_with_the_others(smoke: Setup, tmp_path: Pat
         position = shard.image(entry, "position")[clear].astype(np.float64)
         depth = shard.image(entry, "depth")[clear][:, 0]
         pose = reference.head_from_record(record["heads"][0]).pose
-        pixel = geometry.project(geometry.posed(position, pose), Camera(**record["camera"]), 64)
+        pixel = project(posed(position, pose), Camera(**record["camera"]), 64)
         assert np.abs(pixel[:, 0] - column - 0.5).max() < 0.01  # the position map projects onto its own pixels
         assert np.abs(pixel[:, 1] - row - 0.5).max() < 0.01
         seen_from_camera = shard.image(entry, "camera_position")[clear]
         assert np.abs(seen_from_camera[:, 2] + pixel[:, 2]).max() < 1e-4
-        whole = geometry.unproject(shard.image(entry, "depth")[..., 0], Camera(**record["camera"]))[clear] * [1, -1, -1]
+        whole = unproject(shard.image(entry, "depth")[..., 0], Camera(**record["camera"]))[clear] * [1, -1, -1]
         assert np.quantile(np.abs(whole - seen_from_camera), 0.95) < 1e-4
         # and lies at the depth of the depth map, but where brows or lashes stand out from the skin
         assert np.quantile(np.abs(pixel[:, 2] - depth), 0.95) < 1e-4
@@ -222,10 +224,10 @@ def test_simple_deform_is_blenders(tmp_path: Path) -> None:
     from renderer.parameters.params import Deform
 
     for name, values in {"twist": (0.7, 0, 0, 0), "bend": (0, 0.5, 0, 0), "taper": (0, 0, 0.3, 0)}.items():
-        ours = geometry.deformed(points, Deform((1, 1, 1), *values, 0, 1, (0, 0, 0), 0), -0.2, 0.2)
+        ours = deformed(points, Deform((1, 1, 1), *values, 0, 1, (0, 0, 0), 0), -0.2, 0.2)
         theirs = np.load(tmp_path / f"{name}.npy")
         assert np.abs(ours - theirs).max() < 2e-6, name
-    ours = geometry.deformed(points, Deform((1, 1, 1), 0, 0, 0, 0.2, 0, 1, (0, 0, 0), 0), -0.2, 0.2)
+    ours = deformed(points, Deform((1, 1, 1), 0, 0, 0, 0.2, 0, 1, (0, 0, 0), 0), -0.2, 0.2)
     assert np.abs(ours - np.load(tmp_path / "stretch.npy")).max() < 2e-6
 
 

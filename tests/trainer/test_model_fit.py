@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from renderer.errors import MachineError, SpecError
-from renderer.head import geometry
 from renderer.head.head_model import HeadModel
+from renderer.head.pose import rotation_matrix
 from renderer.parameters.params import Pose
 from trainer.uvmaps import head_pose, mesh, model_fit
 from trainer.uvmaps import window as live
@@ -29,7 +29,7 @@ def head(head_pack: Path) -> HeadModel:
 
 
 def view(yaw: float = 0.4, distance_m: float = 0.6) -> model_fit.View:
-    turn = geometry.rotation_matrix(Pose(yaw, -0.15, 0.1, (0.0, 0.0, 0.0)))
+    turn = rotation_matrix(Pose(yaw, -0.15, 0.1, (0.0, 0.0, 0.0)))
     return model_fit.View(turn, np.array([120.0, 140.0]), 900.0, 1 / distance_m)
 
 

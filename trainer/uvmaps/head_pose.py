@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from renderer.errors import AssetError
-from renderer.head import geometry
 from renderer.head.head_model import HeadModel, load_head
+from renderer.head.pose import rotation_matrix
 from renderer.parameters.params import Pose as Turn
 
 Floats = npt.NDArray[np.float64]
@@ -41,7 +41,7 @@ class Pose:
     @property
     def rotation(self) -> Floats:
         """(3, 3) Rz(roll) Rx(-pitch) Ry(yaw)."""
-        return geometry.rotation_matrix(Turn(self.yaw_rad, self.pitch_rad, self.roll_rad, (0.0, 0.0, 0.0)))
+        return rotation_matrix(Turn(self.yaw_rad, self.pitch_rad, self.roll_rad, (0.0, 0.0, 0.0)))
 
 
 @lru_cache(maxsize=2)
