@@ -43,23 +43,23 @@ OPERATIONS: Final[dict[str, str]] = {
 }
 _RENDERER: Final = """
 import itertools
-from renderer import run
-from renderer.card import card_text
-from renderer.spec import Spec
-from renderer.stats import plot_knobs
+from renderer.run import local as run
+from renderer.report.card import card_text
+from renderer.parameters.spec import Spec
+from renderer.report.stats import plot_knobs
 from types import SimpleNamespace
 """
 _TRAINER: Final = """
 import numpy as np, torch
-from trainer.dataset import SampleReader
-from trainer.loader import BadSamples, Loader, open_source
+from trainer.data.reader import SampleReader
+from trainer.data.loader import BadSamples, Loader, open_source
 def reader(): return SampleReader(path, ('input', 'uv', 'mask'))
 """
 _PROGRAM: Final = """
 import json, resource, sys, time
 from pathlib import Path
-from renderer import archive
-from renderer.bench_scale import TAG
+from renderer.bench.shards import TAG
+from renderer.format import archive
 resource.setrlimit(resource.RLIMIT_NOFILE, ({descriptors}, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 path, COUNT = Path(sys.argv[1]), int(sys.argv[2])
 {imports}

@@ -94,7 +94,7 @@ With headforge:
 
 ```python
 from pathlib import Path
-from renderer.archive import open_dataset
+from renderer.format.archive import open_dataset
 
 for shard, entry in open_dataset(Path("{dataset.path.name}")).entries():
     image, uv = shard.image(entry, "input"), shard.image(entry, "uv")  # (H, W, 3), (H, W, 2)

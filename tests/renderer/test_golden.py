@@ -77,9 +77,9 @@ def test_a_changed_draw_names_the_version_to_raise(
 def test_draws_are_the_same_on_processors_of_another_kind(stored: dict[str, Any], head_pack: Path) -> None:
     """Vector instructions switched off change sums in their last digits."""
     code = (
-        "from renderer import golden; from pathlib import Path; from renderer.run import Setup\n"
-        "from renderer.assets import build_catalog; from renderer.head_model import load_head\n"
-        "from renderer.spec import load_spec\n"
+        "from renderer.report import golden; from pathlib import Path; from renderer.run.local import Setup\n"
+        "from renderer.head.catalog import build_catalog; from renderer.head.head_model import load_head\n"
+        "from renderer.parameters.spec import load_spec\n"
         f"spec, pack = load_spec('mixed'), Path({str(head_pack)!r})\n"
         "print(golden.golden_draws(Setup(spec, 0, pack, pack, load_head(pack), build_catalog(pack, spec))))"
     )

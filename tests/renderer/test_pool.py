@@ -235,8 +235,8 @@ def test_a_disk_without_locks_says_what_to_do(tmp_path: Path, monkeypatch: pytes
 
 STAGE = """
 from pathlib import Path
-from renderer import archive
-from renderer.sample_format import sample_key
+from renderer.format import archive
+from renderer.format.sample_format import sample_key
 archive.stage_sample(Path(job["staging"]), archive.encode_sample(index, sample_key("abc123", index), {}, {}))
 """
 

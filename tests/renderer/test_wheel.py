@@ -17,10 +17,10 @@ pytestmark = pytest.mark.blender
 
 WEIGHTS = """
 from pathlib import Path
-from renderer.sample_format import UV_FRAME
-from trainer.checkpoint import save_weights
+from renderer.format.sample_format import UV_FRAME
+from trainer.training.checkpoint import save_weights
 from trainer.config import NetworkConfig
-from trainer.network import make_network
+from trainer.systems.uvnet.network import make_network
 config = NetworkConfig(levels=1, initial_features=4, filter_sizes=(3, 1))
 header = {"run_id": "r", "uv_frame": UV_FRAME}
 save_weights(Path("weights.safetensors"), make_network(config, 3).state_dict(), config, header)

@@ -179,7 +179,8 @@ def test_a_run_killed_in_the_middle_of_an_epoch_resumes_bit_equal(config, tmp_pa
     killed = override(config, {"output.runs": str(tmp_path / "killed")}, "test")
     spec.write_text(to_yaml(killed))
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom trainer import config, loop\n"
+        "import sys, time\nfrom pathlib import Path\nfrom trainer import config\n"
+        "from trainer.training import loop\n"
         "due = loop.due\n"
         "def slow(config, step, saved_at):\n"
         "    if step == 11:\n        print('waiting', flush=True); time.sleep(600)\n"
@@ -592,7 +593,8 @@ def test_a_photo_is_cut_to_its_middle_square(tmp_path):
 
 @pytest.mark.parametrize("package", ["bpy", "submitit"])
 def test_the_trainer_imports_without_blender_or_slurm(package):
-    code = f"import sys; sys.modules[{package!r}] = None; import trainer.commands.train, trainer.loop, trainer.export"
+    modules = "trainer.commands.train, trainer.training.loop, trainer.training.export"
+    code = f"import sys; sys.modules[{package!r}] = None; import {modules}"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     broken = "import sys; sys.modules['torch'] = None; import trainer.training.loop"
     assert subprocess.run([sys.executable, "-c", broken], cwd=ROOT, capture_output=True).returncode != 0

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 WAITING = """
 import sys, time
 from pathlib import Path
-from trainer.peers import Peers
+from trainer.training.peers import Peers
 run, rank = Path(sys.argv[1]), int(sys.argv[2])
 end = lambda reason: (run / f"ended-{rank}").write_text(reason)
 with Peers(run, rank, 2, end, poll_s=0.05):
