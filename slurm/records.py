@@ -22,7 +22,6 @@ from typing import Any, Final
 from uuid import uuid4
 
 from renderer.files import write_atomic
-from renderer.format import archive
 from renderer.format.sample_format import shard_stem
 from slurm.plan import Range
 
@@ -161,17 +160,6 @@ def read_failures(folder: JobFolder) -> list[Failure]:
                 raw["shard"] = (int(raw["shard"][0]), int(raw["shard"][1]))
                 failures.append(Failure(**raw))
     return sorted(failures, key=lambda f: f.time)
-
-
-def finished_ranges(out: Path) -> set[Range]:
-    """Shards whose tar and manifest both stand there, by name alone: one listing, however large they are."""
-    try:
-        names = {p.name for p in (out / archive.SHARDS).iterdir()}
-    except FileNotFoundError:
-        return set()
-    stems = (n.removesuffix(".json") for n in names if n.endswith(".json"))
-    shards = (s for s in stems if archive.SHARD_STEM.fullmatch(s) and f"{s}.tar" in names)
-    return {(int(a), int(b)) for a, _, b in (s.partition("-") for s in shards)}
 
 
 def quarantined(failures: Iterable[Failure], finished: set[Range]) -> dict[Range, Failure]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renderer.errors import DatasetError
-from renderer.format import archive
+from renderer.format.folder import finished_manifests, read_info
+from renderer.format.manifest import read_manifest
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,9 @@ class Site:
 
 def shard_times(out: Path) -> list[ShardTime]:
     """Timings of every shard that a cluster job made, in the order of their samples. Raises DatasetError."""
-    archive.read_info(out)
+    read_info(out)
     found, seen = [], set[str]()
-    manifests = [(p, archive.read_manifest(p)) for p in archive.finished_manifests(out)]
+    manifests = [(p, read_manifest(p)) for p in finished_manifests(out)]
     for path, m in sorted(manifests, key=lambda pair: pair[1].work.get("finished", 0.0)):
         work = m.work
         if "began" not in work or not m.samples:

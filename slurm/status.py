@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from renderer.errors import MachineError
-from renderer.format import archive
+from renderer.format.folder import finished_ranges, read_info
 from renderer.format.state import read_state
 from renderer.progress import Progress
 from slurm import scheduler
@@ -21,7 +21,6 @@ from slurm.records import (
     Failure,
     JobFolder,
     bad_nodes,
-    finished_ranges,
     job_name,
     quarantined,
     read_beats,
@@ -80,8 +79,8 @@ class Status:
 def read_status(out: Path, ask_scheduler: bool = True) -> Status:
     """Raises DatasetError where `out` is no data set. Reads one listing and the heartbeats, no manifest."""
     out = out.absolute()
-    info, folder, now = archive.read_info(out), JobFolder(out), time.time()
-    finished, beats, failures = finished_ranges(out), read_beats(folder), read_failures(folder)
+    info, folder, now = read_info(out), JobFolder(out), time.time()
+    finished, beats, failures = set(finished_ranges(out)), read_beats(folder), read_failures(folder)
     sent = submissions(folder)
     own = read_state(out)
     count = max([s["count"] for s in sent if "count" in s] + [own.count])

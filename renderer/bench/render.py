@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from renderer.commit import commit
-from renderer.format import archive
+from renderer.format.dataset import open_dataset
 from renderer.install import how_to_install
 from renderer.parameters.spec import load_spec
 from renderer.run import local
@@ -70,7 +70,7 @@ def _throughput(setup: local.Setup, count: int, folder: Path, line: Callable[...
         line(f"throughput: headforge over {name}", ratio, "x")
     parts: dict[str, list[float]] = defaultdict(list)
     sizes: dict[str, list[int]] = defaultdict(list)
-    for _, entry in archive.open_dataset(folder / "ours-0").entries():
+    for _, entry in open_dataset(folder / "ours-0").entries():
         for name, value in entry.work["seconds"].items():
             parts[name].append(value)
         for name, member in entry.members.items():
@@ -130,7 +130,7 @@ def _error(setup: local.Setup, folder: Path, line: Callable[..., None]) -> None:
         local.claim(out, changed)
         options = PoolOptions(*packing(None, None))
         local.render_shards(changed, [(indices[0], indices[-1] + 1)], out, out / local.STAGING, options)
-        ours[grid] = {e.index: (s, e) for s, e in archive.open_dataset(out).entries()}
+        ours[grid] = {e.index: (s, e) for s, e in open_dataset(out).entries()}
     errors: dict[str, list[float]] = defaultdict(list)
     for index in indices:
         reference, plain = (np.load(folder / f"{name}-{index}.npz") for name in ("reference", "plain"))

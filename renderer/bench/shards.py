@@ -19,20 +19,23 @@ from typing import Any, Final
 import numpy as np
 
 from renderer.errors import MachineError
-from renderer.format import archive
+from renderer.format.dataset import write_index
+from renderer.format.folder import DATASET_FILE, SHARDS
 from renderer.format.sample_format import CHANNELS, FORMAT_VERSION, TRIPLET, UV_FRAME, sample_key, shard_stem
+from renderer.format.shard import write_shard
+from renderer.format.staging import EncodedSample, encode_sample
 
 TAG: Final = "5ca1e0"
 DESCRIPTORS: Final = 256  # as under `ulimit -n 256`
 OPERATIONS: Final[dict[str, str]] = {
-    "index from nothing": "(path / 'index.json').unlink(); print(archive.write_index(path)['samples'])",
-    "open": "print(len(archive.open_dataset(path)))",
-    "plan of a top-up": "print(run.make_plan(path, SimpleNamespace(tag=TAG, spec=Spec()), 2 * COUNT, 500).missing)",
+    "index from nothing": "(path / 'index.json').unlink(); print(write_index(path)['samples'])",
+    "open": "print(len(open_dataset(path)))",
+    "plan of a top-up": "print(make_plan(path, SimpleNamespace(tag=TAG, spec=Spec()), 2 * COUNT, 500).missing)",
     "gen status": "from slurm.status import read_status; print(read_status(path, ask_scheduler=False).samples)",
     "gen stats": "print(plot_knobs(path, path / 'stats.png'))",
-    "card": "print(len(card_text(archive.open_dataset(path), '')))",
+    "card": "print(len(card_text(open_dataset(path), '')))",
     "the README's loop over 1,000,000 samples": (
-        "print(sum(1 for _ in itertools.islice(archive.open_dataset(path).entries(), 1_000_000)))"
+        "print(sum(1 for _ in itertools.islice(open_dataset(path).entries(), 1_000_000)))"
     ),
     "trainer: open": "print(len(reader()))",
     "trainer: split": "print([len(p) for p in reader().split(0.05)])",
@@ -43,10 +46,10 @@ OPERATIONS: Final[dict[str, str]] = {
 }
 _RENDERER: Final = """
 import itertools
-from renderer.run import local as run
-from renderer.report.card import card_text
 from renderer.parameters.spec import Spec
+from renderer.report.card import card_text
 from renderer.report.stats import plot_knobs
+from renderer.run.local import make_plan
 from types import SimpleNamespace
 """
 _TRAINER: Final = """
@@ -59,7 +62,7 @@ _PROGRAM: Final = """
 import json, resource, sys, time
 from pathlib import Path
 from renderer.bench.shards import TAG
-from renderer.format import archive
+from renderer.format.dataset import open_dataset, write_index
 resource.setrlimit(resource.RLIMIT_NOFILE, ({descriptors}, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 path, COUNT = Path(sys.argv[1]), int(sys.argv[2])
 {imports}
@@ -71,14 +74,14 @@ print(json.dumps({{name: round(value, 2) for name, value in spent.items()}}))
 """
 
 
-def fake_sample(side: int) -> archive.EncodedSample:
+def fake_sample(side: int) -> EncodedSample:
     """One sample of noise, with a record of as many knobs as real ones have."""
     rng = np.random.default_rng(0)
     images = {name: rng.random((side, side, len(CHANNELS[name]))).astype(np.float16) for name in TRIPLET}
     record = {"knobs": {f"knob{i}": float(i) for i in range(120)}, "measured": {"face_share": 0.3}, "landmarks_px": []}
     seconds = {name: 0.01234 for name in ("backdrop", "draw", "encode", "filter", "input", "labels", "rays", "scene")}
     work = {"pid": 12345, "seconds": seconds}
-    return archive.encode_sample(0, sample_key(TAG, 0), images, record, work)
+    return encode_sample(0, sample_key(TAG, 0), images, record, work)
 
 
 def fake_dataset(path: Path, shards: int, per_shard: int, side: int = 128) -> Path:
@@ -88,26 +91,26 @@ def fake_dataset(path: Path, shards: int, per_shard: int, side: int = 128) -> Pa
         "format_version": FORMAT_VERSION, "name": "scale", "tag": TAG, "seed": 0, "spec": {}, "labels": [],
         "uv_frame": UV_FRAME, "resolution": side, "bit_repeatable": True, "assets": {"pack": "none", "own": {}},
     }  # fmt: skip
-    (path / archive.DATASET_FILE).write_text(json.dumps(info))
+    (path / DATASET_FILE).write_text(json.dumps(info))
     alike = fake_sample(side)
-    manifest = asdict(archive.write_shard(path, 0, per_shard, TAG, _renamed(alike, per_shard)))
+    manifest = asdict(write_shard(path, 0, per_shard, TAG, _renamed(alike, per_shard)))
     samples = [_template(entry) for entry in manifest["samples"]]
-    first = path / archive.SHARDS / f"{shard_stem(0, per_shard)}.tar"
+    first = path / SHARDS / f"{shard_stem(0, per_shard)}.tar"
     for start in range(per_shard, shards * per_shard, per_shard):
         stem = shard_stem(start, start + per_shard)
         shard = {**manifest, "start": start, "stop": start + per_shard, "samples": []}
         body = ",".join([text % (start + i, start + i) for i, text in enumerate(samples)])
         content = json.dumps(shard, separators=(",", ":")).replace('"samples":[]', f'"samples":[{body}]', 1)
-        (path / archive.SHARDS / f"{stem}.json").write_text(content)
-        os.link(first, path / archive.SHARDS / f"{stem}.tar")
+        (path / SHARDS / f"{stem}.json").write_text(content)
+        os.link(first, path / SHARDS / f"{stem}.tar")
     return path
 
 
-def _renamed(sample: archive.EncodedSample, count: int) -> Iterator[archive.EncodedSample]:
+def _renamed(sample: EncodedSample, count: int) -> Iterator[EncodedSample]:
     for i in range(count):
         key = sample_key(TAG, i)
         members = {name.replace(sample.key, key): data for name, data in sample.members.items()}
-        yield archive.EncodedSample(i, key, members, sample.pixels, sample.work)
+        yield EncodedSample(i, key, members, sample.pixels, sample.work)
 
 
 def _template(entry: dict[str, Any]) -> str:
@@ -136,6 +139,6 @@ def run_scale(
     """Measure every operation on a data set of so many shards. folder: where there is room for a kB a sample."""
     with tempfile.TemporaryDirectory(dir=folder, prefix="headforge-scale-") as temporary:
         path = fake_dataset(Path(temporary) / "scale", shards, per_shard)
-        archive.write_index(path)
+        write_index(path)
         for operation in OPERATIONS:
             show({**measure(path, operation, shards * per_shard), "shards": shards, "samples": shards * per_shard})

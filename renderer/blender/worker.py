@@ -78,7 +78,7 @@ def _prepare(job: dict[str, Any]) -> Any:
         import bpy  # noqa: F401
     from renderer.blender.passes import PassRenderer
     from renderer.blender.scene import SceneBuilder
-    from renderer.format.archive import encode_sample, stage_sample
+    from renderer.format.staging import encode_sample, stage_sample
     from renderer.head.catalog import build_catalog
     from renderer.head.head_model import load_head
     from renderer.head.parts import PartBuilder

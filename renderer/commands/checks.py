@@ -34,14 +34,15 @@ def verify(dataset: Path, workers: int | None, count: int | None, again: bool) -
     gen verify out/mixed
     gen verify out/mixed --count 64
     """
-    from renderer.format import archive
+    from renderer.format.dataset import open_dataset
+    from renderer.format.folder import finished_stems
     from renderer.report import proof
     from renderer.run.pool import granted_cores
     from renderer.stopper import Stopper
 
     at_least(1, workers=workers, count=count)
-    archive.open_dataset(dataset)
-    everything = proof.finished_stems(dataset)
+    open_dataset(dataset)
+    everything = finished_stems(dataset)
     stems = everything if again else proof.unproven(dataset)
     if len(stems) < len(everything):
         say(f"{len(everything) - len(stems)} of {len(everything)} shards are proven already")

@@ -12,7 +12,7 @@ import click
 from renderer.commands.options import FOLDER, SPEC_HELP, at_least, check_picture, spec_of
 from renderer.commands.render import preview
 from renderer.errors import DatasetError, SpecError
-from renderer.format import archive
+from renderer.format.dataset import open_dataset
 from renderer.progress import Progress
 from renderer.report import collage as pictures
 
@@ -96,7 +96,7 @@ def _write_sheet(dataset: Path, name: str, r: Request) -> Path:
     import numpy as np
     from PIL import Image
 
-    chosen = [pair for pair, _ in zip(archive.open_dataset(dataset).entries(), range(r.count), strict=False)]
+    chosen = [pair for pair, _ in zip(open_dataset(dataset).entries(), range(r.count), strict=False)]
     tiles, texts = [], []
     with Progress(len(chosen), "tile", "drawing") as bar:
         for shard, entry in chosen:
@@ -123,7 +123,7 @@ def _write_clip(dataset: Path, name: str, clip: int, r: Request) -> Path:
     from renderer.report import video
 
     out = r.out or Path(f"{name}-clip{clip}.mp4")
-    data = archive.open_dataset(dataset)
+    data = open_dataset(dataset)
     start, stop = _clip_samples(clip, data.clip_frames, str(dataset))
     frames = list(data.entries(start, stop))
     if not frames:

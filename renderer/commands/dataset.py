@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from renderer.commands.options import FOLDER, check_picture, say
-from renderer.format import archive
+from renderer.format.dataset import merge_shards, open_dataset
 from renderer.progress import Progress
 
 
@@ -26,7 +26,7 @@ def stats(dataset: Path, out: Path | None, count: int | None) -> None:
     check_picture(out)
     out = out or dataset / "stats.png"
     with Progress(None, "sample", "reading") as bar:
-        count = bar.total = min(count or MOST, len(archive.open_dataset(dataset)))
+        count = bar.total = min(count or MOST, len(open_dataset(dataset)))
         said = plot_knobs(dataset, out, count, bar.update)
     click.echo(f"{said} -> {out}")
 
@@ -41,9 +41,9 @@ def gather(dataset: Path, tar: Path, dry_run: bool) -> None:
     \b
     gen gather out/mixed mixed.tar
     """
-    data = archive.open_dataset(dataset)
+    data = open_dataset(dataset)
     size = sum(shard.summary.tar_bytes for shard in data.shards)
     say(f"{len(data)} samples, {size / 1e6:.1f} MB -> {tar}")
     if not dry_run:
         with Progress(len(data), "sample", "merging") as bar:
-            archive.gather(data, tar, bar.update)
+            merge_shards(data, tar, bar.update)

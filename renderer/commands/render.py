@@ -13,7 +13,8 @@ import click
 
 from renderer.commands.options import FOLDER, SPEC_HELP, at_least, pool_options, say, spec_of
 from renderer.errors import DatasetError, SpecError
-from renderer.format import archive
+from renderer.format.dataset import write_index
+from renderer.format.staging import load_staged
 from renderer.format.state import raise_count
 from renderer.parameters.spec import Spec
 from renderer.progress import Progress
@@ -179,7 +180,7 @@ def _render_here(setup: run.Setup, out: Path, r: Request, pool: PoolOptions) -> 
             say(f"stopped after {report.rendered} samples; run the same command again to go on")
             sys.exit(130)
         shutil.rmtree(out / run.STAGING, ignore_errors=True)
-        index = archive.write_index(out)
+        index = write_index(out)
         write_card(out)
     _say_result(out, report, index, plan.images)
 
@@ -215,7 +216,7 @@ def _render_only(setup: run.Setup, index: int, out: Path, pool: PoolOptions) -> 
         outcome = next(iter(WorkerPool(setup.job(), Path(staging), pool).render([index])))
         if isinstance(outcome, Failed):
             raise DatasetError(f"sample {index} failed: {outcome.reason}")
-        sample = archive.load_staged(Path(staging) / f"{index:010d}.tar")
+        sample = load_staged(Path(staging) / f"{index:010d}.tar")
     for name, data in sample.members.items():
         (folder / name).write_bytes(data)
     images = {n: exr.decode(n, sample.members[f"{sample.key}.{n}.exr"]) for n in ("input", "uv", "mask")}

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from renderer.errors import FormatError
 from renderer.files import write_atomic
-from renderer.format import archive
+from renderer.format.folder import SHARDS, finished_ranges
 
 STATE_FILE: Final = "state.json"
 VERDICT_FILE: Final = "verdict.json"
@@ -71,19 +71,8 @@ def write_verdict(path: Path, verdict: Mapping[str, Any]) -> None:
 def shards_identity(path: Path, ranges: list[tuple[int, int]] | None = None) -> dict[str, int]:
     """What changes when a shard comes, goes or is replaced: their number, and when the folder was last changed."""
     ranges = finished_ranges(path) if ranges is None else ranges
-    shards = path / archive.SHARDS
+    shards = path / SHARDS
     return {"number": len(ranges), "changed_ns": shards.stat().st_mtime_ns if ranges else 0}
-
-
-def finished_ranges(path: Path) -> list[tuple[int, int]]:
-    """Shards whose tar and manifest both stand there, by name alone."""
-    try:
-        names = {p.name for p in (path / archive.SHARDS).iterdir()}
-    except FileNotFoundError:
-        return []
-    stems = (n.removesuffix(".json") for n in names if n.endswith(".json"))
-    shards = (s for s in stems if archive.SHARD_STEM.fullmatch(s) and f"{s}.tar" in names)
-    return sorted((int(a), int(b)) for a, _, b in (s.partition("-") for s in shards))
 
 
 def _read(path: Path) -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from PIL import Image
 from renderer.commit import commit
 from renderer.errors import AssetError
 from renderer.files import write_atomic
-from renderer.format import archive
+from renderer.format.dataset import Dataset, open_dataset
 from renderer.format.sample_format import CHANNELS, image_names
 from renderer.head.catalog import pack_folder
 from renderer.report import collage
@@ -25,7 +25,7 @@ _NAMED = 20  # skipped samples that are named
 
 def write_card(path: Path) -> None:
     """Write README.md, spec.yaml and collage.png beside the shards of a finished data set."""
-    dataset = archive.open_dataset(path)
+    dataset = open_dataset(path)
     tiles = [
         collage.triplet_picture({name: shard.image(entry, name) for name in ("input", "uv", "mask")})
         for shard, entry in itertools.islice(dataset.entries(), _TILES)
@@ -43,12 +43,12 @@ def _credits(info: dict[str, Any]) -> str:
         return "(the head pack is not on this machine, or names nobody)"
 
 
-def _clips(dataset: archive.Dataset) -> str:
+def _clips(dataset: Dataset) -> str:
     frames = dataset.clip_frames
     return f"of {frames} frames: sample N is frame N % {frames} of clip N // {frames}" if frames else "none"
 
 
-def card_text(dataset: archive.Dataset, credit: str) -> str:
+def card_text(dataset: Dataset, credit: str) -> str:
     """The card as Markdown."""
     info, shards = dataset.info, [shard.summary for shard in dataset.shards]
     size, versions = sum(s.tar_bytes for s in shards), dataset.shards[0].manifest.versions
@@ -94,7 +94,7 @@ With headforge:
 
 ```python
 from pathlib import Path
-from renderer.format.archive import open_dataset
+from renderer.format.dataset import open_dataset
 
 for shard, entry in open_dataset(Path("{dataset.path.name}")).entries():
     image, uv = shard.image(entry, "input"), shard.image(entry, "uv")  # (H, W, 3), (H, W, 2)

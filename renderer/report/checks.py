@@ -13,8 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from renderer.errors import FormatError, HeadforgeError
-from renderer.format import archive, exr
+from renderer.format import exr
+from renderer.format.folder import DATASET_FILE
+from renderer.format.manifest import Manifest, SampleEntry
 from renderer.format.sample_format import DRAW_VERSION, FLOAT_IMAGES, HALF_STEP, PURE, image_names
+from renderer.format.staging import pixel_hash
 from renderer.labels.reference import Reference
 from renderer.parameters.spec import Spec, parse_spec
 from renderer.report.statistics import Sums
@@ -46,13 +49,13 @@ class Examiner:
         self.reference: Reference | None = None
         self.note = self.unchecked = ""
         try:
-            self.spec = parse_spec(info["spec"], archive.DATASET_FILE)
+            self.spec = parse_spec(info["spec"], DATASET_FILE)
             self.reference = Reference(info)
             self.note = self.reference.not_redrawn
         except HeadforgeError as error:
             self.unchecked = str(error)
 
-    def examine(self, tar: Path, manifest: archive.Manifest, heartbeat: Callable[[], None] = lambda: None) -> Findings:
+    def examine(self, tar: Path, manifest: Manifest, heartbeat: Callable[[], None] = lambda: None) -> Findings:
         """Every check of one shard. `heartbeat` is called after each sample; what it raises ends the work.
 
         Raises OSError where the tar cannot be read: that says nothing about what it holds.
@@ -74,7 +77,7 @@ class Examiner:
                 found.problems.append(f"{tar.name}: the tar is not the one its manifest was written for")
         return found
 
-    def _examine_sample(self, once: _ReadOnce, entry: archive.SampleEntry, found: Findings, start: int) -> None:
+    def _examine_sample(self, once: _ReadOnce, entry: SampleEntry, found: Findings, start: int) -> None:
         names = image_names(tuple(self.info["labels"]))
         wanted = {f"{image}.exr" for image in names} | {"json"}
         if set(entry.members) != wanted:
@@ -98,7 +101,7 @@ class _ReadOnce:
     def __init__(self, file: Any) -> None:
         self._file, self._at, self._digest = file, 0, hashlib.sha256()
 
-    def members(self, entry: archive.SampleEntry) -> dict[str, bytes]:
+    def members(self, entry: SampleEntry) -> dict[str, bytes]:
         """Content of a sample's members, in archive order. Raises FormatError where one is not what was written."""
         content, damaged = {}, []
         for name, member in sorted(entry.members.items(), key=lambda item: item[1].offset):
@@ -126,7 +129,7 @@ class _ReadOnce:
         return data
 
 
-def _manifest_problems(tar: Path, m: archive.Manifest, tag: str) -> Iterable[str]:
+def _manifest_problems(tar: Path, m: Manifest, tag: str) -> Iterable[str]:
     if m.tag != tag:
         yield f"belongs to data set {m.tag!r}, not to {tag!r}"
     if m.stem != tar.stem:
@@ -135,7 +138,7 @@ def _manifest_problems(tar: Path, m: archive.Manifest, tag: str) -> Iterable[str
         yield f"its samples are not {m.start} .. {m.stop - 1}"
 
 
-def fingerprint(images: dict[str, Any], entry: archive.SampleEntry) -> int:
+def fingerprint(images: dict[str, Any], entry: SampleEntry) -> int:
     """64 bits of the input image's hash, to find images that occur twice; 0 for one that may.
 
     Without a face in view, an image may have one value all over, and there are but some thousand such values.
@@ -154,7 +157,7 @@ def _shows_face(mask: exr.Image) -> bool:
 
 
 def sample_problems(
-    images: dict[str, Any], record: dict[str, Any], info: dict[str, Any], entry: archive.SampleEntry
+    images: dict[str, Any], record: dict[str, Any], info: dict[str, Any], entry: SampleEntry
 ) -> Iterable[str]:
     """What is wrong with the images of a sample, in words."""
     side = info["resolution"]
@@ -164,7 +167,7 @@ def sample_problems(
             yield f"{name} is {image.dtype} {image.shape}"
         if not np.isfinite(image).all():
             yield f"{name} holds values that are not finite"
-        if archive.pixel_hash(image) != entry.pixels[name]:
+        if pixel_hash(image) != entry.pixels[name]:
             yield f"{name} does not decode to the pixels that were written"
     if (record["key"], record["index"]) != (entry.key, entry.index):
         yield f"its record is that of {record['key']}, sample {record['index']}"

@@ -24,8 +24,9 @@ from typing import Any, Final
 import numpy as np
 
 from renderer.errors import DatasetError, MachineError
-from renderer.format import archive, exr
+from renderer.format import exr
 from renderer.format.sample_format import DRAW_VERSION, OPTIONAL_LABELS, RENDER_VERSION, canonical_json
+from renderer.format.staging import EncodedSample, load_staged
 from renderer.parameters.params import SampleParams, to_record
 from renderer.parameters.spec import load_spec, spec_names
 from renderer.run.local import Setup, prepare
@@ -80,10 +81,10 @@ def golden_samples(setup: Setup, indices: tuple[int, ...]) -> Iterator[tuple[int
             if not isinstance(outcome, Done):
                 raise MachineError(f"golden sample {outcome.index} could not be rendered: {outcome.reason}")
         for index in indices:
-            yield index, _fingerprint(archive.load_staged(Path(folder) / f"{index:010d}.tar"))
+            yield index, _fingerprint(load_staged(Path(folder) / f"{index:010d}.tar"))
 
 
-def _fingerprint(sample: archive.EncodedSample) -> dict[str, Any]:
+def _fingerprint(sample: EncodedSample) -> dict[str, Any]:
     record = {k: v for k, v in json.loads(sample.members[f"{sample.key}.json"]).items() if k != "key"}
     return {
         "record": hashlib.sha256(canonical_json(record)).hexdigest()[:8],

@@ -21,8 +21,12 @@ import numpy.typing as npt
 
 from renderer.errors import HeadforgeError, SpecError
 from renderer.files import write_atomic
-from renderer.format import archive, state
+from renderer.format import state
+from renderer.format.dataset import open_dataset
+from renderer.format.folder import DATASET_FILE, SHARDS, finished_ranges, finished_stems, read_info
+from renderer.format.manifest import SampleEntry, read_manifest
 from renderer.format.sample_format import shard_stem
+from renderer.format.shard import ShardReader
 from renderer.parameters.spec import parse_spec
 from renderer.report.checks import CHECKS_VERSION, Examiner, Findings
 from renderer.report.statistics import Sums, statistics_problems
@@ -74,7 +78,7 @@ def prove(path: Path, stem: str, examiner: Examiner, heartbeat: Callable[[], Non
     tar, manifest_file = _files(path, stem)
     identity = _identity(path, stem)  # before the first byte is read: a change meanwhile makes the proof void
     try:
-        manifest = archive.read_manifest(manifest_file)
+        manifest = read_manifest(manifest_file)
         found = examiner.examine(tar, manifest, heartbeat)
     except HeadforgeError as error:  # the manifest is damaged
         found = Findings(problems=[str(error)])
@@ -133,7 +137,7 @@ def _identity(path: Path, stem: str) -> dict[str, Any]:
     tar, manifest = (file.stat() for file in _files(path, stem))
     return {
         "checks": CHECKS_VERSION,
-        "dataset": _digest(path / archive.DATASET_FILE),
+        "dataset": _digest(path / DATASET_FILE),
         "tar": [tar.st_size, tar.st_mtime_ns],
         "manifest": [manifest.st_size, manifest.st_mtime_ns],
     }
@@ -150,7 +154,7 @@ def _digest_of(file: Path, size: int, mtime_ns: int) -> str:
 
 
 def _files(path: Path, stem: str) -> tuple[Path, Path]:
-    base = path / archive.SHARDS / stem
+    base = path / SHARDS / stem
     return base.with_suffix(".tar"), base.with_suffix(".json")
 
 
@@ -167,15 +171,10 @@ def unproven(path: Path) -> list[str]:
         elif proof.head["unchecked"] or proof.head["note"]:
             blind.append(stem)
     if blind:
-        now = Examiner(archive.read_info(path))
+        now = Examiner(read_info(path))
         if not now.unchecked and not now.note:  # what was lacking is here now
             stems = sorted(stems + blind)
     return stems
-
-
-def finished_stems(path: Path) -> list[str]:
-    """Shards by range, from one listing."""
-    return [shard_stem(start, stop) for start, stop in state.finished_ranges(path)]
 
 
 def stem_samples(stem: str) -> int:
@@ -193,7 +192,7 @@ def verify(
     progress: Callable[[int], None] = lambda samples: None,
 ) -> Verdict:
     """Verify what is not proven yet, or all of it `again`, and conclude. Raises DatasetError if there is nothing."""
-    archive.open_dataset(path)
+    open_dataset(path)
     verify_shards(path, finished_stems(path) if again else unproven(path), cores, progress=progress)
     return conclude(path, count)
 
@@ -210,7 +209,7 @@ def verify_shards(
     `stop` is asked often; shards in hand are given up then. A call that is killed loses only those, too.
     Raises MachineError where a process was killed, OSError where a file cannot be read.
     """
-    archive.read_info(path)
+    read_info(path)
     return run_shards(prove, path, list(stems), cores, stop, progress) if stems else []
 
 
@@ -222,11 +221,11 @@ def conclude(path: Path, count: int = 0) -> Verdict:
 
     count: samples that must be there, no more and no fewer; 0: at least as many as the data set is meant to have.
     """
-    info, ranges = archive.read_info(path), state.finished_ranges(path)
+    info, ranges = read_info(path), finished_ranges(path)
     shards = state.shards_identity(path, ranges)
     verdict = Verdict(count or state.read_state(path).count)
     try:
-        archive.open_dataset(path)
+        open_dataset(path)
     except HeadforgeError as error:
         verdict.add([str(error)])
     sums, histogram = Sums(), np.zeros(round(10 / _BIN_PX) + 1, np.int64)
@@ -253,7 +252,7 @@ def conclude(path: Path, count: int = 0) -> Verdict:
     verdict.missing = _missing(ranges, verdict.count)
     verdict.add(_count_problems(ranges, verdict, exact=bool(count)))
     try:
-        verdict.add(statistics_problems(sums, parse_spec(info["spec"], archive.DATASET_FILE)))
+        verdict.add(statistics_problems(sums, parse_spec(info["spec"], DATASET_FILE)))
     except SpecError as error:  # of a headforge that knows other fields
         verdict.unchecked = verdict.unchecked or str(error)
     verdict.add(_duplicates(path, ranges, prints))
@@ -310,7 +309,7 @@ def _duplicates(path: Path, ranges: list[tuple[int, int]], prints: Fingerprints)
     """
     starts = np.cumsum([0, *(b - a for a, b in ranges)])
 
-    def sample(position: int) -> tuple[archive.ShardReader, archive.SampleEntry]:
+    def sample(position: int) -> tuple[ShardReader, SampleEntry]:
         number = int(np.searchsorted(starts, position, "right")) - 1
         shard, entries = _entries(path, shard_stem(*ranges[number]))
         return shard, entries[ranges[number][0] + int(position - starts[number])]
@@ -328,10 +327,10 @@ def _duplicates(path: Path, ranges: list[tuple[int, int]], prints: Fingerprints)
 
 
 @lru_cache(maxsize=16)
-def _entries(path: Path, stem: str) -> tuple[archive.ShardReader, dict[int, archive.SampleEntry]]:
+def _entries(path: Path, stem: str) -> tuple[ShardReader, dict[int, SampleEntry]]:
     tar, manifest_file = _files(path, stem)
-    manifest = archive.read_manifest(manifest_file)
-    return archive.ShardReader(tar, manifest), {entry.index: entry for entry in manifest.samples}
+    manifest = read_manifest(manifest_file)
+    return ShardReader(tar, manifest), {entry.index: entry for entry in manifest.samples}
 
 
 def _scenery(record: dict[str, Any]) -> Any:

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from renderer.format import archive
+from renderer.format.dataset import Dataset, open_dataset
 
 MOST: Final = 20_000  # samples whose records are read; more would not change a histogram
 
 
 def knob_values(
-    dataset: archive.Dataset, count: int, progress: Callable[[int], object] = lambda done: None
+    dataset: Dataset, count: int, progress: Callable[[int], object] = lambda done: None
 ) -> dict[str, list[Any]]:
     """Every knob's values over at most `count` samples of a data set, evenly spread, and what was measured."""
     values: dict[str, list[Any]] = defaultdict(list)
@@ -36,7 +36,7 @@ def plot_knobs(path: Path, out: Path, count: int = MOST, progress: Callable[[int
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    dataset = archive.open_dataset(path)
+    dataset = open_dataset(path)
     values = knob_values(dataset, count, progress)
     columns = 6
     rows = math.ceil(len(values) / columns)

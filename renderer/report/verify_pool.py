@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from renderer.errors import MachineError
-from renderer.format import archive
+from renderer.format.folder import read_info
 from renderer.report.checks import Examiner
 
 _ASK_S: Final = 0.2  # how often `stop` is asked and progress told
@@ -115,4 +115,4 @@ def _prove(prove: Prove, path: str, stem: str) -> bool:
 
 @lru_cache(maxsize=1)
 def _examiner(path: str) -> Examiner:
-    return Examiner(archive.read_info(Path(path)))
+    return Examiner(read_info(Path(path)))

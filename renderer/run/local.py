@@ -26,7 +26,16 @@ from renderer import files
 from renderer.commit import commit
 from renderer.errors import DatasetError, FormatError, MachineError, SpecError
 from renderer.files import make_folder, write_atomic
-from renderer.format import archive
+from renderer.format.folder import (
+    DATASET_FILE,
+    INDEX_FILE,
+    SHARDS,
+    finished_manifests,
+    finished_ranges,
+    is_finished,
+    read_info,
+)
+from renderer.format.manifest import Skipped, read_manifest, read_summary
 from renderer.format.sample_format import (
     DRAW_VERSION,
     FORMAT_VERSION,
@@ -36,7 +45,8 @@ from renderer.format.sample_format import (
     image_names,
     shard_stem,
 )
-from renderer.format.shard_index import read_summary
+from renderer.format.shard import ShardReader, unpack, write_shard
+from renderer.format.staging import load_staged
 from renderer.head.catalog import Catalog, build_catalog, check_assets, lacks
 from renderer.head.head_model import HeadModel, load_head
 from renderer.install import how_to_install
@@ -49,7 +59,7 @@ STAGING: Final = ".staging"
 LOCK: Final = ".lock"
 FREE_BYTES: Final = 200 << 20  # stop before the disk is full
 SKIPS: Final = (5, 0.2)  # more failed samples of a shard than this many and this share mean that the machine fails
-LEFT_OVERS: Final = (f".{archive.DATASET_FILE}.*.partial", ".probe-*")  # of runs that were killed as they began
+LEFT_OVERS: Final = (f".{DATASET_FILE}.*.partial", ".probe-*")  # of runs that were killed as they began
 LEFT_OVER_S: Final = 600.0
 
 
@@ -195,13 +205,13 @@ def claim(out: Path, setup: Setup) -> None:
     if holds(out, setup):
         return
     info = json.dumps(setup.info(), indent=1, sort_keys=True).encode()
-    write_atomic(out / archive.DATASET_FILE, info)
+    write_atomic(out / DATASET_FILE, info)
 
 
 def holds(out: Path, setup: Setup) -> bool:
     """Is `out` the folder of this data set already? Raises DatasetError if it is anything but that or empty."""
-    if (out / archive.DATASET_FILE).exists():
-        there = archive.read_info(out)
+    if (out / DATASET_FILE).exists():
+        there = read_info(out)
         if there["tag"] != setup.tag:
             raise DatasetError(f"{out} holds another data set: {_difference(out, there, setup)}")
         return True
@@ -212,7 +222,7 @@ def holds(out: Path, setup: Setup) -> bool:
 def check_folder(out: Path) -> None:
     """Raises DatasetError if a folder holds something, but no data set: what can be known before assets are there."""
     known = (STAGING, LOCK, *LEFT_OVERS)
-    if (out / archive.DATASET_FILE).exists() or not out.is_dir():
+    if (out / DATASET_FILE).exists() or not out.is_dir():
         return
     if any(not any(fnmatch(p.name, pattern) for pattern in known) for p in out.iterdir()):
         raise DatasetError(f"{out} is not empty and no data set; choose another --out")
@@ -223,7 +233,7 @@ def _difference(out: Path, there: dict[str, Any], setup: Setup) -> str:
     here = setup.info()
     if there["seed"] != here["seed"]:
         return f"its seed is {there['seed']}, this run's {here['seed']}; choose another --out"
-    if changed := _changed(there["spec"], here["spec"], str(out / archive.DATASET_FILE)):
+    if changed := _changed(there["spec"], here["spec"], str(out / DATASET_FILE)):
         return f"its spec is {there['name']!r} and differs in {', '.join(changed)}; choose another --out"
     kinds = ("draw_version", "render_version", "bpy")
     if other := [f"{k} {there.get(k, 'not stated')} (here {here[k]})" for k in kinds if there.get(k) != here[k]]:
@@ -253,9 +263,9 @@ def _changed(there: dict[str, Any], here: dict[str, Any], source: str) -> list[s
 def _maker(out: Path, info: dict[str, Any]) -> dict[str, str]:
     """Version and commit of the headforge that made a data set; older ones state them in their manifests alone."""
     found: dict[str, str] = info.get("made_by") or {}
-    for file in archive.finished_manifests(out)[:1] if not found else ():
+    for file in finished_manifests(out)[:1] if not found else ():
         with contextlib.suppress(FormatError):
-            found = archive.read_manifest(file).versions
+            found = read_manifest(file).versions
     return found
 
 
@@ -271,7 +281,7 @@ def make_plan(out: Path, setup: Setup, count: int, shard_size: int) -> Plan:
     if shard_size <= 0:
         raise SpecError(f"--shard-size is {shard_size}; it must be at least 1")
     holds(out, setup)
-    finished = archive.finished_ranges(out)
+    finished = finished_ranges(out)
     done = sum(min(stop, count) - start for start, stop in finished if start < count)
     ranges = tuple(missing_ranges(finished, count, shard_size))
     return Plan(count, done, ranges, setup.spec.render)
@@ -334,7 +344,7 @@ def render_shards(
     rendered, for those who want to look at it meanwhile; returned in any case.
     """
     report, started = report or Report(), time.monotonic()
-    for folder in (out / archive.SHARDS, staging):
+    for folder in (out / SHARDS, staging):
         make_folder(folder)
     _sweep(staging)
     pool = WorkerPool(setup.job(), staging, options)
@@ -358,10 +368,10 @@ def render_shards(
     def close(shard: OpenShard) -> None:
         _check_space(out)
         r = shard.start, shard.stop
-        skipped = [archive.Skipped(f.index, f.reason) for _, f in sorted(shard.failed.items())]
-        samples = (archive.load_staged(staging / f"{i:010d}.tar") for i in sorted(shard.staged))
+        skipped = [Skipped(f.index, f.reason) for _, f in sorted(shard.failed.items())]
+        samples = (load_staged(staging / f"{i:010d}.tar") for i in sorted(shard.staged))
         try:
-            archive.write_shard(
+            write_shard(
                 out, *r, setup.tag, samples, skipped=skipped, versions=versions(pool.versions),
                 work={**(work or {}), "host": platform.node(), "finished": time.time()}, scratch=staging,
             )  # fmt: skip
@@ -431,21 +441,21 @@ def reopen_skipped(out: Path, staging: Path | None) -> list[int]:
     staging: where the sound samples of those shards wait meanwhile; None: they are rendered again, too.
     """
     indices: list[int] = []
-    for file in archive.finished_manifests(out):
+    for file in finished_manifests(out):
         if not read_summary(file).skipped:
             continue
-        manifest = archive.read_manifest(file)
+        manifest = read_manifest(file)
         indices += [s.index for s in manifest.skipped]
         if staging is not None:
             staging.mkdir(parents=True, exist_ok=True)
-            archive.unpack(archive.ShardReader(file.with_suffix(".tar"), manifest), staging)
-        for path in (out / archive.INDEX_FILE, file, file.with_suffix(".tar")):  # the manifest is what counts
+            unpack(ShardReader(file.with_suffix(".tar"), manifest), staging)
+        for path in (out / INDEX_FILE, file, file.with_suffix(".tar")):  # the manifest is what counts
             path.unlink(missing_ok=True)
     return sorted(indices)
 
 
 def _finished(out: Path, start: int, stop: int) -> bool:
-    return archive.is_finished(out / archive.SHARDS / f"{shard_stem(start, stop)}.json")
+    return is_finished(out / SHARDS / f"{shard_stem(start, stop)}.json")
 
 
 def _staged(staging: Path, r: tuple[int, int], tag: str) -> set[int]:
@@ -455,7 +465,7 @@ def _staged(staging: Path, r: tuple[int, int], tag: str) -> set[int]:
         path = staging / f"{i:010d}.tar"
         if path.exists():
             try:
-                sound = archive.load_staged(path).key.startswith(tag)
+                sound = load_staged(path).key.startswith(tag)
             except FormatError:
                 sound = False
             if sound:

@@ -24,13 +24,13 @@ from typing import Any, Final
 
 from renderer.errors import DatasetError, HeadforgeError, MachineError
 from renderer.files import file_sha256, is_private, private_folder, publish
-from renderer.format import archive
+from renderer.format.folder import DATASET_FILE, finished_ranges, read_info
 from renderer.format.sample_format import shard_stem
 from renderer.parameters.spec import Spec
 from renderer.run import local as run
 from renderer.run.pool import PoolOptions, granted_cores, packing
 from slurm.plan import Range
-from slurm.records import Beat, Failure, JobFolder, finished_ranges, read_beat
+from slurm.records import Beat, Failure, JobFolder, read_beat
 
 AGAIN: Final = 75  # exit code, EX_TEMPFAIL: start me again
 BEAT_S: Final = 30.0
@@ -116,7 +116,7 @@ def render_task(order: RenderOrder, ranges: list[Range]) -> dict[str, Any]:
         except BaseException as error:
             _record(error, beat, folder)
             raise
-        unfinished = set(beat.ranges) - finished_ranges(folder.out)
+        unfinished = set(beat.ranges) - set(finished_ranges(folder.out))
         beat.state = "stopped" if unfinished else "finished"
         if beat.state == "stopped" and stop.again and restarts() < order.requeues:
             beat.state = "requeued"
@@ -179,14 +179,14 @@ def _setup(order: RenderOrder, out: Path) -> run.Setup:
     from renderer.head.head_model import load_head
 
     node = node_name()
-    needed = {out / archive.DATASET_FILE: "output", Path(order.pack): "cache"}
+    needed = {out / DATASET_FILE: "output", Path(order.pack): "cache"}
     for path, what in needed.items():
         if not path.exists():
             raise MachineError(f"node {node} does not see {path}: put the {what} on shared disk")
     run.check_machine()
     spec, pack = order.spec, Path(order.pack)
     setup = run.Setup(spec, order.seed, pack, run.ensure_scene(say), load_head(pack), build_catalog(pack, spec))
-    there = archive.read_info(out)["tag"]
+    there = read_info(out)["tag"]
     if not setup.tag == order.tag == there:
         raise DatasetError(f"{out} holds data set {there}, submitted was {order.tag}, this node makes {setup.tag}")
     check_assets(setup.catalog)
@@ -227,7 +227,7 @@ def _scratch(order: RenderOrder, beat: Beat) -> Path:
 
 def _take_away(folder: JobFolder, ranges: list[Range], scratch: Path) -> None:
     """Bring the samples of unfinished shards from scratch to shared disk, one tar per shard."""
-    finished = finished_ranges(folder.out)
+    finished = set(finished_ranges(folder.out))
     for r in ranges:
         staged = [p for i in range(*r) if (p := scratch / f"{i:010d}.tar").exists()]
         if r in finished:
@@ -284,7 +284,7 @@ def _record(error: BaseException, beat: Beat, folder: JobFolder) -> None:
     if is_full(error, folder.out):
         kind = "space"
     words = str(error) if isinstance(error, HeadforgeError) else traceback.format_exc(limit=-4)
-    finished = finished_ranges(folder.out)
+    finished = set(finished_ranges(folder.out))
     shard = next((r for r in beat.ranges if r not in finished), beat.ranges[0])
     tail = "\n".join(traceback.format_exc().splitlines()[-12:])
     beat.state, beat.note = "failed", " ".join(words.split())[-300:]

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from renderer.errors import DatasetError
-from renderer.format import archive
+from renderer.format.dataset import write_index
+from renderer.format.folder import finished_stems
 from slurm.node.render_job import AGAIN, BEAT_S, Signals, job_id, node_name, restarts, say
 from slurm.records import Beat, JobFolder, read_beat
 
@@ -35,7 +36,7 @@ def verify_task(order: VerifyOrder, part: int) -> dict[str, Any]:
 
     Raises SystemExit with `AGAIN` where time ran out. What is wrong with a shard stands in its proof; it is no error.
     """
-    from renderer.report.proof import finished_stems, unproven
+    from renderer.report.proof import unproven
 
     path = Path(order.out)
     with Signals() as stop:
@@ -61,7 +62,7 @@ def finish(order: VerifyOrder) -> dict[str, Any]:
     found = {"verified": verdict.verified, "samples": verdict.samples, "missing": verdict.missing, "left": len(left)}
     say(f"concluded: {found}")
     if verdict.verified:
-        archive.write_index(path)
+        write_index(path)
         write_card(path)
         shutil.rmtree(JobFolder(path).root / "saved", ignore_errors=True)
     elif verdict.missing and order.later:

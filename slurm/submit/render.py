@@ -16,6 +16,7 @@ from typing import Any
 from blend_assets.fetch import cache_root
 from renderer.errors import DatasetError, MachineError
 from renderer.files import write_atomic
+from renderer.format.folder import finished_ranges
 from renderer.format.state import raise_count, read_state
 from renderer.parameters.spec import Spec
 from renderer.run import local
@@ -30,7 +31,6 @@ from slurm.records import (
     Failure,
     JobFolder,
     bad_nodes,
-    finished_ranges,
     job_name,
     quarantined,
     read_beats,
@@ -135,7 +135,7 @@ def _submit(request: _Request, retry_failed: bool) -> Submission | None:
         shutil.rmtree(folder.failures)
         folder.create()
         local.reopen_skipped(folder.out, None)
-    failures, finished = read_failures(folder), finished_ranges(folder.out)
+    failures, finished = read_failures(folder), set(finished_ranges(folder.out))
     plan = local.make_plan(folder.out, request.setup, request.count, request.shard_size)
     left_out = quarantined(failures, finished)
     ranges = [r for r in plan.ranges if r not in left_out]
@@ -313,7 +313,7 @@ def _locked(folder: JobFolder) -> Iterator[None]:
 
 def _settle(folder: JobFolder) -> None:
     """Jobs that say they run while the scheduler has none ended without a word: that counts against shard and node."""
-    finished = finished_ranges(folder.out)
+    finished = set(finished_ranges(folder.out))
     for beat in read_beats(folder):
         if beat.alive:
             seen, cancelled = beat.now, scheduler.was_cancelled(beat.job)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renderer.errors import SpecError
-from renderer.format.archive import read_info
+from renderer.format.folder import read_info
 from slurm.node.command_job import CommandOrder
 from slurm.profile import Profile, load_profile
 from slurm.records import JobFolder

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from renderer.format import archive
+from renderer.format.dataset import open_dataset, write_index
 from renderer.format.sample_format import CHANNELS, UV_FRAME
 from renderer.parameters.spec import Spec, load_spec, spec_names, to_plain
 from renderer.run import local
@@ -56,8 +56,8 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, head_pack: Path) -> Path
     local.claim(out, setup)
     report = local.render_shards(setup, [(0, 2)], out, out / local.STAGING, PoolOptions(1, 1))
     assert not report.skipped
-    archive.write_index(out)
-    shard, entry = next(iter(archive.open_dataset(out).entries()))
+    write_index(out)
+    shard, entry = next(iter(open_dataset(out).entries()))
     photo = np.clip(shard.image(entry, "input").astype(np.float32), 0, 1) ** (1 / 2.2)
     Image.fromarray((photo * 255).astype(np.uint8)).save(place / "photo.jpg")
     network = load_config(ROOT / "jobspecs" / "train_uvnet_small.yaml").network

@@ -10,8 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from renderer.format import archive
+from renderer.format.folder import DATASET_FILE
+from renderer.format.manifest import Manifest
 from renderer.format.sample_format import DRAW_VERSION, FORMAT_VERSION, RENDER_VERSION, sample_key
+from renderer.format.shard import write_shard
+from renderer.format.staging import EncodedSample, encode_sample
 from renderer.parameters.spec import parse_spec, to_plain
 from renderer.sampling.draw import streams, wants_open
 
@@ -37,7 +40,7 @@ class MadeUp:
         "uv_precision": "half",
     }
 
-    def sample(self, index: int, change: Change = lambda images, record: None) -> archive.EncodedSample:
+    def sample(self, index: int, change: Change = lambda images, record: None) -> EncodedSample:
         rng = np.random.default_rng([SEED, index])
         face = np.zeros((SIDE, SIDE), np.float16)
         face[4:12, 4:12] = 1
@@ -60,18 +63,18 @@ class MadeUp:
             "measured": {"face_share": 0.25},
         }
         change(images, record)
-        return archive.encode_sample(index, sample_key(TAG, index), images, record)
+        return encode_sample(index, sample_key(TAG, index), images, record)
 
     def start(self, path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
-        (path / archive.DATASET_FILE).write_text(json.dumps(self.info))
+        (path / DATASET_FILE).write_text(json.dumps(self.info))
         return path
 
     def shard(
-        self, path: Path, start: int, stop: int, samples: Iterable[archive.EncodedSample] | None = None, **more: Any
-    ) -> archive.Manifest:
+        self, path: Path, start: int, stop: int, samples: Iterable[EncodedSample] | None = None, **more: Any
+    ) -> Manifest:
         chosen = [self.sample(i) for i in range(start, stop)] if samples is None else samples
-        return archive.write_shard(path, start, stop, TAG, chosen, **more)
+        return write_shard(path, start, stop, TAG, chosen, **more)
 
 
 @pytest.fixture(scope="session")

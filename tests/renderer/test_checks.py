@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from renderer.format import archive
+from renderer.format.manifest import Manifest
+from renderer.format.shard import ShardReader
+from renderer.format.staging import EncodedSample
 from renderer.report import checks
 from renderer.report.checks import Examiner, Findings, sample_problems
 from renderer.report.statistics import statistics_problems
@@ -19,7 +21,7 @@ from renderer.report.statistics import statistics_problems
 Images = dict[str, Any]
 
 
-def examine(made_up: Any, folder: Path, *samples: archive.EncodedSample) -> Findings:
+def examine(made_up: Any, folder: Path, *samples: EncodedSample) -> Findings:
     manifest = made_up.shard(made_up.start(folder), 0, len(samples), samples)
     return Examiner(made_up.info).examine(folder / "shards" / f"{manifest.stem}.tar", manifest)
 
@@ -93,7 +95,7 @@ def test_decoded_images_are_those_of_the_manifest(
     name: str, change: Callable[[Any], Any], words: str, made_up: Any, tmp_path: Path
 ) -> None:
     manifest = made_up.shard(made_up.start(tmp_path), 0, 1)
-    shard = archive.ShardReader(tmp_path / "shards" / f"{manifest.stem}.tar", manifest)
+    shard = ShardReader(tmp_path / "shards" / f"{manifest.stem}.tar", manifest)
     (entry,) = manifest.samples
     images, record = {n: shard.image(entry, n) for n in ("input", "uv", "mask")}, shard.params(entry)
     assert list(sample_problems(images, record, made_up.info, entry)) == []
@@ -135,13 +137,13 @@ def test_missing_members_are_found(made_up: Any, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def shard(made_up: Any, tmp_path: Path) -> tuple[Path, archive.Manifest]:
+def shard(made_up: Any, tmp_path: Path) -> tuple[Path, Manifest]:
     """The tar of three samples, and its manifest."""
     manifest = made_up.shard(made_up.start(tmp_path), 0, 3)
     return tmp_path / "shards" / f"{manifest.stem}.tar", manifest
 
 
-def problems(made_up: Any, tar: Path, manifest: archive.Manifest) -> list[str]:
+def problems(made_up: Any, tar: Path, manifest: Manifest) -> list[str]:
     return Examiner(made_up.info).examine(tar, manifest).problems
 
 
@@ -199,7 +201,7 @@ def test_each_byte_of_a_tar_is_read_once(made_up: Any, shard: Any, monkeypatch: 
     read: list[int] = []
     real = checks._ReadOnce._read
     monkeypatch.setattr(checks._ReadOnce, "_read", lambda self, n: (d := real(self, n), read.append(len(d)))[0])
-    monkeypatch.setattr(archive.ShardReader, "read", lambda *a, **k: pytest.fail("read a second time"))
+    monkeypatch.setattr(ShardReader, "read", lambda *a, **k: pytest.fail("read a second time"))
     assert problems(made_up, tar, manifest) == []
     assert sum(read) == tar.stat().st_size
 

@@ -10,8 +10,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 from renderer.cli import BENCHES, COMMANDS, main
-from renderer.format import archive
+from renderer.format.manifest import Skipped
 from renderer.format.sample_format import sample_key
+from renderer.format.shard import write_shard
+from renderer.format.staging import encode_sample
 from renderer.report import card
 from renderer.run import doctor, local
 
@@ -114,7 +116,7 @@ def test_trouble_with_a_file_is_one_line(tmp_path: Path, monkeypatch: pytest.Mon
     def fail(path: Path) -> Any:
         raise PermissionError(13, "Permission denied", str(path / "secret"))
 
-    monkeypatch.setattr(archive, "open_dataset", fail)
+    monkeypatch.setattr("renderer.format.dataset.open_dataset", fail)
     assert refused(gen("verify", str(tmp_path))) == f"gen: {tmp_path}/secret: Permission denied"
 
 
@@ -123,11 +125,11 @@ def small(folder: Path, *, skipped: bool = False) -> Path:
     info |= {"uv_frame": "f", "bit_repeatable": True, "assets": {"pack": "none", "own": {}}}
     info |= {"spec": {"name": "x", "assets": {"head": ""}}}
     (folder / "dataset.json").write_text(json.dumps(info))
-    sample = archive.encode_sample(0, sample_key("abc123", 0), {}, {})
+    sample = encode_sample(0, sample_key("abc123", 0), {}, {})
     if skipped:
-        archive.write_shard(folder, 0, 1, "abc123", [], skipped=[archive.Skipped(0, "dark")])
+        write_shard(folder, 0, 1, "abc123", [], skipped=[Skipped(0, "dark")])
     else:
-        archive.write_shard(folder, 0, 1, "abc123", [sample])
+        write_shard(folder, 0, 1, "abc123", [sample])
     return folder
 
 

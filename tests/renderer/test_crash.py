@@ -18,8 +18,11 @@ import pytest
 
 from renderer import files
 from renderer.errors import FormatError, HeadforgeError, MachineError
-from renderer.format import archive
+from renderer.format.dataset import open_dataset, write_index
+from renderer.format.folder import SHARDS, finished_manifests
+from renderer.format.manifest import read_manifest
 from renderer.format.sample_format import sample_key
+from renderer.format.staging import EncodedSample, encode_sample, load_staged, stage_sample
 from renderer.run import local
 from renderer.run.plan import missing_ranges
 from renderer.run.pool import Done, Failed, PoolOptions
@@ -130,8 +133,8 @@ def restore(tree: Tree, root: Path) -> None:
 # ---------------------------------------------------------------- a command without Blender
 
 
-def sample(index: int) -> archive.EncodedSample:
-    return archive.encode_sample(index, sample_key(TAG, index), {}, {"index": index, "text": "x" * 1000})
+def sample(index: int) -> EncodedSample:
+    return encode_sample(index, sample_key(TAG, index), {}, {"index": index, "text": "x" * 1000})
 
 
 class FakeSetup:
@@ -155,7 +158,7 @@ class FakePool:
 
     def render(self, indices: Iterable[int], stop: Callable[[], bool]) -> Iterator[Done | Failed]:
         for index in indices:
-            FakePool.spoil(archive.stage_sample(self.staging, sample(index)))
+            FakePool.spoil(stage_sample(self.staging, sample(index)))
             FakePool.rendered.append(index)
             yield Done(index, {}, 0, 0, 0)
 
@@ -172,24 +175,24 @@ def command(out: Path) -> None:
     setup: Any = FakeSetup()
     local.claim(out, setup)
     with local.locked(out):
-        finished = [tuple(int(n) for n in p.stem.split("-")) for p in archive.finished_manifests(out)]
+        finished = [tuple(int(n) for n in p.stem.split("-")) for p in finished_manifests(out)]
         ranges = missing_ranges(finished, COUNT, SHARD)  # type: ignore[arg-type]
         local.render_shards(setup, ranges, out, out / local.STAGING, PoolOptions(1, 1))
-        archive.write_index(out)
+        write_index(out)
 
 
 def finished(out: Path) -> set[str]:
     """Shards that readers take for finished, after a look at every byte of them."""
     stems = set()
-    for file in archive.finished_manifests(out):
-        manifest = archive.read_manifest(file)
+    for file in finished_manifests(out):
+        manifest = read_manifest(file)
         assert files.file_sha256(file.with_suffix(".tar")) == manifest.tar_sha256
         stems.add(file.stem)
     return stems
 
 
 def tars(out: Path) -> dict[str, str]:
-    return {p.name: files.file_sha256(p) for p in (out / archive.SHARDS).glob("*.tar")}
+    return {p.name: files.file_sha256(p) for p in (out / SHARDS).glob("*.tar")}
 
 
 def cut_everywhere(tmp_path: Path, deaf: str = "") -> int:
@@ -217,7 +220,7 @@ def cut_everywhere(tmp_path: Path, deaf: str = "") -> int:
         except (HeadforgeError, AssertionError) as error:
             raise AssertionError(f"{when}: {error}") from error
         assert tars(root / "data") == whole, when
-        assert len(archive.open_dataset(root / "data")) == COUNT, when
+        assert len(open_dataset(root / "data")) == COUNT, when
     return len(seen)
 
 
@@ -259,21 +262,21 @@ def test_a_sample_damaged_where_it_was_staged_is_rendered_again(
 def test_a_sample_left_damaged_by_an_earlier_run_is_rendered_again(tmp_path: Path) -> None:
     (tmp_path / local.STAGING).mkdir()
     for index, spoil in ((0, zeroed), (1, flipped), (2, None)):
-        path = archive.stage_sample(tmp_path / local.STAGING, sample(index))
+        path = stage_sample(tmp_path / local.STAGING, sample(index))
         if spoil:
             with pytest.raises(FormatError, match=r"damaged|not a staged sample"):
                 spoil(path)
-                archive.load_staged(path)
+                load_staged(path)
     command(tmp_path)
     assert (sorted(FakePool.rendered) == [0, 1, 3, 4] and finished(tmp_path) == set(tars(tmp_path))) or True
-    assert len(archive.open_dataset(tmp_path)) == COUNT
+    assert len(open_dataset(tmp_path)) == COUNT
 
 
 def test_a_disk_that_keeps_damaging_samples_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakePool, "spoil", staticmethod(flipped))
     with pytest.raises(MachineError, match=r"sample 0 was damaged in .*\.staging twice: check that disk"):
         command(tmp_path)
-    assert not archive.finished_manifests(tmp_path)
+    assert not finished_manifests(tmp_path)
 
 
 # ---------------------------------------------------------------- folders of ours alone

@@ -14,7 +14,10 @@ from typing import Any
 import pytest
 
 from renderer.errors import DatasetError
-from renderer.format import archive
+from renderer.format.dataset import open_dataset
+from renderer.format.folder import DATASET_FILE, read_info
+from renderer.format.shard import write_shard
+from renderer.format.staging import encode_sample
 from renderer.head.catalog import build_catalog
 from renderer.head.head_model import load_head
 from renderer.labels.reference import Reference
@@ -161,7 +164,7 @@ def test_the_reference_file_is_not_overwritten_where_only_the_code_changed(
 
 def test_the_data_set_states_its_versions_and_who_made_it(plain_setup: Setup, tmp_path: Path) -> None:
     local.claim(tmp_path, plain_setup)
-    info = archive.read_info(tmp_path)
+    info = read_info(tmp_path)
     assert (info["draw_version"], info["render_version"]) == (golden.DRAW_VERSION, golden.RENDER_VERSION)
     assert set(info["made_by"]) == {"headforge", "commit"}
 
@@ -172,7 +175,7 @@ def test_a_top_up_by_code_of_another_version_is_refused_with_the_way_out(
 ) -> None:
     local.claim(tmp_path, plain_setup)
     assert local.holds(tmp_path, plain_setup)
-    old_tag, made_by = plain_setup.tag, archive.read_info(tmp_path)["made_by"]
+    old_tag, made_by = plain_setup.tag, read_info(tmp_path)["made_by"]
     monkeypatch.setattr(local, name, 99)
     assert plain_setup.tag != old_tag
     with pytest.raises(DatasetError) as error:
@@ -184,12 +187,12 @@ def test_a_top_up_by_code_of_another_version_is_refused_with_the_way_out(
 
 def test_a_data_set_without_versions_names_the_headforge_of_its_manifests(plain_setup: Setup, tmp_path: Path) -> None:
     info = {k: v for k, v in plain_setup.info().items() if k not in ("draw_version", "render_version", "made_by")}
-    (tmp_path / archive.DATASET_FILE).write_text(json.dumps({**info, "tag": "abc123"}))
-    sample = archive.encode_sample(0, "abc1230000000000", {}, {})
-    archive.write_shard(tmp_path, 0, 1, "abc123", [sample], versions={"headforge": "0.0.7", "commit": "c0ffee"})
+    (tmp_path / DATASET_FILE).write_text(json.dumps({**info, "tag": "abc123"}))
+    sample = encode_sample(0, "abc1230000000000", {}, {})
+    write_shard(tmp_path, 0, 1, "abc123", [sample], versions={"headforge": "0.0.7", "commit": "c0ffee"})
     with pytest.raises(DatasetError, match=r"draw_version not stated \(here 1\).*version 0.0.7, commit c0ffee"):
         local.claim(tmp_path, plain_setup)
-    assert len(archive.open_dataset(tmp_path)) == 1  # still read
+    assert len(open_dataset(tmp_path)) == 1  # still read
 
 
 def test_records_of_other_code_are_not_called_forged(plain_setup: Setup) -> None:

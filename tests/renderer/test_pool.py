@@ -13,8 +13,12 @@ import pytest
 
 from renderer.blender.worker import LEAST_BYTES, out_of_room
 from renderer.errors import DatasetError, MachineError
-from renderer.format import archive
+from renderer.format.dataset import write_index
+from renderer.format.folder import finished_manifests, finished_ranges
+from renderer.format.manifest import Skipped
 from renderer.format.sample_format import sample_key
+from renderer.format.shard import write_shard
+from renderer.format.staging import EncodedSample, encode_sample, load_staged, stage_sample
 from renderer.run import local, pool
 from renderer.run.pool import Done, Failed, PoolOptions, RenderJob, WorkerPool
 
@@ -184,20 +188,20 @@ def test_many_failures_stop_the_run_few_are_skipped() -> None:
         local._check_failures(many, (0, 100))
 
 
-def sample(index: int) -> archive.EncodedSample:
-    return archive.encode_sample(index, sample_key("abc123", index), {}, {"index": index}, {"pid": index})
+def sample(index: int) -> EncodedSample:
+    return encode_sample(index, sample_key("abc123", index), {}, {"index": index}, {"pid": index})
 
 
 def test_skipped_samples_can_be_taken_up_again(tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_text('{"format_version": 1, "tag": "abc123"}')
-    skipped = [archive.Skipped(1, "it was dark")]
-    archive.write_shard(tmp_path, 0, 3, "abc123", [sample(0), sample(2)], skipped=skipped)
-    archive.write_shard(tmp_path, 3, 4, "abc123", [sample(3)])
-    assert archive.write_index(tmp_path)["skipped"] == [1]
+    skipped = [Skipped(1, "it was dark")]
+    write_shard(tmp_path, 0, 3, "abc123", [sample(0), sample(2)], skipped=skipped)
+    write_shard(tmp_path, 3, 4, "abc123", [sample(3)])
+    assert write_index(tmp_path)["skipped"] == [1]
     assert local.reopen_skipped(tmp_path, tmp_path / "staging") == [1]
-    assert [p.name for p in archive.finished_manifests(tmp_path)] == ["0000000003-0000000004.json"]
+    assert [p.name for p in finished_manifests(tmp_path)] == ["0000000003-0000000004.json"]
     staged = sorted((tmp_path / "staging").iterdir())
-    assert [archive.load_staged(p) for p in staged] == [sample(0), sample(2)]
+    assert [load_staged(p) for p in staged] == [sample(0), sample(2)]
     assert local.reopen_skipped(tmp_path, None) == []
 
 
@@ -235,9 +239,9 @@ def test_a_disk_without_locks_says_what_to_do(tmp_path: Path, monkeypatch: pytes
 
 STAGE = """
 from pathlib import Path
-from renderer.format import archive
 from renderer.format.sample_format import sample_key
-archive.stage_sample(Path(job["staging"]), archive.encode_sample(index, sample_key("abc123", index), {}, {}))
+from renderer.format.staging import encode_sample, stage_sample
+stage_sample(Path(job["staging"]), encode_sample(index, sample_key("abc123", index), {}, {}))
 """
 
 
@@ -270,7 +274,7 @@ def test_shards_are_opened_one_after_the_other(memory: Path, tmp_path: Path, mon
     left = len(list(staging.iterdir()))
     again = local.render_shards(setup, ranges[:5], out, staging, options)
     assert not again.stopped and again.shards == 2 and again.rendered == 6 - left
-    assert archive.finished_ranges(out) == ranges[:5] and list(staging.iterdir()) == []
+    assert finished_ranges(out) == ranges[:5] and list(staging.iterdir()) == []
 
 
 def test_a_shard_whose_samples_are_all_staged_needs_no_worker(
@@ -278,7 +282,7 @@ def test_a_shard_whose_samples_are_all_staged_needs_no_worker(
 ) -> None:
     monkeypatch.setattr(WorkerPool, "_start", lambda pool: pytest.fail("started a worker"))
     for i in range(4):
-        archive.stage_sample(tmp_path, archive.encode_sample(i, sample_key("abc123", i), {}, {}))
+        stage_sample(tmp_path, encode_sample(i, sample_key("abc123", i), {}, {}))
     steps: list[int] = []
     setup: Any = Rendering()
     report = local.render_shards(

@@ -18,8 +18,11 @@ import numpy as np
 import pytest
 
 from renderer.errors import MachineError
-from renderer.format import archive, state
+from renderer.format import state
+from renderer.format.folder import finished_ranges, finished_stems
+from renderer.format.manifest import Skipped
 from renderer.format.sample_format import sample_key, shard_stem
+from renderer.format.staging import EncodedSample
 from renderer.report import checks, proof
 from renderer.report.checks import Examiner
 
@@ -35,7 +38,7 @@ def data_set(made_up: Any, path: Path, *ranges: tuple[int, int], count: int = 0)
 
 def prove_all(made_up: Any, path: Path) -> None:
     """In this process, without workers."""
-    for stem in proof.finished_stems(path):
+    for stem in finished_stems(path):
         proof.prove(path, stem, Examiner(made_up.info))
 
 
@@ -73,7 +76,7 @@ def test_a_proof_is_void_once_what_it_is_about_has_changed(
 ) -> None:
     path = data_set(made_up, tmp_path, (0, 2), (2, 4))
     prove_all(made_up, path)
-    first, second = proof.finished_stems(path)
+    first, second = finished_stems(path)
     assert proof.unproven(path) == []
     if what == "tar":
         touch(path / "shards" / f"{first}.tar")
@@ -93,7 +96,7 @@ def test_a_proof_is_void_once_what_it_is_about_has_changed(
 
 def test_a_shard_with_problems_is_examined_again(made_up: Any, tmp_path: Path) -> None:
     path = data_set(made_up, tmp_path, (0, 2))
-    (stem,) = proof.finished_stems(path)
+    (stem,) = finished_stems(path)
     tar = path / "shards" / f"{stem}.tar"
     tar.write_bytes(tar.read_bytes()[:-512] + b"\1" * 512)
     prove_all(made_up, path)
@@ -109,12 +112,12 @@ def test_what_could_not_be_seen_is_examined_once_it_can(
     monkeypatch.setattr(
         Examiner, "__init__", lambda self, info: setattr(self, "unchecked", setattr(self, "note", "") or "")
     )
-    assert proof.unproven(path) == proof.finished_stems(path)
+    assert proof.unproven(path) == finished_stems(path)
 
 
 def test_a_damaged_manifest_is_a_problem_of_its_shard(made_up: Any, tmp_path: Path) -> None:
     path = data_set(made_up, tmp_path, (0, 2), (2, 4))
-    first, _ = proof.finished_stems(path)
+    first, _ = finished_stems(path)
     (path / "shards" / f"{first}.json").write_text("{}")
     prove_all(made_up, path)
     verdict = proof.conclude(path)
@@ -133,7 +136,7 @@ def large(made_up: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def renamed(sample: archive.EncodedSample, index: int) -> archive.EncodedSample:
+def renamed(sample: EncodedSample, index: int) -> EncodedSample:
     key = sample_key(sample.key[:6], index)
     record = json.loads(sample.members[f"{sample.key}.json"]) | {"key": key, "index": index}
     members = {name.replace(sample.key, key): data for name, data in sample.members.items()}
@@ -224,9 +227,7 @@ def test_a_process_that_is_killed_is_an_error_not_a_wait(unverified: Path) -> No
 
 def test_problems_and_skipped_samples_of_shards_are_in_the_verdict(made_up: Any, tmp_path: Path) -> None:
     path = data_set(made_up, tmp_path)
-    made_up.shard(
-        path, 0, 3, [made_up.sample(0), made_up.sample(2)], skipped=[archive.Skipped(1, "it failed\nout of luck")]
-    )
+    made_up.shard(path, 0, 3, [made_up.sample(0), made_up.sample(2)], skipped=[Skipped(1, "it failed\nout of luck")])
     made_up.shard(path, 3, 4, [made_up.sample(3, lambda images, record: images["input"].fill(-1))])
     prove_all(made_up, path)
     verdict = proof.conclude(path)
@@ -239,7 +240,7 @@ def test_a_spec_that_this_headforge_cannot_read_is_said_and_the_rest_verified(ma
     path = data_set(made_up, tmp_path, (0, 2))
     info = {**made_up.info, "spec": {**made_up.info["spec"], "weather": {"rain": 1}}}
     (path / "dataset.json").write_text(json.dumps(info))
-    (stem,) = proof.finished_stems(path)
+    (stem,) = finished_stems(path)
     proof.prove(path, stem, Examiner(info))
     verdict = proof.conclude(path)
     assert verdict.problems == [] and "unknown key 'weather'" in verdict.unchecked
@@ -247,7 +248,7 @@ def test_a_spec_that_this_headforge_cannot_read_is_said_and_the_rest_verified(ma
 
 def test_shards_without_a_proof_are_not_passed_over(made_up: Any, tmp_path: Path) -> None:
     path = data_set(made_up, tmp_path, (0, 2), (2, 4))
-    first, _ = proof.finished_stems(path)
+    first, _ = finished_stems(path)
     proof.prove(path, first, Examiner(made_up.info))
     verdict = proof.conclude(path)
     assert verdict.unproven == 1 and verdict.complete and not verdict.verified
@@ -345,7 +346,7 @@ def test_many_duplicates_are_not_listed_one_by_one(made_up: Any, unverified: Pat
 
 
 def proof_tail(path: Path) -> list[str]:
-    ranges = state.finished_ranges(path)
+    ranges = finished_ranges(path)
     prints = np.concatenate([proof.read_proof(path, shard_stem(*r)).arrays()[0] for r in ranges])  # type: ignore[union-attr]
     return list(proof._duplicates(path, ranges, prints))[-1:]
 

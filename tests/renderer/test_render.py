@@ -21,8 +21,10 @@ from click.testing import CliRunner
 
 from renderer.cli import main
 from renderer.files import file_sha256
-from renderer.format import archive
+from renderer.format.dataset import Dataset, open_dataset
 from renderer.format.sample_format import HALF_STEP, PURE
+from renderer.format.shard import write_shard
+from renderer.format.staging import encode_sample, load_staged
 from renderer.head.deform import deformed
 from renderer.head.parts import PartBuilder, triangles
 from renderer.head.pose import posed
@@ -48,18 +50,16 @@ def smoke(head_pack: Path) -> Setup:
     return local.prepare(load_spec("smoke"), 3, log=lambda text: None)
 
 
-def render_to(
-    out: Path, setup: Setup, count: int, shard_size: int = 8, workers: int = 2, threads: int = 1
-) -> archive.Dataset:
+def render_to(out: Path, setup: Setup, count: int, shard_size: int = 8, workers: int = 2, threads: int = 1) -> Dataset:
     """A data set of `count` samples, rendered by the library as `gen render` does."""
     local.claim(out, setup)
     plan = local.make_plan(out, setup, count, shard_size)
     report = local.render_shards(setup, list(plan.ranges), out, out / local.STAGING, PoolOptions(workers, threads))
     assert not report.stopped and not report.skipped
-    return archive.open_dataset(out)
+    return open_dataset(out)
 
 
-def pixels(dataset: archive.Dataset) -> dict[int, dict[str, str]]:
+def pixels(dataset: Dataset) -> dict[int, dict[str, str]]:
     """Index -> hash of the decoded pixels of every image."""
     return {entry.index: entry.pixels for _, entry in dataset.entries()}
 
@@ -71,7 +71,7 @@ def with_render(setup: Setup, **changes: object) -> Setup:
 
 
 @pytest.fixture(scope="session")
-def rendered(smoke: Setup, tmp_path_factory: pytest.TempPathFactory) -> archive.Dataset:
+def rendered(smoke: Setup, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """24 samples of the smoke spec."""
     return render_to(tmp_path_factory.mktemp("rendered") / "smoke", smoke, 24)
 
@@ -79,7 +79,7 @@ def rendered(smoke: Setup, tmp_path_factory: pytest.TempPathFactory) -> archive.
 # ---------------------------------------------------------------- labels
 
 
-def test_a_rendered_data_set_is_sound(rendered: archive.Dataset) -> None:
+def test_a_rendered_data_set_is_sound(rendered: Dataset) -> None:
     verdict = proof.verify(rendered.path, 2)
     assert verdict.problems == [] and verdict.samples == 24
     assert verdict.uv_error_px is not None and verdict.uv_error_px < 0.15
@@ -131,7 +131,7 @@ def test_uv_is_the_ray_casts_within_a_half_float_step(smoke: Setup, tmp_path: Pa
     assert np.median(every) < 1e-5
 
 
-def test_landmarks_lie_where_the_uv_map_shows_them(rendered: archive.Dataset) -> None:
+def test_landmarks_lie_where_the_uv_map_shows_them(rendered: Dataset) -> None:
     """68 landmarks found in the UV map against those projected from geometry: half a pixel in the median."""
     wanted, off = np.array(rendered.info["landmark_uv"]), []
     for shard, entry in rendered.entries():
@@ -251,7 +251,7 @@ def test_backdrops_are_cycles(smoke: Setup, tmp_path: Path) -> None:
 
 
 def test_pixels_do_not_depend_on_company_shards_threads_or_workers(
-    rendered: archive.Dataset, smoke: Setup, tmp_path: Path
+    rendered: Dataset, smoke: Setup, tmp_path: Path
 ) -> None:
     expected = pixels(rendered)
     one_worker_other_shards = render_to(tmp_path / "a", smoke, 24, shard_size=5, workers=1, threads=2)
@@ -262,7 +262,7 @@ def test_pixels_do_not_depend_on_company_shards_threads_or_workers(
     pool = WorkerPool(smoke.job(), staging, fresh_each_time)
     for outcome in pool.render([17, 3, 11]):
         assert isinstance(outcome, Done)
-        assert archive.load_staged(staging / f"{outcome.index:010d}.tar").pixels == expected[outcome.index]
+        assert load_staged(staging / f"{outcome.index:010d}.tar").pixels == expected[outcome.index]
     assert pool.recycled >= 2  # a worker finishes the sample in its pipe before it leaves
     tars = [sorted((p / "shards").glob("*.tar")) for p in (tmp_path / "a", rendered.path)]
     assert len(tars[0]) == 5 and len(tars[1]) == 3
@@ -281,14 +281,14 @@ def test_top_up_keeps_what_is_there(smoke: Setup, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def clips(smoke: Setup, tmp_path_factory: pytest.TempPathFactory) -> tuple[Setup, archive.Dataset]:
+def clips(smoke: Setup, tmp_path_factory: pytest.TempPathFactory) -> tuple[Setup, Dataset]:
     """Two clips of three frames, one head each."""
     setup = replace(smoke, spec=replace(smoke.spec, sequence=SequenceSpec(3, 60), heads=HeadsSpec(0, 0, 1)))
     return setup, render_to(tmp_path_factory.mktemp("clips") / "clips", setup, 6)
 
 
 def test_neighbouring_frames_differ_a_little_and_what_is_constant_is_equal(
-    clips: tuple[Setup, archive.Dataset],
+    clips: tuple[Setup, Dataset],
 ) -> None:
     _, data = clips
     assert proof.verify(data.path, 1).problems == []
@@ -305,16 +305,14 @@ def test_neighbouring_frames_differ_a_little_and_what_is_constant_is_equal(
         assert 0 < np.abs(now - before).mean() < 0.5 * other_clip
 
 
-def test_a_frame_of_a_clip_is_the_same_alone(clips: tuple[Setup, archive.Dataset], tmp_path: Path) -> None:
+def test_a_frame_of_a_clip_is_the_same_alone(clips: tuple[Setup, Dataset], tmp_path: Path) -> None:
     setup, data = clips
     outcome = next(iter(WorkerPool(setup.job(), tmp_path, PoolOptions(1, 1)).render([4])))
     assert isinstance(outcome, Done)
-    assert archive.load_staged(tmp_path / "0000000004.tar").pixels == pixels(data)[4]
+    assert load_staged(tmp_path / "0000000004.tar").pixels == pixels(data)[4]
 
 
-def test_a_clip_becomes_a_video(
-    clips: tuple[Setup, archive.Dataset], rendered: archive.Dataset, tmp_path: Path
-) -> None:
+def test_a_clip_becomes_a_video(clips: tuple[Setup, Dataset], rendered: Dataset, tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     words = ["collage", "--dataset", str(clips[1].path), "--clip", "1", "--fps", "24"]
     result = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "clip.mp4")])
@@ -375,14 +373,12 @@ def test_a_sample_that_fails_twice_is_skipped_and_named(
     local.claim(tmp_path / "out", setup)
     report = local.render_shards(setup, [(0, 6)], tmp_path / "out", tmp_path / "staging", PoolOptions(2, 1))
     assert report.skipped == bad and 0 < len(bad) < 6
-    manifest = archive.open_dataset(tmp_path / "out").shards[0].manifest
+    manifest = open_dataset(tmp_path / "out").shards[0].manifest
     assert [s.index for s in manifest.skipped] == bad and victim in manifest.skipped[0].reason
     assert {s.index for s in manifest.samples} == set(range(6)) - set(bad)
 
 
-def test_kill_dash_nine_at_random_instants_loses_nothing(
-    rendered: archive.Dataset, smoke: Setup, tmp_path: Path
-) -> None:
+def test_kill_dash_nine_at_random_instants_loses_nothing(rendered: Dataset, smoke: Setup, tmp_path: Path) -> None:
     """The parent is killed again and again; the same command then completes the work, and finished shards stay."""
     out, rng, kills = tmp_path / "out", random.Random(5), 0
     command = [sys.executable, "-m", "renderer.cli", "render", "--spec", "smoke", "--seed", "3", "--count", "24"]
@@ -398,7 +394,7 @@ def test_kill_dash_nine_at_random_instants_loses_nothing(
             (os.killpg if kills % 2 else os.kill)(process.pid, signal.SIGKILL)
             kills += 1
         elif process.returncode == 0:  # it got through: checked, and begun anew
-            assert pixels(archive.open_dataset(out)) == pixels(rendered)
+            assert pixels(open_dataset(out)) == pixels(rendered)
             shutil.rmtree(out)
             finished.clear()
         process.wait()
@@ -412,7 +408,7 @@ def test_kill_dash_nine_at_random_instants_loses_nothing(
         tar = out / "shards" / name
         assert (tar.stat().st_mtime_ns, file_sha256(tar)) == state
     assert proof.verify(out, 2).problems == []
-    assert pixels(archive.open_dataset(out)) == pixels(rendered)
+    assert pixels(open_dataset(out)) == pixels(rendered)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -434,7 +430,7 @@ def test_a_stop_signal_ends_after_the_sample_in_hand_and_the_next_run_goes_on(
     kept = {p.name: p.stat().st_mtime_ns for p in (out / ".staging").glob("*.tar")}
     assert 2 <= len(kept) < 40
     assert subprocess.run(command, capture_output=True).returncode == 0
-    assert len(archive.open_dataset(out)) == 40
+    assert len(open_dataset(out)) == 40
 
 
 def test_a_second_ctrl_c_gives_up_the_samples_in_hand(smoke: Setup, tmp_path: Path) -> None:
@@ -492,7 +488,7 @@ def test_two_runs_in_one_folder_are_refused(smoke: Setup, tmp_path: Path) -> Non
 # ---------------------------------------------------------------- commands
 
 
-def test_verify_finds_what_is_wrong(rendered: archive.Dataset, tmp_path: Path) -> None:
+def test_verify_finds_what_is_wrong(rendered: Dataset, tmp_path: Path) -> None:
     """A check that cannot fail is none: swapped UVs, a shifted mask and a flipped byte are each found."""
     copy = tmp_path / "copy"
     shutil.copytree(rendered.path, copy)
@@ -509,14 +505,14 @@ def test_verify_finds_what_is_wrong(rendered: archive.Dataset, tmp_path: Path) -
     for shard, entry in list(rendered.entries())[:8]:
         images = {name: shard.image(entry, name) for name in ("input", "uv", "mask")}
         images["uv"] = np.roll(images["uv"], 1, axis=1)  # one pixel to the side
-        samples.append(archive.encode_sample(entry.index, entry.key, images, shard.params(entry)))
-    archive.write_shard(forged, 0, 8, rendered.info["tag"], samples)
+        samples.append(encode_sample(entry.index, entry.key, images, shard.params(entry)))
+    write_shard(forged, 0, 8, rendered.info["tag"], samples)
     problems = proof.verify(forged, 1).problems
     assert any("UV disagrees with the geometry" in p for p in problems)
     assert any("UV outside the mask" in p or "pure face without UV" in p for p in problems)
 
 
-def test_only_gives_the_pixels_of_the_data_set(rendered: archive.Dataset, tmp_path: Path) -> None:
+def test_only_gives_the_pixels_of_the_data_set(rendered: Dataset, tmp_path: Path) -> None:
     words = ["render", "--spec", "smoke", "--seed", "3", "--only", "5", "--out", str(tmp_path / "x")]
     result = CliRunner().invoke(main, words)
     assert result.exit_code == 0, result.output
@@ -529,7 +525,7 @@ def test_only_gives_the_pixels_of_the_data_set(rendered: archive.Dataset, tmp_pa
         assert hashlib.sha256(files[f"{entry.key}.{extension}"].read_bytes()).hexdigest() == member.sha256
 
 
-def test_collage_stats_card_and_gather_are_made(rendered: archive.Dataset, tmp_path: Path) -> None:
+def test_collage_stats_card_and_gather_are_made(rendered: Dataset, tmp_path: Path) -> None:
     from PIL import Image
 
     runner = CliRunner()
@@ -578,7 +574,7 @@ def test_bad_input_is_one_line_and_exit_code_two(words: list[str], expected: str
     assert not list(tmp_path.glob("out/shards/*"))
 
 
-def test_a_folder_with_another_seed_spec_or_content_is_refused(rendered: archive.Dataset, tmp_path: Path) -> None:
+def test_a_folder_with_another_seed_spec_or_content_is_refused(rendered: Dataset, tmp_path: Path) -> None:
     other_seed = gen("render", "--spec", "smoke", "--seed", "4", "--count", "4", "--out", str(rendered.path))
     assert other_seed.returncode == 2 and "its seed is 3, this run's 4" in other_seed.stderr
     words = ["render", "--spec", "smoke", "--seed", "3", "--count", "4", "--set", "pose.yaw_deg=5"]

@@ -12,13 +12,14 @@ from click.testing import CliRunner
 from renderer.cli import main
 from renderer.errors import FormatError, MachineError
 from renderer.format import state
+from renderer.format.folder import finished_stems
 from renderer.report import proof
 from renderer.report.checks import Examiner
 from slurm import scheduler
 
 
 def verified(made_up: Any, path: Path) -> None:
-    for stem in proof.finished_stems(path):
+    for stem in finished_stems(path):
         proof.prove(path, stem, Examiner(made_up.info))
     assert proof.conclude(path).verified
 

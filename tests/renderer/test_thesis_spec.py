@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from renderer.format import archive
+from renderer.format.dataset import open_dataset
 from renderer.head.catalog import Catalog, build_catalog
 from renderer.head.head_model import HeadModel, load_head
 from renderer.labels.reference import head_from_record
@@ -163,7 +163,7 @@ def test_gamma_and_saturation_change_the_face_texture(head_pack: Path, tmp_path:
         local.claim(out, setup)
         report = local.render_shards(setup, [(0, 1)], out, out / local.STAGING, PoolOptions(1, 1))
         assert not report.skipped
-        shard, entry = next(iter(archive.open_dataset(out).entries()))
+        shard, entry = next(iter(open_dataset(out).entries()))
         face = shard.image(entry, "mask")[..., 0] == 1
         assert face.sum() > 50
         return np.asarray(shard.image(entry, "albedo")[face].astype(np.float64).mean(axis=0))

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.blender
 WEIGHTS = """
 from pathlib import Path
 from renderer.format.sample_format import UV_FRAME
-from trainer.training.checkpoint import save_weights
 from trainer.config import NetworkConfig
 from trainer.systems.uvnet.network import make_network
+from trainer.training.checkpoint import save_weights
 config = NetworkConfig(levels=1, initial_features=4, filter_sizes=(3, 1))
 header = {"run_id": "r", "uv_frame": UV_FRAME}
 save_weights(Path("weights.safetensors"), make_network(config, 3).state_dict(), config, header)

@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 from renderer.files import file_sha256
-from renderer.format import archive
+from renderer.format.dataset import open_dataset
+from renderer.format.folder import finished_manifests
 from renderer.parameters.spec import RenderSpec, Spec, parse_spec
 from renderer.run import local as run
 from renderer.run.plan import seconds_per_sample
@@ -120,7 +121,7 @@ def reference(setup: run.Setup, tmp_path_factory: pytest.TempPathFactory) -> Ref
         run.claim(out, setup)
         plan = run.make_plan(out, setup, count, 40)
         run.render_shards(setup, list(plan.ranges), out, out / run.STAGING, PoolOptions(2, 1))
-        entries = archive.open_dataset(out).entries()
+        entries = open_dataset(out).entries()
         return {entry.index: entry.pixels for _, entry in entries if entry.index < count}
 
     return pixels
@@ -159,7 +160,7 @@ class Job:
 
     @property
     def shards(self) -> int:
-        return len(archive.finished_manifests(self.out))
+        return len(finished_manifests(self.out))
 
     def wait(self, seconds: float = 150) -> None:
         """Until the queue is empty; shows the jobs' logs where that takes too long."""
@@ -194,7 +195,7 @@ class Job:
         """Complete, verified, free of duplicates, and bit-equal to the local run."""
         from renderer.report import proof
 
-        dataset = archive.open_dataset(self.out)
+        dataset = open_dataset(self.out)
         pixels = [(entry.index, entry.pixels) for _, entry in dataset.entries()]
         assert [i for i, _ in pixels] == list(range(count)), self.logs()
         assert dict(pixels) == reference(count)

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from renderer.errors import DatasetError, HeadforgeError, SpecError
-from renderer.format import archive
+from renderer.format.folder import finished_manifests
+from renderer.format.manifest import read_manifest
 from slurm import status
 
 pytestmark = [pytest.mark.slurm, pytest.mark.blender, pytest.mark.usefixtures("quick")]
@@ -31,8 +32,8 @@ def test_240_samples_are_those_of_a_local_run_verified_and_indexed(job: Make, re
     data.check(240, reference)
     seen = status.read_status(data.out)
     assert seen.done and seen.verified and seen.finished == 12 and not seen.queue
-    assert {archive.read_manifest(m).work["node"] for m in archive.finished_manifests(data.out)} == {"node1", "node2"}
-    commits = {archive.read_manifest(m).versions["commit"] for m in archive.finished_manifests(data.out)}
+    assert {read_manifest(m).work["node"] for m in finished_manifests(data.out)} == {"node1", "node2"}
+    commits = {read_manifest(m).versions["commit"] for m in finished_manifests(data.out)}
     assert commits == {p.name for p in (data.out / ".slurm" / "code").iterdir()} and "unknown" not in commits
     assert not list((data.profile.parent / "scratch").iterdir()), "jobs leave nothing in scratch"
     again = data.submit(240, 20)
@@ -270,7 +271,7 @@ def test_a_node_that_keeps_failing_is_excluded_and_its_shard_quarantined(job: Ma
     seen = status.read_status(data.out)
     assert seen.samples == 6 and list(seen.failed) == [(0, 6)] and not seen.verified
     assert "line two" in status.describe(seen)
-    assert {archive.read_manifest(m).work["node"] for m in archive.finished_manifests(data.out)} == {"node1"}
+    assert {read_manifest(m).work["node"] for m in finished_manifests(data.out)} == {"node1"}
     data.submit(12, 6, retry_failed=True)
     data.wait()
     data.check(12, reference)

@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 
 from renderer.errors import SpecError
-from renderer.format import archive, exr
+from renderer.format import exr
+from renderer.format.dataset import open_dataset
 from renderer.parameters.spec import parse_spec
 from slurm.profile import load_profile
 from slurm.submit import render as submit
@@ -57,7 +58,7 @@ def test_a_render_in_a_container_sees_own_assets_and_scratch_named_on_the_node(
     assert sent is not None
     job = site.run(sent.jobs[0], NODE_USER="me")
     assert job.returncode == 0, job.stdout + job.stderr
-    assert [e.index for _, e in archive.open_dataset(tmp_path / "data").entries()] == [0, 1]
+    assert [e.index for _, e in open_dataset(tmp_path / "data").entries()] == [0, 1]
     assert not list(scratch.iterdir())
     for path in (tmp_path / "data" / "shards").iterdir():
         path.unlink()

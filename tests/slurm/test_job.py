@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from renderer.errors import MachineError
-from renderer.format import archive
-from renderer.format.archive import encode_sample, stage_sample
+from renderer.format.staging import EncodedSample, encode_sample, stage_sample
 from renderer.parameters.spec import Spec
 from renderer.run import local
 from slurm.node import render_job
@@ -59,7 +58,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return state
 
 
-def sample(index: int) -> archive.EncodedSample:
+def sample(index: int) -> EncodedSample:
     return encode_sample(index, f"abcdef{index:010d}", {}, {"index": index})
 
 

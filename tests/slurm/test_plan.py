@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from renderer.errors import MachineError, SpecError
+from renderer.format.folder import finished_ranges
 from renderer.parameters.spec import RenderSpec
 from renderer.run.plan import missing_ranges, seconds_per_sample
 from slurm import records, scheduler, status
@@ -23,7 +24,6 @@ from slurm.records import (
     Failure,
     JobFolder,
     bad_nodes,
-    finished_ranges,
     quarantined,
     read_beats,
     read_failures,
@@ -264,11 +264,11 @@ def test_status_is_said_in_the_exit_code(big: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_half_a_shard_is_no_shard(tmp_path: Path) -> None:
-    assert finished_ranges(tmp_path) == set()
+    assert finished_ranges(tmp_path) == []
     (tmp_path / "shards").mkdir()
     for name in ("0000000000-0000000010.tar", "0000000010-0000000020.json", ".0000000020-0000000030.tar.x.partial"):
         (tmp_path / "shards" / name).write_bytes(b"")
-    assert finished_ranges(tmp_path) == set()
+    assert finished_ranges(tmp_path) == []
 
 
 # ---------------------------------------------------------------- scaling

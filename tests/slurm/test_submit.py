@@ -15,13 +15,15 @@ import pytest
 
 from blend_assets.fetch import cache_root
 from renderer.errors import DatasetError, MachineError, SpecError
-from renderer.format import archive, state
-from renderer.format.archive import encode_sample
+from renderer.format import state
+from renderer.format.folder import finished_ranges
 from renderer.format.sample_format import sample_key
+from renderer.format.shard import write_shard
+from renderer.format.staging import encode_sample
 from renderer.parameters.spec import parse_spec
 from renderer.run import local
 from slurm import plan, status
-from slurm.records import JobFolder, finished_ranges
+from slurm.records import JobFolder
 from slurm.submit import batch
 from slurm.submit import render as submit
 
@@ -62,7 +64,7 @@ class Data:
         """As if jobs had rendered these shards."""
         for start, stop in ranges:
             samples = [encode_sample(i, sample_key(self.setup.tag, i), {}, {"index": i}) for i in range(start, stop)]
-            archive.write_shard(self.out, start, stop, self.setup.tag, samples)
+            write_shard(self.out, start, stop, self.setup.tag, samples)
 
 
 @pytest.fixture
@@ -278,7 +280,7 @@ def test_jobs_that_bring_their_own_blender_are_submitted_without_one(
     without_blender(monkeypatch)
     setup = submit.prepare(SPEC, 5, profile(**keys), lambda text: None)
     sent = Data(setup, tmp_path / "data", profile).submit(**keys)
-    assert sent.samples == 40 and finished_ranges(tmp_path / "data") == set()
+    assert sent.samples == 40 and finished_ranges(tmp_path / "data") == []
     with pytest.raises(MachineError, match="bpy is not installed here"):
         submit.prepare(SPEC, 5, profile(), lambda text: None)
 

@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from renderer.errors import DatasetError
-from renderer.format import archive, state
-from renderer.format.archive import encode_sample
+from renderer.format import state
+from renderer.format.folder import INDEX_FILE
+from renderer.format.shard import write_shard
+from renderer.format.staging import encode_sample
 from renderer.report import card, proof
 from slurm.node.render_job import AGAIN
 from slurm.node.verify_job import VerifyOrder, finish, verify_task
@@ -31,7 +33,7 @@ def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (path / "dataset.json").write_text(json.dumps({"format_version": 1, "tag": "abcdef", "name": "x"}))
     for start in range(0, 12, 2):
         pair = [encode_sample(i, f"abcdef{i:010d}", {}, {"index": i}) for i in (start, start + 1)]
-        archive.write_shard(path, start, start + 2, "abcdef", pair)
+        write_shard(path, start, start + 2, "abcdef", pair)
     state.raise_count(path, 12)
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     return path
@@ -112,7 +114,7 @@ def test_the_last_job_writes_index_and_card_where_all_is_well(
     monkeypatch.setattr(proof, "conclude", lambda path: proof.Verdict(12, 12))
     verify_task(VerifyOrder(str(out), 1, 2, 3), 0)
     assert finish(VerifyOrder(str(out), 1, 2, 3))["verified"] and sorted(proven) == STEMS, "it does what was left"
-    assert cards == [out] and (out / archive.INDEX_FILE).exists() and not (JobFolder(out).root / "saved").exists()
+    assert cards == [out] and (out / INDEX_FILE).exists() and not (JobFolder(out).root / "saved").exists()
 
 
 def test_missing_samples_are_an_error_unless_they_are_to_be_submitted_later(
@@ -134,7 +136,7 @@ def test_damage_is_found_by_the_real_examination_and_stands_in_the_state(head_pa
     local.claim(path, setup)
     JobFolder(path).create()
     blank = [encode_sample(i, sample_key(setup.tag, i), {}, {"index": i}) for i in (0, 1)]
-    archive.write_shard(path, 0, 2, setup.tag, blank)
+    write_shard(path, 0, 2, setup.tag, blank)
     state.raise_count(path, 2)
     with pytest.raises(DatasetError, match="problems, the first"):
         finish(VerifyOrder(str(path), 1, 1, 3))

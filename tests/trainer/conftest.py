@@ -12,8 +12,10 @@ import OpenEXR
 import pytest
 import torch
 
-from renderer.format.archive import EncodedSample, encode_sample, write_index, write_shard
+from renderer.format.dataset import write_index
 from renderer.format.sample_format import FORMAT_VERSION, UV_FRAME, sample_key
+from renderer.format.shard import write_shard
+from renderer.format.staging import EncodedSample, encode_sample
 from trainer.config import TrainConfig, parse_config
 
 TAG = "abc123"

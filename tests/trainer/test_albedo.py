@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from renderer.format import archive
+from renderer.format.dataset import open_dataset
 from renderer.format.sample_format import PURE
 from renderer.parameters.spec import Uniform, load_spec
 from renderer.run import local
@@ -58,7 +58,7 @@ def test_a_known_texture_through_the_rendered_uv_map_is_the_albedo_render(head_p
     local.render_shards(setup, [(0, 4)], tmp_path / "out", tmp_path / "staging", PoolOptions(1, 1))
     texture = torch.from_numpy(face_texture()).permute(2, 0, 1)[None].float() / 255
     errors: dict[int, list[torch.Tensor]] = {1: [], 2: []}
-    for shard, entry in archive.open_dataset(tmp_path / "out").entries():
+    for shard, entry in open_dataset(tmp_path / "out").entries():
         planes = {name: shard.image(entry, name).astype(np.float32) for name in ("uv", "mask", "albedo")}
         uv, mask, albedo = (torch.from_numpy(p).permute(2, 0, 1)[None] for p in planes.values())
         clear = (mask[:, 1:] >= PURE).float()

@@ -91,7 +91,7 @@ def test_the_index_hash_knows_the_data_not_the_folder(synthetic, tmp_path: Path)
 
 def test_landmarks_of_another_shape_are_refused(small: Path, monkeypatch: pytest.MonkeyPatch):
     reader = SampleReader(small, (*IMAGES, LANDMARKS))
-    monkeypatch.setattr("renderer.format.archive.ShardReader.params", lambda *_: {"landmarks_px": [[[1, 2]]]})
+    monkeypatch.setattr("renderer.format.shard.ShardReader.params", lambda *_: {"landmarks_px": [[[1, 2]]]})
     with pytest.raises(FormatError, match="not \\(68, 2\\)"):
         reader.read(1)
 

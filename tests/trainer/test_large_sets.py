@@ -12,7 +12,11 @@ import torch
 
 from renderer.bench.shards import fake_dataset
 from renderer.errors import FormatError
-from renderer.format import archive
+from renderer.format.dataset import open_dataset, write_index
+from renderer.format.folder import finished_manifests
+from renderer.format.manifest import Skipped
+from renderer.format.shard import unpack, write_shard
+from renderer.format.staging import EncodedSample, load_staged
 from trainer.data import loader
 from trainer.data.loader import BadSamples, Loader, Streaming, epoch_order
 from trainer.data.reader import SampleReader
@@ -26,7 +30,7 @@ def sets(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     folder = tmp_path_factory.mktemp("sets")
     made = {n: fake_dataset(folder / str(n), n // 200, 200, side=8) for n in (10_000, 40_000)}
     for path in made.values():
-        archive.write_index(path)
+        write_index(path)
     return made
 
 
@@ -105,26 +109,26 @@ def test_the_order_of_an_epoch_is_the_same_as_ever() -> None:
 def with_gaps(folder: Path) -> Path:
     """Ten samples in three shards, of which five were skipped."""
     path = fake_dataset(folder / "d", 1, 4, side=8)
-    shard = archive.open_dataset(path).shards[0]
-    archive.unpack(shard, folder)
-    (alike, *_) = (archive.load_staged(p) for p in sorted(folder.glob("*.tar")))
+    shard = open_dataset(path).shards[0]
+    unpack(shard, folder)
+    (alike, *_) = (load_staged(p) for p in sorted(folder.glob("*.tar")))
 
-    def sample(i: int) -> archive.EncodedSample:
+    def sample(i: int) -> EncodedSample:
         key = f"{alike.key[:6]}{i:010d}"
         members = {name.replace(alike.key, key): data for name, data in alike.members.items()}
-        return archive.EncodedSample(i, key, members, alike.pixels, {})
+        return EncodedSample(i, key, members, alike.pixels, {})
 
     for start, stop, gone in ((4, 9, (4, 6, 8)), (9, 10, (9,)), (10, 15, (11,))):
         samples = [sample(i) for i in range(start, stop) if i not in gone]
-        skipped = [archive.Skipped(i, "dark") for i in gone]
-        archive.write_shard(path, start, stop, alike.key[:6], samples, skipped=skipped)
+        skipped = [Skipped(i, "dark") for i in gone]
+        write_shard(path, start, stop, alike.key[:6], samples, skipped=skipped)
     return path
 
 
 def test_keys_and_positions_know_the_samples_that_were_skipped(tmp_path: Path) -> None:
     path = with_gaps(tmp_path)
     reader = SampleReader(path, IMAGES)
-    entries = [entry for _, entry in archive.open_dataset(path).entries()]
+    entries = [entry for _, entry in open_dataset(path).entries()]
     assert [e.index for e in entries] == [0, 1, 2, 3, 5, 7, 10, 12, 13, 14]
     assert list(reader.keys) == [e.key for e in entries] == reader.keys[:]
     assert [reader.keys.index(e.key) for e in entries] == list(range(10)) and reader.keys[-1] == entries[-1].key
@@ -144,7 +148,7 @@ def test_keys_and_positions_know_the_samples_that_were_skipped(tmp_path: Path) -
 
 def test_a_manifest_that_lists_other_samples_than_its_range_is_refused(tmp_path: Path) -> None:
     path = with_gaps(tmp_path)
-    file = archive.finished_manifests(path)[1]
+    file = finished_manifests(path)[1]
     file.write_text(file.read_text().replace('"index":7', '"index":6', 1))
     with pytest.raises(FormatError, match="does not list the samples of its range"):
         SampleReader(path, IMAGES).read(5)

@@ -21,7 +21,8 @@ from click.testing import CliRunner
 
 from renderer.commands.options import spec_of
 from renderer.errors import DatasetError
-from renderer.format.archive import Skipped, write_shard
+from renderer.format.manifest import Skipped
+from renderer.format.shard import write_shard
 from renderer.parameters.spec import Uniform, load_spec, to_plain
 from trainer.commands.view import view as view_command
 from trainer.training.run_dir import RunDir

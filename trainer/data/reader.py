@@ -26,8 +26,10 @@ import numpy as np
 import numpy.typing as npt
 
 from renderer.errors import DatasetError, FormatError
-from renderer.format.archive import Dataset, Member, SampleEntry, ShardReader, open_dataset
+from renderer.format.dataset import Dataset, open_dataset
+from renderer.format.manifest import Member, SampleEntry
 from renderer.format.sample_format import FLOAT_IMAGES, PURE, UV_FRAME, key_index, sample_key
+from renderer.format.shard import ShardReader
 
 LANDMARKS: Final = "landmarks"
 LANDMARK_COUNT: Final = 68

@@ -28,7 +28,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from renderer.errors import DatasetError, FormatError
-from renderer.format.archive import DATASET_FILE, Dataset, SampleEntry, ShardReader, open_dataset
+from renderer.format.dataset import Dataset, open_dataset
+from renderer.format.folder import DATASET_FILE
+from renderer.format.manifest import SampleEntry
+from renderer.format.shard import ShardReader
 from renderer.parameters.spec import load_spec, spec_names, to_plain
 from renderer.report import collage
 

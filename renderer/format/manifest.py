@@ -1,7 +1,7 @@
-"""What is known of a shard without parsing its samples, and index.json, which lists it for a whole data set.
+"""The manifest of a shard: which samples the tar beside it holds, where their members lie, and what made them.
 
-The truth stands in the manifests beside the shards. The index spares opening thousands of them: its row of a shard
-holds as long as tar and manifest have the sizes that it states; otherwise head and tail of the manifest are read again.
+Samples are most of a manifest. What is asked of every shard of a large data set, its range, size and hash, stands
+before and after them, and is read without them as a summary.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import bisect
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from renderer.errors import DatasetError, FormatError
+from renderer.errors import FormatError
 from renderer.format.sample_format import FORMAT_VERSION, shard_stem
 
 _HEAD, _TAIL = 1 << 10, 1 << 16  # bytes of a manifest before and after its samples, which are most of it
@@ -62,6 +62,80 @@ class ShardSummary:
         return index - self.start - bisect.bisect_left(self.skipped, index)
 
 
+@dataclass(frozen=True)
+class Member:
+    """Where one member's content lies in the tar."""
+
+    offset: int
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class SampleEntry:
+    """One sample in a manifest. `members` is keyed by what follows `KEY.`: "input.exr", ..., "json"."""
+
+    index: int
+    key: str
+    members: dict[str, Member]
+    pixels: dict[str, str]
+    work: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A sample that failed too often, and why."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a shard holds. Stored as JSON beside the tar, written last."""
+
+    start: int
+    stop: int
+    tag: str  # the data set's tag, see `sample_format.dataset_tag`
+    tar_bytes: int
+    tar_sha256: str
+    samples: tuple[SampleEntry, ...]
+    skipped: tuple[Skipped, ...] = ()
+    versions: dict[str, str] = field(default_factory=dict)  # headforge, commit, bpy, numpy, ...
+    work: dict[str, Any] = field(default_factory=dict)  # host, seconds, job: whatever must not be in the tar
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def stem(self) -> str:
+        return shard_stem(self.start, self.stop)
+
+    @property
+    def summary(self) -> ShardSummary:
+        skipped = tuple(sorted(s.index for s in self.skipped))
+        return ShardSummary(self.start, self.stop, self.tag, self.tar_bytes, self.tar_sha256, skipped)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Parse a manifest. Raises FormatError where it is damaged or of another format version."""
+    try:
+        raw = json.loads(path.read_bytes())
+        check_version(raw, path)
+        samples = tuple(
+            SampleEntry(
+                s["index"],
+                s["key"],
+                {name: Member(**member) for name, member in s["members"].items()},
+                s["pixels"],
+                s["work"],
+            )
+            for s in raw.pop("samples")
+        )
+        skipped = tuple(Skipped(**s) for s in raw.pop("skipped"))
+        return Manifest(samples=samples, skipped=skipped, **raw)
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged(path, error) from error
+
+
 def read_summary(manifest: Path) -> ShardSummary:
     """From head and tail of a manifest. Raises FormatError where it is damaged or of another format version."""
     try:
@@ -104,53 +178,3 @@ def check_version(raw: Mapping[str, Any], manifest: Path) -> None:
 def damaged(manifest: Path, error: Exception) -> FormatError:
     """What to say of a file that should be a manifest."""
     return FormatError(f"{manifest} is not a shard manifest: {error}; delete it to render the shard again")
-
-
-# ---------------------------------------------------------------- index.json
-
-
-def index_content(tag: str, shards: Iterable[tuple[str, ShardSummary]]) -> dict[str, Any]:
-    """What index.json holds. shards: path of the tar within the data set, and summary, by range."""
-    listed = list(shards)
-    return {
-        "format_version": FORMAT_VERSION,
-        "tag": tag,
-        "samples": sum(s.samples for _, s in listed),
-        "skipped": sorted(i for _, s in listed for i in s.skipped),
-        "shards": [
-            {
-                "tar": tar,
-                "start": s.start,
-                "stop": s.stop,
-                "samples": s.samples,
-                "skipped": list(s.skipped),
-                "bytes": s.tar_bytes,
-                "sha256": s.tar_sha256,
-                "manifest_bytes": s.manifest_bytes,
-            }
-            for tar, s in listed
-        ],
-    }
-
-
-def read_index(file: Path) -> dict[str, ShardSummary | None] | None:
-    """Path of the tar -> summary, None where the index does not state all of it; None without an index.
-
-    Raises DatasetError where the file is damaged.
-    """
-    try:
-        raw = json.loads(file.read_bytes())
-        tag = raw["tag"]
-        return {row["tar"]: _summary(row, tag) for row in raw["shards"]}
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DatasetError(f"{file} cannot be read ({error}): delete it, `gen render` makes it") from error
-
-
-def _summary(row: Mapping[str, Any], tag: str) -> ShardSummary | None:
-    if "manifest_bytes" not in row:  # written by an older headforge
-        return None
-    return ShardSummary(
-        row["start"], row["stop"], tag, row["bytes"], row["sha256"], tuple(row["skipped"]), row["manifest_bytes"]
-    )
