@@ -10,7 +10,7 @@ BENCH_SPEC ?= train_uvnet$(if $(shell command -v nvidia-smi),,_small)
 # Libraries that the bpy wheel takes from the system (renderer/run/doctor.py has the same list, and checks them).
 DEBIAN := libx11-6 libxrender1 libxfixes3 libxi6 libxext6 libxxf86vm1 libxkbcommon0 libsm6 libice6 libgl1 libegl1 libgomp1
 
-.PHONY: help setup system demo train test test-fast test-blender lint check format bench assets clean
+.PHONY: help setup system demo train test test-fast test-blender lint check format docs bench assets clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -83,6 +83,10 @@ check: lint ## lint and fast tests; changes nothing
 format: setup ## rewrites
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: setup ## these documents as a site in out/site; broken links are errors
+	$(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --quiet docs out/site
+	@echo "docs: open $(CURDIR)/out/site/index.html"
 
 bench: setup ## speed and error on this machine, as JSON lines; of the trainer, too, where DATA is a data set
 	$(GEN) bench render

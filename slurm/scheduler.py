@@ -127,7 +127,7 @@ def check(profile: Profile, source: Path) -> Partition:
                 f" {part.memory_mb / 1024:.1f}"
             )
     if profile.container and not Path(profile.container).is_file():
-        raise SpecError(f"{source}: container {profile.container} does not exist: build it, see docs/slurm.md")
+        raise SpecError(f"{source}: container {profile.container} does not exist: build it, see docs/commands/slurm.md")
     return Partition(
         ",".join(p.name for p in found),
         min(p.limit_min for p in found),

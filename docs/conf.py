@@ -1,0 +1,103 @@
+"""How Sphinx builds these pages into a site that opens from disk: `make docs`.
+
+The pages are Markdown that reads well without the site, too. Some are filled in here: three show other files, the
+help of every command and the table of knobs come from code.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass
+from importlib import metadata
+from pathlib import Path
+
+import click
+from sphinx.application import Sphinx
+
+from renderer.cli import main
+from renderer.parameters.spec import Spec, to_plain
+
+ROOT = Path(__file__).resolve().parents[1]
+FILLED = {  # page of the site: the file that it shows
+    "index": "README.md",
+    "reference/head-pack": "blend_assets/README.md",
+    "reference/changelog": "CHANGELOG.md",
+}
+
+project, copyright, release = "headforge", "headforge's authors, MIT", metadata.version("headforge")
+extensions = ["myst_parser"]
+myst_heading_anchors = 3  # a link to page.md#heading works as it does where the source is read
+html_theme = "furo"  # brings its own fonts, styles and scripts: pages ask no other machine for anything
+html_title = f"headforge {release}"
+html_copy_source = False
+html_show_sphinx = False
+html_show_search_summary = False  # a page that is opened from disk may not fetch others
+exclude_patterns = ["images"]
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", _fill)
+
+
+def _fill(app: Sphinx, page: str, source: list[str]) -> None:
+    """What `page` shows: the file that it stands for, and links that work from its place in the site."""
+    text = source[0]
+    if add := {"reference/options": _helps, "reference/settings": _knobs}.get(page):
+        text += "".join(add())
+    place = Path("docs", page).parent
+    if file := FILLED.get(page):
+        text = _linked((ROOT / file).read_text(), Path(file).parent, place) + text
+    source[0] = _linked(text, place, place)
+
+
+def _linked(text: str, here: Path, place: Path) -> str:
+    """`text` of the folder `here`, shown in the folder `place` (both relative to the root).
+
+    Its links lead to the same files from there, or to the pages that show them; names of files become links.
+    """
+    pages = {file: f"docs/{page}.md" for page, file in FILLED.items()}
+
+    def moved(link: re.Match[str]) -> str:
+        target, hash_mark, anchor = link[1].partition("#")
+        if not target or ":" in target:
+            return link[0]
+        target = os.path.normpath(here / target)
+        return f"]({os.path.relpath(pages.get(target, target), place)}{hash_mark}{anchor})"
+
+    def link(name: re.Match[str]) -> str:
+        is_file = (ROOT / name[1]).is_file()
+        return f"[`{name[1]}`]({os.path.relpath(pages.get(name[1], name[1]), place)})" if is_file else name[0]
+
+    text = re.sub(r"\]\(([^)\s]+)\)", moved, text)
+    return re.sub(r"(?<!\[)`([\w./-]+\.\w+)`(?!\])", link, text)
+
+
+def _helps() -> Iterator[str]:
+    for name, command, context in _commands(main, "gen"):
+        yield f"\n## {name}\n\n```text\n{command.get_help(context)}\n```\n"
+
+
+def _knobs() -> Iterator[str]:
+    """A table for each section of a spec."""
+    spec = to_plain(Spec())
+    sections = {field.name: field.default_factory for field in fields(Spec) if is_dataclass(field.default_factory)}
+    for section, kind in sections.items():
+        yield f"\n### {section}\n\n{kind.__doc__}\n\n"
+        yield "| knob | default | allowed | meaning |\n|---|---|---|---|\n"
+        for knob in fields(kind):
+            rule, default = knob.metadata, json.dumps(spec[section][knob.name])
+            allowed = f"{rule['low']} to {rule['high']}" if "low" in rule else ", ".join(rule.get("options", ()))
+            yield f"| `{knob.name}` | {default} | {allowed} | {rule['about']} |\n"
+
+
+def _commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command, click.Context]]:
+    """`command` and all those below it, each with a context of 100 columns."""
+    context = click.Context(command, info_name=name, max_content_width=100, terminal_width=100)
+    yield name, command, context
+    if isinstance(command, click.Group):
+        for child in command.list_commands(context):
+            if found := command.get_command(context, child):
+                yield from _commands(found, f"{name} {child}")
