@@ -22,6 +22,7 @@ from renderer.format.sample_format import CENTRE_U, UV_FRAME
 from renderer.report.video import Movie
 from trainer.commands.view import apply_ as apply_command
 from trainer.config import NetworkConfig
+from trainer.data import pictures
 from trainer.systems.uvnet.network import make_network
 from trainer.training import checkpoint
 from trainer.training.checkpoint import save_weights
@@ -65,7 +66,7 @@ def picture_with(faces: list[tuple[float, float, float]], size: tuple[int, int] 
 
 
 def save(picture: Tensor, path: Path) -> Path:
-    Image.fromarray(apply.to_bytes(picture)).save(path)
+    Image.fromarray(pictures.to_bytes(picture)).save(path)
     return path
 
 
@@ -261,7 +262,7 @@ def test_a_photo_gives_a_mesh_of_its_face_with_its_texture(oracle: Oracle, head_
 def test_a_video_gives_a_video_and_a_record_per_frame(oracle: Oracle, tmp_path: Path) -> None:
     movie = Movie(tmp_path / "clip.mp4", 25)
     for frame in range(8):
-        movie.add(apply.to_bytes(picture_with([(80 + 5 * frame, 64, 30)], (128, 192))))
+        movie.add(pictures.to_bytes(picture_with([(80 + 5 * frame, 64, 30)], (128, 192))))
     movie.close()
     said: list[str] = []
     job = apply_job.Job(tmp_path / "out", ("lines", "inverse"))
@@ -280,7 +281,7 @@ def test_a_video_cut_short_gives_what_it_holds_and_says_so(oracle: Oracle, tmp_p
     movie = Movie(tmp_path / "clip.mkv.mp4", 25)
     generator = torch.Generator().manual_seed(0)
     for _ in range(40):
-        movie.add(apply.to_bytes(torch.rand(1, 3, 128, 192, generator=generator)))
+        movie.add(pictures.to_bytes(torch.rand(1, 3, 128, 192, generator=generator)))
     movie.close()
     import av
 
@@ -333,14 +334,14 @@ def test_a_webcam_that_is_not_there_does_not_stop_the_others(
 def test_a_photo_of_16_bits_keeps_its_greys(max_side: int, tmp_path: Path) -> None:
     grey = np.linspace(0, 65535, 64, dtype=np.uint16)[None].repeat(40, 0)
     Image.fromarray(grey).save(tmp_path / "deep.png")
-    found = apply.read_picture(tmp_path / "deep.png", max_side)
+    found = pictures.read_picture(tmp_path / "deep.png", max_side)
     assert found.max() >= 247 and found.min() <= 8
     assert abs(float(found.mean()) - 127.5) < 1
 
 
 def test_a_photo_larger_than_allowed_is_scaled_down_while_it_is_read(tmp_path: Path) -> None:
     path = save(torch.zeros(1, 3, 1500, 3000), tmp_path / "large.jpg")
-    assert apply.read_picture(path, 600).shape == (300, 600, 3)
+    assert pictures.read_picture(path, 600).shape == (300, 600, 3)
 
 
 def test_same_names_do_not_overwrite_each_other(oracle: Oracle, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from renderer.format.sample_format import UV_FRAME
 from trainer.augmentation.stages import Samples
 from trainer.commands.view import evaluate as evaluate_command
 from trainer.config import NetworkConfig, TrainConfig, to_yaml
+from trainer.data import pictures
 from trainer.data.reader import SampleReader
 from trainer.evaluation import photos, plots
 from trainer.evaluation import report as evaluate
@@ -257,9 +258,9 @@ def test_a_photo_is_made_smaller_while_it_is_read_and_its_points_with_it(tmp_pat
     points = np.stack([(uv[:, 0] - 0.5) * 240 + 350, (0.5 - uv[:, 1]) * 240 + 180], 1)
     (tmp_path / "landmarks.json").write_text(json.dumps({"a.png": points.tolist()}))
     seen: list[tuple[int, ...]] = []
-    to_tensor = apply.to_tensor
-    monkeypatch.setattr(apply, "to_tensor", lambda picture: seen.append(picture.shape) or to_tensor(picture))
-    assert apply.picture_size(tmp_path / "a.png") == (600, 400)
+    to_tensor = pictures.to_tensor
+    monkeypatch.setattr(pictures, "to_tensor", lambda picture: seen.append(picture.shape) or to_tensor(picture))
+    assert pictures.picture_size(tmp_path / "a.png") == (600, 400)
     report = photos.evaluate_photos(Oracle(), tmp_path, torch.from_numpy(uv).float(), max_side=300)
     assert seen == [(200, 300, 3)] and report["per_sample"][0]["landmark_nme"] < 0.03
 

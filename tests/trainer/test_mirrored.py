@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from renderer.format.sample_format import CENTRE_U
-from trainer.uvmaps.mirror import Averaged, agreement, seen_in_mirror
+from trainer.augmentation.mirror import Averaged, agreement, seen_in_mirror
 
 
 def face() -> torch.Tensor:

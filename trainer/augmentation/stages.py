@@ -17,6 +17,7 @@ from torch import Tensor
 
 from trainer.augmentation import occluders
 from trainer.augmentation.draws import Draws
+from trainer.augmentation.mirror import turned
 from trainer.augmentation.occluders import EnvironmentBank
 from trainer.config import (
     AugmentConfig,
@@ -33,7 +34,6 @@ from trainer.config import (
 )
 from trainer.config import Occlusion as OcclusionConfig
 from trainer.data.device import constant
-from trainer.uvmaps.mirror import turned
 
 BASE_GAMMA: Final = 2.2  # linear light to picture values, where gamma is not varied
 LEVELS: Final = 256

@@ -22,11 +22,12 @@ import torch
 from renderer.errors import DatasetError, FormatError
 from renderer.files import write_atomic
 from renderer.progress import Progress
+from trainer.augmentation.mirror import Network
+from trainer.data import pictures
 from trainer.evaluation.plots import Floats, plot_photos
 from trainer.training.run_dir import REPORT_VERSION, finite, rounded
 from trainer.uvmaps import faces as apply
 from trainer.uvmaps import projections
-from trainer.uvmaps.mirror import Network
 
 
 def read_pts(path: Path) -> Floats:
@@ -70,7 +71,7 @@ def read_annotations(folder: Path) -> dict[Path, Floats]:
             raise FormatError(f"{listed} is not a mapping of file names to 68 points: {error}") from error
         if missing := [p.name for p in found if not p.is_file()]:
             raise DatasetError(f"{listed} names {', '.join(missing[:5])}, which {folder} does not hold")
-    for photo in sorted(p for p in folder.iterdir() if p.suffix.lower() in apply.PHOTO_SUFFIXES and p not in found):
+    for photo in sorted(p for p in folder.iterdir() if p.suffix.lower() in pictures.PHOTO_SUFFIXES and p not in found):
         for suffix, read in ((".pts", read_pts), (".mat", read_mat)):
             if photo.with_suffix(suffix).is_file():
                 found[photo] = read(photo.with_suffix(suffix))
@@ -105,9 +106,9 @@ def evaluate_photos(
     if bar is not None:
         bar.total = len(annotated)
     for photo, points in annotated.items():
-        width, height = apply.picture_size(photo)
-        picture = apply.to_tensor(
-            apply.read_picture(photo, max_side)
+        width, height = pictures.picture_size(photo)
+        picture = pictures.to_tensor(
+            pictures.read_picture(photo, max_side)
         )  # made smaller as bytes: floats take 4 times more
         truth = points * np.array([picture.shape[3] / width, picture.shape[2] / height])
         box = (*np.nanmin(truth, 0), *np.nanmax(truth, 0))

@@ -24,6 +24,7 @@ from renderer.errors import DatasetError
 from renderer.files import write_atomic
 from renderer.format.sample_format import key_index
 from renderer.progress import Progress
+from trainer.augmentation.mirror import Averaged, Network
 from trainer.augmentation.stages import Samples, plain
 from trainer.config import DataConfig
 from trainer.data.loader import BadSamples, Streaming
@@ -37,7 +38,6 @@ from trainer.training.run_dir import REPORT_VERSION, RunDir, finite, rounded
 from trainer.training.sprites import write_sheet
 from trainer.training.validation import with_records
 from trainer.uvmaps import faces
-from trainer.uvmaps.mirror import Averaged, Network
 from trainer.viewer.pages import is_dataset, render_command
 
 WORST: Final = 20

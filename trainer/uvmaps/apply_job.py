@@ -17,6 +17,7 @@ from renderer.errors import AssetError, DatasetError, FormatError, SpecError
 from renderer.files import write_atomic
 from renderer.progress import Progress
 from renderer.report.video import Movie
+from trainer.data import pictures
 from trainer.uvmaps import faces as apply
 from trainer.uvmaps import head_pose, mesh, projections
 from trainer.uvmaps.window import LiveView
@@ -95,7 +96,7 @@ def other_face(job: Job, network: nn.Module) -> tuple[Tensor, apply.Face]:
     """The surest face of the photo to swap in. Raises SpecError without a photo, AssetError without a face in it."""
     if job.swap is None:
         raise SpecError('the view "swap" needs a photo of the other face: give --swap PHOTO')
-    picture = apply.to_tensor(apply.read_picture(job.swap, job.max_side))
+    picture = pictures.to_tensor(pictures.read_picture(job.swap, job.max_side))
     faces = apply.find_faces(network, picture, job.options(network))
     if not faces:
         raise AssetError(f"no face found in {job.swap}, the photo to swap in")
@@ -113,11 +114,11 @@ def _unique(name: str, taken: set[str]) -> str:
 
 def still(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[str, Any], say: Say) -> str:
     """One photo. Returns what was wrong with it, if anything."""
-    picture = apply.to_tensor(apply.read_picture(Path(source), job.max_side))
+    picture = pictures.to_tensor(pictures.read_picture(Path(source), job.max_side))
     faces = apply.find_faces(network, picture, job.options(network))
     say(f"{source}: {len(faces)} face{'s' * (len(faces) != 1)}" if faces else f"{source}: no face found")
     for view in job.views:
-        Image.fromarray(apply.to_bytes(apply.draw(view, picture, faces, extra))).save(job.out / f"{name}.{view}.png")
+        Image.fromarray(pictures.to_bytes(apply.draw(view, picture, faces, extra))).save(job.out / f"{name}.{view}.png")
     _write_maps(job, f"{name}", faces, picture)
     records = [_record(0, faces, extra, _write_meshes(job, name, faces, picture, extra))]
     _write_records(job, name, source, picture, records)
@@ -139,11 +140,11 @@ def moving(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[
         with Progress(frames.count, "frame", name) as bar:
             for number, frame in enumerate(frames):
                 bar.total = frames.count
-                picture = apply.to_tensor(frame)
+                picture = pictures.to_tensor(frame)
                 before = time.perf_counter()
                 faces = tracker.step(picture)
                 network_s += time.perf_counter() - before
-                drawn = {view: apply.to_bytes(apply.draw(view, picture, faces, extra)) for view in job.views}
+                drawn = {view: pictures.to_bytes(apply.draw(view, picture, faces, extra)) for view in job.views}
                 for view, shown in drawn.items():
                     movie = movies.setdefault(view, Movie(job.out / f"{name}.{view}.mp4", frames.rate))
                     movie.add(shown)
@@ -164,7 +165,7 @@ def moving(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[
             movie.close()
     if texture is not None:
         gathered = projections.closed_texture(*texture.texture())
-        Image.fromarray(apply.to_bytes(gathered)).save(job.out / f"{name}.texture-of-all.png")
+        Image.fromarray(pictures.to_bytes(gathered)).save(job.out / f"{name}.texture-of-all.png")
     seconds = time.perf_counter() - start
     found = sum(bool(r["faces"]) for r in records)
     rates = f"{len(records) / max(seconds, 1e-9):.1f} frames/s"

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from renderer.errors import HeadforgeError
 from renderer.report import collage
+from trainer.data.pictures import Bytes, to_bytes
 from trainer.uvmaps import projections
 
-Bytes = npt.NDArray[np.uint8]
 SHOWN: Final = 8  # held-out samples on a run's page
 COLUMNS: Final = (
     "input",
@@ -55,11 +55,6 @@ def grid_picture(images: Mapping[str, npt.NDArray[Any]]) -> Bytes:
 def _tensor(image: npt.NDArray[np.float32]) -> Tensor:
     """(H, W, C) to (1, C, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
-
-
-def to_bytes(image: Tensor) -> Bytes:
-    """(1, 3, H, W) in [0, 1] to (H, W, 3) bytes."""
-    return (image[0].clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
 
 
 def checker(size: int = 512, squares: int = 16) -> Tensor:
