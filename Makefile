@@ -72,10 +72,11 @@ test-fast: setup ## tests that start neither Blender nor a cluster nor a browser
 test-blender: setup ## tests that start Blender
 	$(BIN)/python -m pytest -m blender
 
-lint: setup ## format, lint, types; changes nothing
+lint: setup ## format, lint, types, who imports whom; changes nothing
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo --no-cache
 
 check: lint ## lint and fast tests; changes nothing
 	$(MAKE) --no-print-directory test-fast
