@@ -15,28 +15,34 @@ COMMANDS: Final = {
     # name: (module:object, one line for `gen --help`)
     "render": ("renderer.commands.render:render", "Render a data set, or what is missing of it."),
     "verify": ("renderer.commands.checks:verify", "Prove a data set sound: hashes, ranges, labels, statistics."),
-    "collage": ("renderer.commands.collage:collage", "Picture sheet of a spec or of a data set."),
+    "collage": ("renderer.commands.collage:collage", "Picture sheet of a spec or of a data set; a clip as video."),
     "stats": ("renderer.commands.dataset:stats", "Plot the distribution of every knob of a data set."),
     "gather": ("renderer.commands.dataset:gather", "Merge the shards of a data set into one tar."),
     "doctor": ("renderer.commands.checks:doctor", "Check this machine, and say the fix for what is wrong."),
-    "status": ("slurm.cli:status", "What is done, running, missing or failed of a data set on a cluster."),
+    "status": ("slurm.cli:status", "How far a data set is: done, running, missing, failed, verified."),
     "train": ("trainer.commands.train:train", "Train a network on a data set."),
-    "export": ("trainer.commands.train:export", "Weights of a run as safetensors, ONNX or torch.export."),
+    "export": ("trainer.commands.train:export", "Export a network as safetensors, ONNX or torch.export."),
     "apply": ("trainer.commands.view:apply_", "Run a trained network on photos and video."),
-    "evaluate": ("trainer.commands.view:evaluate", "Metrics of a trained network over a data set or annotated photos."),
-    "view": ("trainer.commands.view:view", "Results page of a run or two, or of a data set; opens from disk."),
+    "evaluate": ("trainer.commands.view:evaluate", "Measure a trained network on a data set or on annotated photos."),
+    "view": (
+        "trainer.commands.view:view",
+        "Build the page of a run, of two runs, or of a data set; it opens from disk.",
+    ),
     "assets": ("blend_assets.cli:assets", "Build and inspect the head pack."),
     "bench": ("renderer.cli:bench", "Measure this machine: renderer, trainer, packing, scaling."),
 }
 
 BENCHES: Final = {
     "render": ("renderer.commands.bench:bench", "Samples per second, drift and image error of the renderer."),
-    "shards": ("renderer.commands.bench:shards", "Opening, planning and training on data sets of many shards."),
+    "shards": ("renderer.commands.bench:shards", "Opening, planning and reading data sets of many shards."),
     "input": ("trainer.commands.train:bench_input", "The trainer's input pipeline."),
-    "network": ("trainer.commands.train:bench_network", "Training steps against the device's ceiling."),
-    "visualise": ("trainer.commands.view:bench_visualise", "Projections of UV maps, frames per second of one core."),
-    "packing": ("slurm.cli:packing", "Workers x threads of a node; writes the best into a profile."),
-    "scaling": ("slurm.cli:scaling", "Where the time of a cluster's data set went; projects to more nodes."),
+    "network": (
+        "trainer.commands.train:bench_network",
+        "Training steps, beside the fastest matrix products of the device.",
+    ),
+    "visualise": ("trainer.commands.view:bench_visualise", "Projections of UV maps, in frames per second on one core."),
+    "packing": ("slurm.cli:packing", "Find the fastest workers x threads of a node, and write them into a profile."),
+    "scaling": ("slurm.cli:scaling", "Where the time of a render on a cluster went, and what more nodes would bring."),
 }
 
 

@@ -10,7 +10,7 @@ import click
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--watch", is_flag=True, help="Renew every few seconds, until nobody works on it any more.")
+@click.option("--watch", is_flag=True, help="Repeat every few seconds until no job works on it any more.")
 def status(out: Path, watch: bool) -> None:
     """What is done, running, missing or failed of the data set at OUT.
 
@@ -40,7 +40,7 @@ def status(out: Path, watch: bool) -> None:
 
 @click.command()
 @click.argument("profile")
-@click.option("--spec", default="mixed", show_default=True, help="What is rendered to measure.")
+@click.option("--spec", default="mixed", show_default=True, help="Spec to render for the measurement.")
 def packing(profile: str, spec: str) -> None:
     """Measure workers x threads on this node, and write the best into PROFILE, a file or a name.
 
@@ -56,7 +56,9 @@ def packing(profile: str, spec: str) -> None:
 
 @click.command()
 @click.argument("dataset", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--count", type=click.IntRange(1), default=300_000, show_default=True, help="Samples to project to.")
+@click.option(
+    "--count", type=click.IntRange(1), default=300_000, show_default=True, help="Number of samples to project to."
+)
 def scaling(dataset: Path, count: int) -> None:
     """Where the time of DATASET, rendered on a cluster, went, and what more nodes would bring.
 

@@ -9,7 +9,9 @@ import click
 
 
 @click.command()
-@click.option("--count", type=click.IntRange(1), default=200, show_default=True, help="Samples of the throughput run.")
+@click.option(
+    "--count", type=click.IntRange(1), default=200, show_default=True, help="Samples to render for the throughput."
+)
 @click.option("--what", type=click.Choice(["all", "throughput", "drift", "error"]), default="all", show_default=True)
 def bench(count: int, what: str) -> None:
     """Samples per second against a plain render loop, growth over many samples, and the error of the images.
@@ -25,9 +27,13 @@ def bench(count: int, what: str) -> None:
 
 
 @click.command()
-@click.option("--shards", type=click.IntRange(2), default=20_000, show_default=True, help="Shards of the data set.")
-@click.option("--shard-size", type=click.IntRange(1), default=500, show_default=True, help="Samples of each.")
-@click.option("--scratch", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Where it is made.")
+@click.option("--shards", type=click.IntRange(2), default=20_000, show_default=True, help="Number of shards.")
+@click.option("--shard-size", type=click.IntRange(1), default=500, show_default=True, help="Samples per shard.")
+@click.option(
+    "--scratch",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder to make it in.  [default: the temporary folder]",
+)
 def shards(shards: int, shard_size: int, scratch: Path | None) -> None:
     """Seconds and memory of opening, planning, plotting and training on a data set of many shards.
 

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("dataset", type=FOLDER)
-@click.option("--workers", type=int, help="Processes.  [default: as many as cores granted]")
-@click.option("--count", type=int, help="Samples that must be there.  [default: those asked of `gen render`]")
-@click.option("--again", is_flag=True, help="Verify shards that are proven already, too.")
+@click.option("--workers", type=int, help="Processes.  [default: one per core granted]")
+@click.option("--count", type=int, help="Number of samples that must be there.  [default: as asked of `gen render`]")
+@click.option("--again", is_flag=True, help="Verify again what has been verified before.")
 def verify(dataset: Path, workers: int | None, count: int | None, again: bool) -> None:
     """Prove DATASET sound; exit code 1 and a list of problems if it is not.
 
     Checks hashes, members, number formats, finite values and ranges, mask and UV against each other, UV against an
     independent projection of the stored geometry, duplicates, gaps, pose and mouth statistics against the spec.
 
-    Each shard leaves a proof in DATASET/verified/, so the same command goes on after a stop. The conclusion is written
-    to DATASET/verdict.json.
+    Each verified shard leaves a proof in DATASET/verified/, so that the same command goes on after a stop. The
+    conclusion is written to DATASET/verdict.json.
 
     \b
     gen verify out/mixed
@@ -71,7 +71,7 @@ def _tell(dataset: Path, verdict: Verdict) -> None:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def doctor(as_json: bool) -> None:
     """Check this machine, and say the fix for what is wrong. Exit code 1 if something is.
 

@@ -36,22 +36,26 @@ class Request:
 
 
 @click.command()
-@click.option("--dataset", type=FOLDER, help="Show this data set rather than rendering.")
+@click.option("--dataset", type=FOLDER, help="Show samples of this data set instead of rendering some.")
 @click.option("--spec", "source", default="mixed", show_default=True, help=SPEC_HELP)
-@click.option("--count", type=int, default=96, show_default=True, help="Tiles.")
+@click.option("--count", type=int, default=96, show_default=True, help="Number of tiles.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the samples rendered.")
-@click.option("--triplets", is_flag=True, help="Input, UV and mask side by side.")
+@click.option("--triplets", is_flag=True, help="Show input, UV and mask side by side.")
 @click.option(
-    "--augment", is_flag=True, help="With --dataset: the trainer's augmentations, each alone and all together."
+    "--augment", is_flag=True, help="With --dataset: show the trainer's augmentations, each alone and all together."
 )
-@click.option("--clip", type=int, help="Video of this clip of a sequence instead of a sheet.")
-@click.option("--fps", type=click.FloatRange(1, 240), default=30, show_default=True, help="Rate of the video.")
-@click.option("--captions", is_flag=True, help="Some parameters under each tile.")
-@click.option("--columns", type=int, help="Tiles in a row.")
+@click.option("--clip", type=int, help="Write this clip of a sequence as video instead of a sheet.")
+@click.option(
+    "--fps", type=click.FloatRange(1, 240), default=30, show_default=True, help="Frames per second of the video."
+)
+@click.option("--captions", is_flag=True, help="Print some parameters under each tile.")
+@click.option("--columns", type=int, help="Tiles per row.")
 @click.option(
     "--out", type=click.Path(path_type=Path, dir_okay=False), help="Picture or .mp4.  [default: NAME-collage.png]"
 )
-@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change the spec.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a value of the spec; may be repeated."
+)
 def collage(**options: Any) -> None:
     """Picture sheet of a spec (rendered on the fly) or of a data set; or a clip of a sequence as video.
 

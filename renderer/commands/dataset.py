@@ -14,7 +14,7 @@ from renderer.progress import Progress
 @click.command()
 @click.argument("dataset", type=FOLDER)
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Picture.  [default: DATASET/stats.png]")
-@click.option("--count", type=click.IntRange(1), help="Samples, evenly spread.  [default: up to 20,000]")
+@click.option("--count", type=click.IntRange(1), help="Number of samples, evenly spread.  [default: at most 20,000]")
 def stats(dataset: Path, out: Path | None, count: int | None) -> None:
     """Plot the distribution of every knob of DATASET.
 

@@ -11,7 +11,7 @@ from renderer.errors import SpecError
 from renderer.parameters.spec import Spec, load_spec, parse_spec, resolved, to_plain
 from renderer.run.pool import PoolOptions, packing
 
-SPEC_HELP = "Spec: a YAML file, or the name of one that comes with headforge."
+SPEC_HELP = "YAML file of the spec, or the name of one that comes with headforge."
 FOLDER = click.Path(path_type=Path, file_okay=False)
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 

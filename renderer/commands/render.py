@@ -47,10 +47,10 @@ class Request:
 
 @click.command()
 @click.option("--spec", "source", default="mixed", show_default=True, help=SPEC_HELP)
-@click.option("--count", type=int, help="Samples (triplets) that the data set shall have.")
+@click.option("--count", type=int, help="Number of samples (triplets) in the data set.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of the data set.")
 @click.option(
-    "--sequence", type=int, metavar="FRAMES", help="Clips of so many frames of smooth motion instead of single images."
+    "--sequence", type=int, metavar="FRAMES", help="Render clips of this many frames instead of single images."
 )
 @click.option("--out", type=FOLDER, help="Folder of the data set.  [default: out/NAME, out/NAME-sequence]")
 @click.option(
@@ -59,23 +59,29 @@ class Request:
     help="Render processes.  [default: one per core granted, as far as memory allows; one per GPU]",
 )
 @click.option(
-    "--threads", type=int, help="Threads of each.  [default: cores granted / workers, so 1 with both left out]"
+    "--threads", type=int, help="Threads per process.  [default: cores granted / workers, so 1 with both left out]"
 )
 @click.option("--shard-size", type=int, default=500, show_default=True, help="Samples per tar.")
-@click.option("--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change the spec.")
 @click.option(
-    "--slurm", "profile", is_flag=False, flag_value="cluster_generic", help="Queue it; PROFILE: jobspecs/cluster_*."
+    "--set", "settings", multiple=True, metavar="SECTION.KEY=VALUE", help="Change a value of the spec; may be repeated."
 )
-@click.option("--follow", is_flag=True, help="With --slurm: wait, with a progress line.")
-@click.option("--retry-failed", is_flag=True, help="Try skipped samples (with --slurm: quarantined shards, too) again.")
-@click.option("--allow-dirty", is_flag=True, help="With --slurm: render uncommitted code, and say so in the manifests.")
+@click.option(
+    "--slurm",
+    "profile",
+    is_flag=False,
+    flag_value="cluster_generic",
+    help="Submit to SLURM; a profile is a YAML file or a name such as cluster_generic.",
+)
+@click.option("--follow", is_flag=True, help="With --slurm: wait until all is done and verified, and show progress.")
+@click.option("--retry-failed", is_flag=True, help="Try skipped samples again (with --slurm also quarantined shards).")
+@click.option("--allow-dirty", is_flag=True, help="With --slurm: run uncommitted code; the manifests say so.")
 @click.option("--only", type=int, help="Render sample N alone, as loose files with a preview.")
 @click.option("--dry-run", is_flag=True, help="Print the plan, render nothing.")
 def render(**options: Any) -> None:
     """Render a data set, or what is missing of it.
 
-    The same command again completes what was interrupted; a larger --count adds to what is there. Ctrl-C ends after
-    the samples in hand.
+    The same command again completes what was interrupted; a larger --count adds to what is there. Ctrl-C
+    finishes the samples in hand, then stops.
 
     \b
     gen render --count 64                                 64 samples of `mixed` into out/mixed

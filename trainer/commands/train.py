@@ -49,14 +49,30 @@ Examples:
 """
 )
 @click.argument("spec", required=False, type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), help="Data set folder; replaces data.path of the spec.")
-@click.option("--runs", type=click.Path(path_type=Path), help="Folder of run directories; replaces output.runs.")
-@click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="Replace a field, for example loss.uv=2.")
-@click.option("--only", type=int, help="Train only this run of a sweep, counted from 0.")
-@click.option("--resume", "run", type=click.Path(path_type=Path), help="Go on with a run from its last checkpoint.")
-@click.option("--from", "checkpoint", default="", help="With --resume: an older checkpoint, as step-0000001234.")
-@click.option("--slurm", "profile", help="Queue it instead, a sweep as one array; PROFILE: jobspecs/cluster_*.")
-@click.option("--allow-dirty", is_flag=True, help="With --slurm: train uncommitted code, and say so.")
+@click.option(
+    "--data", type=click.Path(path_type=Path), help="Folder of the data set, in place of the spec's data.path."
+)
+@click.option(
+    "--runs", type=click.Path(path_type=Path), help="Folder of run directories, in place of the spec's output.runs."
+)
+@click.option(
+    "--set",
+    "values",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a field, for example loss.uv=2; may be repeated.",
+)
+@click.option("--only", type=int, help="Train only this run of a sweep; the first is 0.")
+@click.option("--resume", "run", type=click.Path(path_type=Path), help="Resume a run from its last checkpoint.")
+@click.option(
+    "--from", "checkpoint", default="", help="With --resume: start from an older checkpoint, such as step-0000001234."
+)
+@click.option(
+    "--slurm",
+    "profile",
+    help="Submit to SLURM, a sweep as one array; a profile is a YAML file or a name such as cluster_gpu.",
+)
+@click.option("--allow-dirty", is_flag=True, help="With --slurm: run uncommitted code; the run says so.")
 @click.option("--dry-run", is_flag=True, help="Check everything, print the plan and the whole config, train nothing.")
 def train(
     spec: Path | None,
@@ -72,7 +88,7 @@ def train(
 ) -> None:
     """Train UV-net as SPEC says (a YAML file, or the name of one that comes with headforge), or every run of a sweep.
 
-    SIGTERM and SIGUSR1 save a checkpoint and end with exit code 75; `--resume` goes on exactly where it stopped.
+    Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint and end with exit code 75; `--resume` goes on exactly there.
     """
     from trainer.training import loop
     from trainer.training.run_dir import RunDir
@@ -148,8 +164,8 @@ Examples:
 )
 @click.argument("run", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), default=Path("exported"), show_default=True, help="Folder.")
-@click.option("--format", "formats", multiple=True, help="safetensors, onnx, pt2; may be repeated. Default: all.")
-@click.option("--dry-run", is_flag=True, help="Read the weights and say what would be written.")
+@click.option("--format", "formats", multiple=True, help="safetensors, onnx or pt2; may be repeated.  [default: all]")
+@click.option("--dry-run", is_flag=True, help="Read the weights and print what would be written.")
 def export(run: Path, out: Path, formats: tuple[str, ...], dry_run: bool) -> None:
     """Export the network of a RUN directory or a weights file: safetensors, ONNX (checked) and torch.export."""
     from trainer.training import export as exporting
@@ -193,15 +209,15 @@ Examples:
 )
 @click.argument("spec", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), help="Measure whole training steps on this data set, too.")
-@click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="Replace a field of SPEC.")
+@click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="Change a field of SPEC; may be repeated.")
 @click.option(
-    "--size", default=128, show_default=True, type=click.IntRange(8, 4096), help="Pixels per side, no --data."
+    "--size", default=128, show_default=True, type=click.IntRange(8, 4096), help="Pixels per side, without --data."
 )
 def bench_network(spec: Path, data: Path | None, values: tuple[str, ...], size: int) -> None:
     """Measure training steps of SPEC against matrix products on the same device: one JSON line per figure.
 
-    With --data a second set of figures is of whole steps, samples in device memory, loader and augmentation included;
-    on a GPU both have the share of the time in which it was busy.
+    With --data whole steps are measured, too: samples in device memory, loader and augmentation included. On a GPU
+    the figures also say for which share of the time it was busy.
     """
     from trainer.bench import network
 

@@ -16,8 +16,19 @@ FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.command()
 @click.argument("targets", nargs=-1, required=True, metavar="RUN [RUN2] | DATASET", type=FOLDER)
 @click.option("--out", type=FOLDER, help="Folder of the page.  [default: `view` in the run or data set]")
-@click.option("--limit", default=2000, show_default=True, type=click.IntRange(1), help="Samples of a data set shown.")
-@click.option("--projections/--no-projections", default=True, show_default=True, help="Run the network of a run, too.")
+@click.option(
+    "--limit",
+    default=2000,
+    show_default=True,
+    type=click.IntRange(1),
+    help="Largest number of samples to show of a data set.",
+)
+@click.option(
+    "--projections/--no-projections",
+    default=True,
+    show_default=True,
+    help="Run the network, to show projections on held-out samples.",
+)
 @click.option("--open/--no-open", "open_page", default=True, help="Open the page in a browser.  [default: open]")
 def view(targets: tuple[Path, ...], out: Path | None, limit: int, projections: bool, open_page: bool) -> None:
     """Build the page of a run, of two runs side by side, or of a data set, and open it.
@@ -45,25 +56,37 @@ def view(targets: tuple[Path, ...], out: Path | None, limit: int, projections: b
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
 @click.option("--out", type=FOLDER, default=Path("applied"), show_default=True, help="Folder of the results.")
 @click.option("--view", "views", multiple=True, default=("lines", "texture"), show_default=True, help=VIEW_HELP)
-@click.option("--texture", type=click.Path(path_type=Path, dir_okay=False), help="Picture to project; else a checker.")
+@click.option(
+    "--texture", type=click.Path(path_type=Path, dir_okay=False), help="Picture to project.  [default: a checker]"
+)
 @click.option("--swap", type=click.Path(path_type=Path, dir_okay=False), help="Photo of the face for the view swap.")
-@click.option("--maps", type=click.Choice(["exr", "npz"]), help="Write UV and both masks, too (of videos: per frame).")
-@click.option("--mesh", type=click.Choice(["visible", "face", "head"]), help="Write fitted heads: the part to keep.")
+@click.option(
+    "--maps", type=click.Choice(["exr", "npz"]), help="Also write UV and both masks, of videos for every frame."
+)
+@click.option(
+    "--mesh", type=click.Choice(["visible", "face", "head"]), help="Write fitted heads, and how much of them."
+)
 @click.option("--window", is_flag=True, help="Show the first view of videos and webcams in a window; q closes it.")
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1),
     default=0.5,
     show_default=True,
-    help="Drop faces that the mirrored picture shows less alike than this; 0 = keep all.",
+    help="Drop faces on which picture and mirror image agree less than this; 0 keeps all.",
 )
-@click.option("--mirrored", is_flag=True, help="Average with what the mirror image shows: more exact, half as fast.")
-@click.option("--csv", "write_csv", is_flag=True, help="Write landmarks and pose as CSV, too.")
-@click.option("--focal-px", type=float, help="Focal length for the distance.  [default: 1.2 x the longer side]")
+@click.option("--mirrored", is_flag=True, help="Average over picture and mirror image: more accurate, half as fast.")
+@click.option("--csv", "write_csv", is_flag=True, help="Also write landmarks and pose as CSV.")
 @click.option(
-    "--max-side", default=2048, show_default=True, type=click.IntRange(64), help="Larger ones are scaled down."
+    "--focal-px", type=float, help="Focal length in pixels, for the distance.  [default: 1.2 x the longer side]"
 )
-@click.option("--frames", type=click.IntRange(1), help="Stop a video or webcam after so many frames.")
+@click.option(
+    "--max-side",
+    default=2048,
+    show_default=True,
+    type=click.IntRange(64),
+    help="Scale larger pictures down to this side.",
+)
+@click.option("--frames", type=click.IntRange(1), help="Stop a video or webcam after this many frames.")
 @click.option("--device", default="cpu", show_default=True, help="torch device: cpu, cuda.")
 def apply_(
     weights: Path,
@@ -86,8 +109,8 @@ def apply_(
     """Find faces in photos, folders of photos, videos or a webcam (its number), and draw what their UV maps show.
 
     NAME.VIEW.png or .mp4, and NAME.json with boxes, 68 landmarks and head pose; with --mesh also NAME.faceN.obj and
-    .glb, the head model fitted to each face, with the texture that the picture shows. A picture without a face is said
-    to have none and gives empty results. Exit code 1 if an input could not be read.
+    .glb: the head model fitted to each face, textured from the picture. A picture without a face is reported and gives
+    empty results. Exit code 1 if an input could not be read.
 
     \b
     gen apply runs/uvnet-... photo.jpg
@@ -115,11 +138,19 @@ def apply_(
     type=FOLDER,
     help="Folder of the report.  [default: evaluation-NAME in the run, with --mirrored evaluation-NAME-mirrored]",
 )
-@click.option("--all", "everything", is_flag=True, help="Samples that the run was trained on, too.")
-@click.option("--mirrored", is_flag=True, help="Average with what the mirror image shows: more exact, half as fast.")
-@click.option("--limit", type=click.IntRange(0), default=0, help="About so many samples, spread evenly; 0 = all.")
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
-@click.option("--max-bad", type=click.IntRange(0), default=10, show_default=True, help="Damaged samples left out.")
+@click.option("--all", "everything", is_flag=True, help="Include samples that the run was trained on.")
+@click.option("--mirrored", is_flag=True, help="Average over picture and mirror image: more accurate, half as fast.")
+@click.option(
+    "--limit", type=click.IntRange(0), default=0, help="Measure about this many samples, evenly spread; 0: all."
+)
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True, help="Samples per minibatch.")
+@click.option(
+    "--max-bad",
+    type=click.IntRange(0),
+    default=10,
+    show_default=True,
+    help="Largest number of damaged samples to leave out.",
+)
 @click.option("--device", default="cpu", show_default=True, help="torch device: cpu, cuda.")
 @click.option("--json", "as_json", is_flag=True, help="Print the means as JSON.")
 def evaluate(
