@@ -10,15 +10,17 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from importlib import metadata
+from itertools import groupby
 from pathlib import Path
+from typing import get_type_hints
 
 import click
 from sphinx.application import Sphinx
 
 from renderer.cli import main
-from renderer.parameters.spec import Spec, to_plain
+from renderer.parameters.spec import Spec
+from renderer.strict import knobs
 
 ROOT = Path(__file__).resolve().parents[1]
 FILLED = {  # page of the site: the file that it shows
@@ -82,15 +84,14 @@ def _helps() -> Iterator[str]:
 
 def _knobs() -> Iterator[str]:
     """A table for each section of a spec."""
-    spec = to_plain(Spec())
-    sections = {field.name: field.default_factory for field in fields(Spec) if is_dataclass(field.default_factory)}
-    for section, kind in sections.items():
-        yield f"\n### {section}\n\n{kind.__doc__}\n\n"
-        yield "| knob | default | allowed | meaning |\n|---|---|---|---|\n"
-        for knob in fields(kind):
-            rule, default = knob.metadata, json.dumps(spec[section][knob.name])
-            allowed = f"{rule['low']} to {rule['high']}" if "low" in rule else ", ".join(rule.get("options", ()))
-            yield f"| `{knob.name}` | {default} | {allowed} | {rule['about']} |\n"
+    hints = get_type_hints(Spec)
+    for section, found in groupby(knobs(Spec), key=lambda knob: knob.key.rpartition(".")[0]):
+        about = hints[section].__doc__ if section else "At the top of the file."
+        yield f"\n### {section or 'spec'}\n\n{about}\n\n"
+        yield "| knob | default | allowed | unit | meaning |\n|---|---|---|---|---|\n"
+        for knob in found:
+            default, name = json.dumps(knob.default), knob.key.rpartition(".")[2]
+            yield f"| `{name}` | {default} | {knob.accepted} | {knob.unit} | {knob.about} |\n"
 
 
 def _commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command, click.Context]]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renderer.errors import MachineError
-from renderer.parameters.spec import RenderSpec, load_spec
+from renderer.parameters.jobspecs import load_spec
+from renderer.parameters.spec import RenderSpec
 from renderer.run import local
 from renderer.run.plan import seconds_per_sample
 from renderer.run.pool import Done, PoolOptions, WorkerPool, granted_cores

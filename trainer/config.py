@@ -23,7 +23,7 @@ import yaml
 
 from renderer.errors import SpecError
 from renderer.format.sample_format import CENTRE_U, CHANNELS
-from renderer.parameters.spec import UniqueKeyLoader
+from renderer.strict import load_yaml
 
 T = TypeVar("T")
 MAX_SWEEP: Final = 20
@@ -351,7 +351,7 @@ PATHS: Final = ("start", "data.path", "augment.environments", "output.runs", "ou
 
 def load_config(path: Path) -> TrainConfig:
     """Read a training spec. Raises SpecError on anything but a valid spec; a sweep is refused with a hint."""
-    raw = _load_yaml(path)
+    raw = load_yaml(path)
     if "base" in raw:
         raise SpecError(f"{path} is a sweep (it has `base`), not a single run: use `load_sweep`")
     return parse_config(raw, str(path))
@@ -370,7 +370,7 @@ def load_sweep(path: Path) -> list[TrainConfig]:
 
     Where there are several, each run's name gets the number of its combination, so that run-IDs tell them apart.
     """
-    raw = _load_yaml(path)
+    raw = load_yaml(path)
     if "base" not in raw:
         return [parse_config(raw, str(path))]
     if unknown := sorted(raw.keys() - {"base", "vary", "runs"}):
@@ -420,18 +420,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(v) for v in value]
     return value
-
-
-def _load_yaml(path: Path) -> dict[str, Any]:
-    try:
-        raw = yaml.load(path.read_text("utf-8"), Loader=UniqueKeyLoader)
-    except OSError as error:
-        raise SpecError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path} is not YAML: {error}") from error
-    if not isinstance(raw, dict):
-        raise SpecError(f"{path} holds no mapping of keys to values")
-    return raw
 
 
 def _combinations(raw: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ import numpy as np
 from renderer.commit import commit
 from renderer.format.dataset import open_dataset
 from renderer.install import how_to_install
-from renderer.parameters.spec import load_spec
+from renderer.parameters.jobspecs import load_spec
 from renderer.run import local
 from renderer.run.pool import Done, PoolOptions, WorkerPool, granted_cores, packing
 

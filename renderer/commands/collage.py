@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
-from renderer.commands.options import FOLDER, SPEC_HELP, at_least, check_picture, spec_of
+from renderer.commands.options import FOLDER, SPEC_HELP, at_least, check_picture
 from renderer.commands.render import preview
 from renderer.errors import DatasetError, SpecError
 from renderer.format.dataset import open_dataset
+from renderer.parameters.jobspecs import load_spec
 from renderer.progress import Progress
 from renderer.report import collage as pictures
 
@@ -75,7 +76,7 @@ def collage(**options: Any) -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         if r.dataset is None:
-            spec = spec_of(r.source, r.settings)
+            spec = load_spec(r.source, r.settings)
             samples = (0, r.count) if r.clip is None else _clip_samples(r.clip, spec.sequence.frames, spec.name)
             dataset, name = preview(spec, r.seed, samples, Path(folder)), spec.name
         else:

@@ -5,33 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import yaml
 
 from renderer.errors import SpecError
-from renderer.parameters.spec import Spec, load_spec, parse_spec, resolved, to_plain
 from renderer.run.pool import PoolOptions, packing
 
 SPEC_HELP = "YAML file of the spec, or the name of one that comes with headforge."
 FOLDER = click.Path(path_type=Path, file_okay=False)
 PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
-
-
-def spec_of(source: str, settings: tuple[str, ...]) -> Spec:
-    """Load a spec and apply `--set section.key=value` on top. Raises SpecError."""
-    spec = load_spec(source)
-    if not settings:
-        return spec
-    raw = to_plain(spec)
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        section, _, key = name.rpartition(".")
-        if not equals or (section and not isinstance(raw.get(section), dict)):
-            raise SpecError(f"--set {setting!r} is not of the form section.key=value")
-        try:
-            (raw[section] if section else raw)[key] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise SpecError(f"--set {setting!r} has a value that is not YAML") from error
-    return resolved(parse_spec(raw, f"{source} with --set"), Path.cwd())
 
 
 def at_least(least: int, **values: int | None) -> None:

@@ -11,11 +11,12 @@ from typing import Any
 
 import click
 
-from renderer.commands.options import FOLDER, SPEC_HELP, at_least, pool_options, say, spec_of
+from renderer.commands.options import FOLDER, SPEC_HELP, at_least, pool_options, say
 from renderer.errors import DatasetError, SpecError
 from renderer.format.dataset import write_index
 from renderer.format.staging import load_staged
 from renderer.format.state import raise_count
+from renderer.parameters.jobspecs import load_spec
 from renderer.parameters.spec import Spec
 from renderer.progress import Progress
 from renderer.report.card import write_card
@@ -94,7 +95,7 @@ def render(**options: Any) -> None:
     request = Request(**options)
     _check(request)
     sequence = () if request.sequence is None else (f"sequence.frames={request.sequence}",)
-    spec = spec_of(request.source, (*request.settings, *sequence))
+    spec = load_spec(request.source, (*request.settings, *sequence))
     out = request.out or Path("out") / (spec.name if request.sequence is None else f"{spec.name}-sequence")
     run.check_folder(out)
     if request.profile is not None:

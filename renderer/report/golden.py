@@ -27,8 +27,8 @@ from renderer.errors import DatasetError, MachineError
 from renderer.format import exr
 from renderer.format.sample_format import DRAW_VERSION, OPTIONAL_LABELS, RENDER_VERSION, canonical_json
 from renderer.format.staging import EncodedSample, load_staged
+from renderer.parameters.jobspecs import load_spec, spec_names
 from renderer.parameters.params import SampleParams, to_record
-from renderer.parameters.spec import load_spec, spec_names
 from renderer.run.local import Setup, prepare
 from renderer.run.pool import Done, PoolOptions, WorkerPool, packing
 from renderer.sampling.draw import draw

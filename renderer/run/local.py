@@ -50,9 +50,10 @@ from renderer.format.staging import load_staged
 from renderer.head.catalog import Catalog, build_catalog, check_assets, lacks
 from renderer.head.head_model import HeadModel, load_head
 from renderer.install import how_to_install
-from renderer.parameters.spec import Spec, parse_spec, spec_identity, to_plain
+from renderer.parameters.spec import Spec, parse_spec, spec_identity
 from renderer.run.plan import Plan, missing_ranges
 from renderer.run.pool import Done, Failed, PoolOptions, RenderJob, WorkerPool
+from renderer.strict import to_plain
 
 BPY_VERSION: Final = "4.5"  # the LTS series whose pixels the tests and figures are about
 STAGING: Final = ".staging"

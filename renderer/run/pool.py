@@ -43,7 +43,7 @@ _IDLE: Final = 0.01  # CPU seconds per second below which a process waits rather
 class RenderJob:
     """What a worker has to know; crosses the process border as JSON."""
 
-    spec: dict[str, Any]  # plain, as `renderer.parameters.spec.to_plain` gives it
+    spec: dict[str, Any]  # plain, as `renderer.strict.to_plain` gives it
     seed: int
     tag: str
     pack: str

@@ -11,8 +11,8 @@ import click
 import pytest
 
 from renderer.cli import main
-from renderer.commands.options import spec_of
 from renderer.errors import SpecError
+from renderer.parameters.jobspecs import load_spec
 from trainer.commands.train import configs_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -76,7 +76,7 @@ def check_words(command: click.Command, words: list[str]) -> None:
     if command.name == "train" and isinstance(training, str) and not training.endswith(".yaml"):
         configs_of(Path(training), None, None, tuple(values.get("--set", ())))
     elif command.name in ("render", "collage") and ours:
-        spec_of(values.get("--spec", "mixed"), tuple(values.get("--set", ())))
+        load_spec(values.get("--spec", "mixed"), tuple(values.get("--set", ())))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -14,9 +14,11 @@ from PIL import Image
 
 from renderer.format.dataset import open_dataset, write_index
 from renderer.format.sample_format import CHANNELS, UV_FRAME
-from renderer.parameters.spec import Spec, load_spec, spec_names, to_plain
+from renderer.parameters.jobspecs import load_spec, spec_names
+from renderer.parameters.spec import Spec
 from renderer.run import local
 from renderer.run.pool import PoolOptions
+from renderer.strict import to_plain
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(

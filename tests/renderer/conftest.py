@@ -15,8 +15,9 @@ from renderer.format.manifest import Manifest
 from renderer.format.sample_format import DRAW_VERSION, FORMAT_VERSION, RENDER_VERSION, sample_key
 from renderer.format.shard import write_shard
 from renderer.format.staging import EncodedSample, encode_sample
-from renderer.parameters.spec import parse_spec, to_plain
+from renderer.parameters.spec import parse_spec
 from renderer.sampling.draw import streams, wants_open
+from renderer.strict import to_plain
 
 TAG, SIDE, SEED = "abc123", 16, 3
 Change = Callable[[dict[str, Any], dict[str, Any]], None]  # images, record

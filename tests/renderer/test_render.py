@@ -30,8 +30,9 @@ from renderer.head.parts import PartBuilder, triangles
 from renderer.head.pose import posed
 from renderer.labels import maps, reference
 from renderer.labels.camera import project, unproject
+from renderer.parameters.jobspecs import load_spec
 from renderer.parameters.params import Camera
-from renderer.parameters.spec import HeadsSpec, SequenceSpec, load_spec
+from renderer.parameters.spec import HeadsSpec, SequenceSpec
 from renderer.report import proof
 from renderer.run import local
 from renderer.run.local import Setup

@@ -14,10 +14,12 @@ from scipy.stats import kstest
 
 from renderer.head.catalog import Catalog, build_catalog
 from renderer.head.head_model import HeadModel, load_head
+from renderer.parameters.jobspecs import load_spec
 from renderer.parameters.params import SampleParams, flat_knobs, to_record
-from renderer.parameters.spec import Gauss, HeadsSpec, SequenceSpec, Spec, Uniform, load_spec, parse_spec, to_plain
+from renderer.parameters.spec import Gauss, HeadsSpec, SequenceSpec, Spec, Uniform, parse_spec
 from renderer.run.plan import missing_ranges
 from renderer.sampling.draw import OPEN_LIPS_M, ClipStreams, Streams, draw
+from renderer.strict import to_plain
 
 
 @pytest.fixture(scope="session")

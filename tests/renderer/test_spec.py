@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from renderer.errors import AssetError, SpecError
-from renderer.parameters.spec import Spec, Uniform, load_spec, parse_spec, spec_identity, spec_names, to_plain
+from renderer.parameters.jobspecs import load_spec, spec_names
+from renderer.parameters.spec import Spec, Uniform, parse_spec, spec_identity
+from renderer.strict import to_plain
 
 
 def test_mixed_spells_out_the_defaults() -> None:
@@ -73,8 +75,8 @@ def test_plain_values_and_spec_are_each_others_inverse() -> None:
         ({"sequence": {"frames": 1}}, ["sequence.frames", "at least 2"]),
         ({"sequence": {"frames": 2.5}}, ["sequence.frames", "whole number"]),
         ({"sequence": {"swing_frames": 0}}, ["sequence.swing_frames", "within 2"]),
-        ({"sequence": 24}, ["'sequence' must be a mapping"]),
-        ({"pose": [1]}, ["'pose' must be a mapping"]),
+        ({"sequence": 24}, ["sequence is 24", "must be a mapping"]),
+        ({"pose": [1]}, ["pose is [1]", "must be a mapping"]),
     ],
 )
 def test_bad_values_are_named(raw: dict[str, object], words: list[str]) -> None:
@@ -144,7 +146,5 @@ def test_label_rays_that_do_not_fit_into_memory_are_refused() -> None:
 def test_folders_given_with_set_are_relative_to_where_one_stands(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from renderer.commands.options import spec_of
-
     monkeypatch.chdir(tmp_path)
-    assert spec_of("smoke", ("assets.hdris=[rel]", "assets.head=mine")).assets.hdris == (str(tmp_path / "rel"),)
+    assert load_spec("smoke", ("assets.hdris=[rel]", "assets.head=mine")).assets.hdris == (str(tmp_path / "rel"),)

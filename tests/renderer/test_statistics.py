@@ -11,7 +11,8 @@ import pytest
 from scipy.stats import kstest
 
 from renderer.head.head_model import load_head
-from renderer.parameters.spec import Spec, load_spec, parse_spec, spec_names
+from renderer.parameters.jobspecs import load_spec, spec_names
+from renderer.parameters.spec import Spec, parse_spec
 from renderer.report import statistics
 from renderer.report.statistics import ANGLES, Sums, expected, statistics_problems
 from renderer.sampling import draw

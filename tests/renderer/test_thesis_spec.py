@@ -15,11 +15,13 @@ from renderer.format.dataset import open_dataset
 from renderer.head.catalog import Catalog, build_catalog
 from renderer.head.head_model import HeadModel, load_head
 from renderer.labels.reference import head_from_record
+from renderer.parameters.jobspecs import load_spec
 from renderer.parameters.params import SampleParams, flat_knobs, to_record
-from renderer.parameters.spec import LightSpec, Spec, Uniform, load_spec, parse_spec, spec_identity, to_plain
+from renderer.parameters.spec import LightSpec, Spec, Uniform, parse_spec, spec_identity
 from renderer.run import local
 from renderer.run.pool import PoolOptions
 from renderer.sampling.draw import draw
+from renderer.strict import to_plain
 
 COUNT = 400
 

@@ -13,12 +13,13 @@ import pytest
 
 from renderer.errors import MachineError, SpecError
 from renderer.format.folder import finished_ranges
+from renderer.parameters.jobspecs import profile_names
 from renderer.parameters.spec import RenderSpec
 from renderer.run.plan import missing_ranges, seconds_per_sample
 from slurm import records, scheduler, status
 from slurm.packing import Packing, candidates, write_best
 from slurm.plan import MOST_TASKS, Work, plan_arrays, plan_tasks, shard_warning
-from slurm.profile import load_profile, profile_names
+from slurm.profile import load_profile
 from slurm.records import (
     Beat,
     Failure,
@@ -94,7 +95,7 @@ def test_the_profiles_that_come_with_headforge_are_sound() -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("cors: 8", "unknown key 'cors'; did you mean 'cores'"),
+        ("cors: 8", "unknown key 'cors': did you mean 'cores'"),
         ("cores: many", "cores is 'many'; it must be a number"),
         ("cores: 0", "must lie within 1"),
         ("time_min: 2\nwarn_s: 120", "told to stop as it starts"),

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from renderer.errors import HeadforgeError, MachineError, SpecError
-from renderer.parameters.spec import JOBSPECS
+from renderer.parameters.jobspecs import JOBSPECS
 from slurm.node import command_job
 from slurm.node.command_job import CommandOrder, run_command
 from slurm.submit.batch import with_gpus

@@ -12,7 +12,8 @@ from PIL import Image
 
 from renderer.format.dataset import open_dataset
 from renderer.format.sample_format import PURE
-from renderer.parameters.spec import Uniform, load_spec
+from renderer.parameters.jobspecs import load_spec
+from renderer.parameters.spec import Uniform
 from renderer.run import local
 from renderer.run.pool import PoolOptions
 from trainer.uvmaps import projections

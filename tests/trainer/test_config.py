@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from renderer.errors import SpecError
-from renderer.parameters.spec import JOBSPECS
+from renderer.parameters.jobspecs import JOBSPECS
 from trainer.config import TERMS, Ramp, TrainConfig, load_config, load_sweep, override, parse_config, to_plain, to_yaml
 
 

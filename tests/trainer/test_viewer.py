@@ -19,11 +19,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from renderer.commands.options import spec_of
 from renderer.errors import DatasetError
 from renderer.format.manifest import Skipped
 from renderer.format.shard import write_shard
-from renderer.parameters.spec import Uniform, load_spec, to_plain
+from renderer.parameters.jobspecs import load_spec
+from renderer.parameters.spec import Uniform
+from renderer.strict import to_plain
 from trainer.commands.view import view as view_command
 from trainer.training.run_dir import RunDir
 from trainer.training.sprites import sheet_name, write_sheet
@@ -211,13 +212,13 @@ def test_the_command_renders_a_sample_again_as_it_was() -> None:
     info = {"name": "gray", "seed": 3, "resolution": 64, "spec": to_plain(changed)}
     command = shlex.split(pages.render_command(info).replace("{index}", "5"))
     assert command[:8] == ["gen", "render", "--spec", "gray", "--seed", "3", "--only", "5"]
-    again = spec_of(command[3], tuple(command[9::2]))
+    again = load_spec(command[3], tuple(command[9::2]))
     assert again == replace(changed, render=replace(changed.render, resolution=256))  # four times as large
 
     nasty = replace(changed, name="my spec; rm -rf ~", camera=replace(changed.camera, focal_mm=Uniform(50, 80)))
     command = shlex.split(pages.render_command({**info, "name": nasty.name, "spec": to_plain(nasty)}))
     assert "rm" not in command
-    assert spec_of(command[3], tuple(command[9::2])).camera == nasty.camera
+    assert load_spec(command[3], tuple(command[9::2])).camera == nasty.camera
 
 
 @pytest.mark.parametrize("targets", [["nothing"], ["a", "small"], ["a", "b", "c"]])

@@ -10,7 +10,7 @@ import click
 import yaml
 
 from renderer.errors import SpecError
-from renderer.parameters.spec import find_jobspec, training_names
+from renderer.parameters.jobspecs import find_jobspec, training_names
 from trainer.config import TrainConfig, load_sweep, override, to_yaml
 
 if TYPE_CHECKING:

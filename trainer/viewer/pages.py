@@ -32,8 +32,9 @@ from renderer.format.dataset import Dataset, open_dataset
 from renderer.format.folder import DATASET_FILE
 from renderer.format.manifest import SampleEntry
 from renderer.format.shard import ShardReader
-from renderer.parameters.spec import load_spec, spec_names, to_plain
+from renderer.parameters.jobspecs import load_spec, spec_names
 from renderer.report import collage
+from renderer.strict import to_plain
 
 STATIC: Final = Path(__file__).resolve().parent / "static"
 HEADER: Final = "window.HEADFORGE = "  # how data.js begins; by it a page of ours is known
