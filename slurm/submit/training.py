@@ -18,7 +18,7 @@ from slurm.submit.batch import Log, Shape, Submission
 from slurm.submit.commands import submit_commands
 
 if TYPE_CHECKING:
-    from trainer.config import TrainConfig
+    from trainer.training.config import TrainConfig
 
 TRAIN = ("{python}", "-m", "renderer.cli", "train")
 
@@ -43,7 +43,8 @@ def submit_training(
     DatasetError before anything is queued.
     """
     from trainer.commands.train import configs_of
-    from trainer.config import absolute_paths, to_yaml
+    from trainer.config import to_yaml
+    from trainer.training.config import absolute_paths
 
     configs = [absolute_paths(config) for config in configs_of(spec, data, runs, values)]
     configs = configs if only is None else configs[only : only + 1]
@@ -66,9 +67,7 @@ def submit_training(
 
 def _reads(config: TrainConfig, must_exist: bool) -> Iterator[tuple[str, Path]]:
     """What a run reads, by a word for it. Raises SpecError or DatasetError for what is not there."""
-    from trainer.config import PATHS
-
-    for key in PATHS:
+    for key in config.PATHS:
         path = attrgetter(key)(config)
         if not path or key == "output.runs":
             continue

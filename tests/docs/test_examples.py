@@ -49,7 +49,7 @@ def run_blocks(text: str, page: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory, head_pack: Path) -> Path:
     """A folder as a reader of the documents has it: two samples of `mixed`, a network with new weights, a photo."""
-    from trainer.config import load_config
+    from trainer.systems.registry import load_config
     from trainer.systems.uvnet.network import make_network
     from trainer.training.checkpoint import save_weights
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.blender
 WEIGHTS = """
 from pathlib import Path
 from renderer.format.sample_format import UV_FRAME
-from trainer.config import NetworkConfig
+from trainer.systems.uvnet.config import NetworkConfig
 from trainer.systems.uvnet.network import make_network
 from trainer.training.checkpoint import save_weights
 config = NetworkConfig(levels=1, initial_features=4, filter_sizes=(3, 1))

@@ -16,7 +16,8 @@ from renderer.format.dataset import write_index
 from renderer.format.sample_format import FORMAT_VERSION, UV_FRAME, sample_key
 from renderer.format.shard import write_shard
 from renderer.format.staging import EncodedSample, encode_sample
-from trainer.config import TrainConfig, parse_config
+from trainer.systems.registry import parse_config
+from trainer.systems.uvnet.config import UVNetConfig
 
 TAG = "abc123"
 LANDMARK_UV = np.random.default_rng(0).uniform(0.15, 0.85, (68, 2))
@@ -137,7 +138,7 @@ def synthetic() -> SimpleNamespace:
 
 
 @pytest.fixture
-def config(small: Path, environments: Path, tmp_path: Path) -> TrainConfig:
+def config(small: Path, environments: Path, tmp_path: Path) -> UVNetConfig:
     """A run of 21 steps, three epochs, of a tiny network with every default augmentation on."""
     raw = {
         "name": "tiny",

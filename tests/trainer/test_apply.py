@@ -21,8 +21,8 @@ from renderer.errors import AssetError, DatasetError, FormatError, MachineError,
 from renderer.format.sample_format import CENTRE_U, UV_FRAME
 from renderer.report.video import Movie
 from trainer.commands.view import apply_ as apply_command
-from trainer.config import NetworkConfig
 from trainer.data import pictures
+from trainer.systems.uvnet.config import NetworkConfig
 from trainer.systems.uvnet.network import make_network
 from trainer.training import checkpoint
 from trainer.training.checkpoint import save_weights

@@ -11,9 +11,10 @@ import torch
 
 from renderer.errors import AssetError
 from trainer.augmentation import stages as aug
+from trainer.augmentation.config import STAGES, AugmentConfig
 from trainer.augmentation.draws import Draws
 from trainer.augmentation.occluders import EnvironmentBank, load_environments, opacities
-from trainer.config import STAGES, AugmentConfig, Ramp
+from trainer.config import Ramp
 from trainer.systems.uvnet.losses import sample_at
 from trainer.uvmaps.faces import landmark_uv as head_pack_landmarks
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from trainer.bench import network
-from trainer.config import parse_config
+from trainer.systems.registry import parse_config
 from trainer.training import loop
 
 

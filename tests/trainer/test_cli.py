@@ -17,8 +17,10 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from renderer.errors import FormatError, HeadforgeError, SpecError
+from trainer.augmentation.config import STAGES
 from trainer.commands.train import INTERRUPTED, collage, export, train
-from trainer.config import STAGES, NetworkConfig, parse_config
+from trainer.systems.registry import parse_config
+from trainer.systems.uvnet.config import NetworkConfig
 from trainer.systems.uvnet.network import make_network
 from trainer.training import export as exporting
 from trainer.training.checkpoint import load_network, read_weights, save_weights

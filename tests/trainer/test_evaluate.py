@@ -19,11 +19,12 @@ from renderer.errors import DatasetError, FormatError
 from renderer.format.sample_format import UV_FRAME
 from trainer.augmentation.stages import Samples
 from trainer.commands.view import evaluate as evaluate_command
-from trainer.config import NetworkConfig, TrainConfig, to_yaml
+from trainer.config import to_yaml
 from trainer.data import pictures
 from trainer.data.reader import SampleReader
 from trainer.evaluation import photos, plots
 from trainer.evaluation import report as evaluate
+from trainer.systems.uvnet.config import NetworkConfig, UVNetConfig
 from trainer.systems.uvnet.network import make_network
 from trainer.training.checkpoint import save_weights
 from trainer.uvmaps import faces as apply
@@ -105,7 +106,7 @@ def test_the_curve_of_errors_ends_below_one_where_some_never_arrive() -> None:
 def make_run(path: Path, small: Path, tag: str) -> Path:
     path.mkdir()
     weights_of(path / "weights.safetensors")
-    (path / "config.yaml").write_text(to_yaml(TrainConfig()))
+    (path / "config.yaml").write_text(to_yaml(UVNetConfig()))
     (path / "meta.json").write_text(json.dumps({"data": {"tag": tag, "path": str(small)}}))
     (path / "log.jsonl").touch()
     return path

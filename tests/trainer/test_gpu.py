@@ -11,9 +11,9 @@ import torch
 
 from trainer.augmentation.draws import Draws
 from trainer.bench.network import gpu_busy_share
-from trainer.config import parse_config
 from trainer.data.loader import BadSamples, Loader, open_source
 from trainer.data.reader import SampleReader
+from trainer.systems.registry import parse_config
 from trainer.training import loop
 from trainer.training.run_dir import RunDir
 

@@ -9,7 +9,8 @@ import torch
 
 from renderer.errors import SpecError
 from trainer.augmentation.stages import Samples
-from trainer.config import TERMS, LossConfig, Ramp
+from trainer.config import Ramp
+from trainer.systems.uvnet.config import TERMS, LossConfig
 from trainer.systems.uvnet.losses import landmark_term, landmarks_in_view, loss_terms, sample_at, total_loss
 
 SEVEN = ("uv", "mask", "occluded_mask", "uv_dudx", "uv_dudy", "uv_dvdx", "uv_dvdy")

@@ -11,7 +11,8 @@ from torch import nn
 
 from renderer.errors import SpecError
 from trainer.bench.network import forward_flop
-from trainer.config import NetworkConfig, load_config
+from trainer.systems.registry import load_config
+from trainer.systems.uvnet.config import NetworkConfig
 from trainer.systems.uvnet.network import UVNet, feature_counts, make_network, parameter_count
 
 JOBSPECS = Path(__file__).resolve().parents[2] / "jobspecs"

@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.config import ScheduleConfig, parse_config
+from trainer.systems.registry import parse_config
 from trainer.systems.uvnet.network import make_network
+from trainer.training.config import ScheduleConfig
 from trainer.training.optimisers import MOMENTUM, RMS, Muon, as_matrix, make_optimiser, orthogonal, root_of_inverse
 
 

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from renderer.format.sample_format import UV_FRAME
 from trainer.commands.view import evaluate as evaluate_command
-from trainer.config import NetworkConfig
 from trainer.data.reader import SampleReader
 from trainer.evaluation import jitter
 from trainer.evaluation import report as evaluate
+from trainer.systems.uvnet.config import NetworkConfig
 from trainer.systems.uvnet.network import make_network
 from trainer.training.checkpoint import save_weights
 

@@ -6,17 +6,20 @@ from pathlib import Path
 
 import pytest
 
+from trainer.augmentation.config import STAGES
 from trainer.augmentation.stages import BASE_GAMMA
-from trainer.config import STAGES, Ramp, TrainConfig, load_config
+from trainer.config import Ramp
+from trainer.systems.registry import load_config
+from trainer.systems.uvnet.config import UVNetConfig
 from trainer.systems.uvnet.losses import active_terms
 
 
 @pytest.fixture(scope="module")
-def spec() -> TrainConfig:
+def spec() -> UVNetConfig:
     return load_config(Path(__file__).resolve().parents[2] / "jobspecs" / "train_uvnet.yaml")
 
 
-def test_steps_are_those_of_the_thesis(spec: TrainConfig) -> None:
+def test_steps_are_those_of_the_thesis(spec: UVNetConfig) -> None:
     schedule = spec.schedule
     assert spec.data.batch_size == 40 and spec.data.test_limit == 1000
     assert schedule.optimiser == "adam" and schedule.lr[0] == 1e-4 and schedule.beta1[0] == 0.9
@@ -24,7 +27,7 @@ def test_steps_are_those_of_the_thesis(spec: TrainConfig) -> None:
     assert schedule.ema == schedule.grad_clip == 0
 
 
-def test_augmentations_are_those_of_the_thesis(spec: TrainConfig) -> None:
+def test_augmentations_are_those_of_the_thesis(spec: UVNetConfig) -> None:
     augment = spec.augment
     on = {name for name in STAGES if getattr(augment, name).enabled}
     assert on == {"occlusion", "channel_shuffle", "exposure", "gamma", "noise"}
@@ -36,7 +39,7 @@ def test_augmentations_are_those_of_the_thesis(spec: TrainConfig) -> None:
     assert augment.noise.limit.start == pytest.approx(0.333 * 0.15, abs=1e-3) and augment.noise.limit.end == 0
 
 
-def test_the_loss_is_that_of_the_thesis(spec: TrainConfig) -> None:
+def test_the_loss_is_that_of_the_thesis(spec: UVNetConfig) -> None:
     loss = spec.loss
     seven = ["uv", "mask", "occluded_mask", "uv_dudx", "uv_dudy", "uv_dvdx", "uv_dvdy"]
     assert active_terms(loss) == seven and loss.combine == "sum"

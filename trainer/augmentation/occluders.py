@@ -18,8 +18,8 @@ from torch import Tensor
 
 from renderer.errors import AssetError, FormatError
 from renderer.format import exr
+from trainer.augmentation.config import Occlusion
 from trainer.augmentation.draws import Draws
-from trainer.config import Occlusion
 
 
 @dataclass(frozen=True)

@@ -14,23 +14,25 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from renderer.errors import DatasetError, SpecError
+from trainer.augmentation.config import STAGES, AugmentConfig
 from trainer.augmentation.draws import Draws
 from trainer.augmentation.stages import Samples, augment, erode
-from trainer.config import STAGES, AugmentConfig, Ramp, TrainConfig
+from trainer.config import Ramp
 from trainer.data.loader import BadSamples, Minibatch, Streaming
 from trainer.data.reader import SampleReader
 from trainer.systems.uvnet import system as uv
+from trainer.systems.uvnet.config import UVNetConfig
 
 ROWS: Final = ("as rendered", *STAGES, "all that are on")
 LABEL_PX: Final = 110
 
 
-def augment_collage(dataset: Path, out: Path, config: TrainConfig, columns: int = 8, seed: int = 0) -> list[Path]:
+def augment_collage(dataset: Path, out: Path, config: UVNetConfig, columns: int = 8, seed: int = 0) -> list[Path]:
     """Write OUT/augment-input.png and OUT/augment-targets.png: a row per stage, alone, at full share; samples across.
 
     The targets: red the mask, green the occluded mask, blue the eroded mask; white is face in view, off the border.
     """
-    reader = SampleReader(dataset, config.data.images)
+    reader = SampleReader(dataset, uv.images_needed(config))
     if not 1 <= columns <= len(reader):
         raise SpecError(f"columns is {columns}; {dataset} has {len(reader)} samples")
     task = uv.UVTask(config, uv.open_bank(_all_on(config)), None)
@@ -70,7 +72,7 @@ def only_stage(config: AugmentConfig, stage: str) -> AugmentConfig:
     return replace(config, **changes)
 
 
-def _all_on(config: TrainConfig) -> TrainConfig:
+def _all_on(config: UVNetConfig) -> UVNetConfig:
     stages = {name: replace(getattr(config.augment, name), enabled=True) for name in STAGES}
     assert {f.name for f in fields(config.augment)} >= stages.keys()
     return replace(config, augment=replace(config.augment, **stages))

@@ -16,10 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.augmentation import occluders
-from trainer.augmentation.draws import Draws
-from trainer.augmentation.mirror import turned
-from trainer.augmentation.occluders import EnvironmentBank
-from trainer.config import (
+from trainer.augmentation.config import (
     AugmentConfig,
     Blur,
     ChannelShuffle,
@@ -32,7 +29,10 @@ from trainer.config import (
     Noise,
     QuarterTurns,
 )
-from trainer.config import Occlusion as OcclusionConfig
+from trainer.augmentation.config import Occlusion as OcclusionConfig
+from trainer.augmentation.draws import Draws
+from trainer.augmentation.mirror import turned
+from trainer.augmentation.occluders import EnvironmentBank
 from trainer.data.device import constant
 
 BASE_GAMMA: Final = 2.2  # linear light to picture values, where gamma is not varied

@@ -28,14 +28,16 @@ from renderer.commit import commit
 from renderer.format import exr
 from renderer.processor import this_processor
 from trainer.augmentation import stages as aug
+from trainer.augmentation.config import STAGES, AugmentConfig
 from trainer.augmentation.draws import Draws
 from trainer.augmentation.preview import only_stage
-from trainer.config import STAGES, AugmentConfig, DataConfig, NetworkConfig, TrainConfig
 from trainer.data.loader import BadSamples, Loader, Positions, Streaming, open_source
 from trainer.data.reader import SampleReader, prepare
 from trainer.systems.uvnet import system as uv
+from trainer.systems.uvnet.config import NetworkConfig, UVNetConfig
 from trainer.systems.uvnet.network import UVNet, parameter_count
 from trainer.training import loop
+from trainer.training.config import DataConfig
 
 IMAGES = ("input", "uv", "mask")
 BATCH = 40
@@ -155,7 +157,7 @@ def _webdataset(reader: SampleReader, count: int, workers: int) -> float:
 def augment_lines(reader: SampleReader, device: torch.device, environments: Path | None) -> Iterator[str]:
     """Samples per second through each stage alone, at full share, and through the default stages together."""
     base = AugmentConfig(environments=str(environments) if environments else "")
-    config = TrainConfig(data=DataConfig(path=str(reader.path)), augment=base)
+    config = UVNetConfig(data=DataConfig(path=str(reader.path)), augment=base)
     bank = uv.open_bank(config)
     task = uv.UVTask(config, bank.to(device) if bank else None, None)
     streaming = Streaming(reader, 0, BadSamples(0), device)
@@ -195,7 +197,7 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def network_lines(config: TrainConfig, size_px: int = 128) -> Iterator[str]:
+def network_lines(config: UVNetConfig, size_px: int = 128) -> Iterator[str]:
     """Training steps as `gen train` takes them: samples/s, TFLOP/s, share of the device's ceiling, GPU busy share.
 
     First of the network alone, on random pictures that lie on the device; then, where config.data.path is set, whole
@@ -239,7 +241,7 @@ def network_lines(config: TrainConfig, size_px: int = 128) -> Iterator[str]:
         print("GPU busy shares are left out: torch uses no CUDA device here", file=sys.stderr)
 
 
-def training_step(fabric: Fabric, model: loop.Model, config: TrainConfig) -> tuple[Callable[[], object], int]:
+def training_step(fabric: Fabric, model: loop.Model, config: UVNetConfig) -> tuple[Callable[[], object], int]:
     """A function that takes one step of a training, its samples in the device's memory; and their size in pixels."""
     reader = loop.open_reader(config)
     uv.check(config, reader)

@@ -11,7 +11,9 @@ import yaml
 
 from renderer.errors import SpecError
 from renderer.parameters.jobspecs import find_jobspec, training_names
-from trainer.config import TrainConfig, load_sweep, override, to_yaml
+from trainer.config import override, to_yaml
+from trainer.systems.registry import load_sweep
+from trainer.systems.uvnet.config import UVNetConfig
 
 if TYPE_CHECKING:
     from trainer.training.loop import Outcome
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 75  # exit code of a run that a signal stopped and `--resume` continues (EX_TEMPFAIL)
 
 
-def configs_of(spec: Path, data: Path | None, runs: Path | None, values: tuple[str, ...]) -> list[TrainConfig]:
+def configs_of(spec: Path, data: Path | None, runs: Path | None, values: tuple[str, ...]) -> list[Any]:
     """The runs of a spec or sweep, by file or name, with the command line's overrides. Raises SpecError."""
     path = find_jobspec(spec, "training spec", training_names())
     changes: dict[str, Any] = {}
@@ -35,7 +37,8 @@ def configs_of(spec: Path, data: Path | None, runs: Path | None, values: tuple[s
         changes["data.path"] = str(data)
     if runs is not None:
         changes["output.runs"] = str(runs)
-    return [override(config, changes, f"{spec} and the command line") for config in load_sweep(path)]
+    runs_of = load_sweep(path)
+    return [override(config, changes, f"{spec} and the command line") for config in runs_of]
 
 
 @click.command(
@@ -130,7 +133,7 @@ def train(
         _report(loop.train(config))
 
 
-def _print_plan(config: TrainConfig) -> None:
+def _print_plan(config: UVNetConfig) -> None:
     from trainer.training import loop
 
     plan = loop.check(config)
@@ -232,5 +235,6 @@ def collage(dataset: Path, out: Path, spec: Path | None = None, columns: int = 8
     """For `gen collage --augment`: pictures of every augmentation stage. Returns the files written."""
     from trainer.augmentation.preview import augment_collage
 
-    config = load_sweep(spec)[0] if spec else TrainConfig()
-    return augment_collage(dataset, out, replace(config, data=replace(config.data, path=str(dataset))), columns)
+    config = load_sweep(spec)[0] if spec else UVNetConfig()
+    config = replace(config, data=replace(config.data, path=str(dataset)))
+    return augment_collage(dataset, out, config, columns)  # type: ignore[arg-type]

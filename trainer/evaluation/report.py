@@ -26,7 +26,6 @@ from renderer.format.sample_format import key_index
 from renderer.progress import Progress
 from trainer.augmentation.mirror import Averaged, Network
 from trainer.augmentation.stages import Samples, plain
-from trainer.config import DataConfig
 from trainer.data.loader import BadSamples, Streaming
 from trainer.data.reader import SampleReader
 from trainer.evaluation import jitter as temporal
@@ -34,6 +33,7 @@ from trainer.evaluation import photos, plots
 from trainer.evaluation.plots import Floats
 from trainer.systems.uvnet import system
 from trainer.systems.uvnet.metrics import sample_metrics, split_metrics, summary
+from trainer.training.config import DataConfig
 from trainer.training.run_dir import REPORT_VERSION, RunDir, finite, rounded
 from trainer.training.sprites import write_sheet
 from trainer.training.validation import with_records

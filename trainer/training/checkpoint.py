@@ -21,7 +21,9 @@ from torch import Tensor
 
 from renderer.errors import DatasetError, FormatError, SpecError
 from renderer.files import sync_folder
-from trainer.config import NetworkConfig, parse_config, to_plain
+from trainer.config import read, to_plain
+from trainer.systems.uvnet.config import NetworkConfig
+from trainer.systems.uvnet.config import UVNetConfig as TrainConfig
 from trainer.systems.uvnet.network import UVNet
 
 CHECKPOINT_VERSION: Final = 1
@@ -141,7 +143,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], NetworkConfig, dict[str
     if header.get("weights_version") != str(WEIGHTS_VERSION):
         raise FormatError(f"{path} holds no headforge weights of version {WEIGHTS_VERSION}")
     try:
-        config = parse_config({"network": json.loads(header["network"])}, str(path)).network
+        config = read(TrainConfig, {"network": json.loads(header["network"])}, str(path)).network
     except (KeyError, ValueError) as error:
         raise FormatError(f"{path} does not say which network it is for: no `network` in its header") from error
     return tensors, config, header

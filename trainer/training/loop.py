@@ -30,11 +30,12 @@ from renderer.errors import DatasetError, HeadforgeError, MachineError, SpecErro
 from renderer.files import write_atomic
 from renderer.progress import Progress as ProgressLine
 from renderer.stopper import Stopper
-from trainer.config import ScheduleConfig, TrainConfig, absolute_paths, parse_config, to_plain
+from trainer.config import read, to_plain
 from trainer.data.device import chosen_precision, precision_warning
 from trainer.data.loader import BadSamples, Cached, Loader, Minibatch, Positions, Streaming, check_room, open_source
 from trainer.data.reader import SampleReader
 from trainer.systems.uvnet import system as uv
+from trainer.systems.uvnet.config import UVNetConfig as TrainConfig
 from trainer.systems.uvnet.network import UVNet, make_network, parameter_count
 from trainer.training.checkpoint import (
     checkpoints,
@@ -45,6 +46,7 @@ from trainer.training.checkpoint import (
     set_aside_after,
     step_of,
 )
+from trainer.training.config import ScheduleConfig, absolute_paths
 from trainer.training.gradients import gives_up, norm_and_clip, scaler_of
 from trainer.training.optimisers import make_optimiser
 from trainer.training.peers import Peers
@@ -314,7 +316,7 @@ def launch(fabric: Fabric, config: TrainConfig, run_path: Path | None, checkpoin
 
 def _launched(fabric: Fabric, plain: dict[str, Any], run_path: str | None, checkpoint: str) -> tuple[str, str, int]:
     """`session` with arguments and result that Fabric can hand to other processes: it refuses frozen dataclasses."""
-    outcome = session(fabric, parse_config(plain, "the config"), Path(run_path) if run_path else None, checkpoint)
+    outcome = session(fabric, read(TrainConfig, plain, "the config"), Path(run_path) if run_path else None, checkpoint)
     if torch.distributed.is_initialized():  # gloo's threads abort a process that ends while they still run
         torch.distributed.destroy_process_group()
     return str(outcome.run), outcome.state, outcome.step

@@ -13,7 +13,7 @@ from typing import Any, Final
 import torch
 from torch import Tensor, nn
 
-from trainer.config import ScheduleConfig
+from trainer.training.config import ScheduleConfig
 
 MOMENTUM: Final = 0.95
 STEPS: Final = 4

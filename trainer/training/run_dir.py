@@ -48,7 +48,8 @@ from typing import Any, Final
 from renderer.commit import commit
 from renderer.errors import DatasetError, SpecError
 from renderer.files import locked, write_atomic
-from trainer.config import TrainConfig, parse_config, to_yaml
+from trainer.config import read, to_yaml
+from trainer.systems.uvnet.config import UVNetConfig as TrainConfig
 
 META_VERSION: Final = 1
 REPORT_VERSION: Final = 1  # of evaluation.json
@@ -145,7 +146,7 @@ class RunDir:
             raw = yaml.safe_load(self.config.read_text("utf-8"))
         except OSError as error:
             raise SpecError(f"{self.path} is not a run directory: it has no config.yaml") from error
-        return parse_config(raw, str(self.config))
+        return read(TrainConfig, raw, str(self.config))
 
 
 def finite(value: Any) -> Any:

@@ -13,10 +13,12 @@ from lightning_fabric.plugins import Precision
 from torch import Tensor, nn
 
 from renderer.errors import DatasetError, HeadforgeError
-from trainer.config import ScheduleConfig, TrainConfig, to_plain
+from trainer.config import to_plain
 from trainer.data.loader import Loader
 from trainer.data.reader import SampleReader
+from trainer.systems.uvnet.config import UVNetConfig as TrainConfig
 from trainer.training.checkpoint import load_checkpoint
+from trainer.training.config import ScheduleConfig
 
 
 class NonFiniteError(HeadforgeError):

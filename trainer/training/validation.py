@@ -17,12 +17,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from renderer.errors import DatasetError, FormatError, HeadforgeError
-from trainer.config import OutputConfig
 from trainer.data.loader import BadSamples, Cached, Minibatch, Positions, Streaming
 from trainer.data.pictures import PHOTO_SUFFIXES, read_picture
 from trainer.data.reader import SampleReader
 from trainer.systems.uvnet import system as uv
 from trainer.systems.uvnet.metrics import split_metrics, summary
+from trainer.training.config import OutputConfig
 
 CHOSEN: Final = 6
 PHOTO_PX: Final = 4096  # larger photos are scaled down while they are read

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from renderer.errors import SpecError
 from trainer.augmentation.stages import Samples, erode
-from trainer.config import TERMS, LossConfig
 from trainer.data.device import constant
+from trainer.systems.uvnet.config import TERMS, LossConfig
 
 IN_VIEW_UV = 0.03  # a landmark is seen where the true UV at its pixel is this close to its own: else it lies behind
 REFERENCE_SIZE_PX = 128  # UV changes per pixel shrink as images grow; they are stated per 1/128 of the image's side

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from renderer.errors import SpecError
-from trainer.config import NetworkConfig
+from trainer.systems.uvnet.config import NetworkConfig
 
 
 def feature_counts(config: NetworkConfig) -> tuple[list[int], list[int]]:

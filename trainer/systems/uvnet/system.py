@@ -20,10 +20,11 @@ from renderer.errors import AssetError, DatasetError, SpecError
 from trainer.augmentation import occluders, stages
 from trainer.augmentation.draws import Draws
 from trainer.augmentation.occluders import EnvironmentBank
-from trainer.config import Ramp, TrainConfig
+from trainer.config import Ramp
 from trainer.data.loader import Minibatch
 from trainer.data.reader import LANDMARKS, SampleReader
 from trainer.systems.uvnet import losses, metrics
+from trainer.systems.uvnet.config import UVNetConfig
 
 COLUMNS: Final = (
     "input",
@@ -39,15 +40,13 @@ COLUMNS: Final = (
 _ALWAYS: Final = Ramp(1.0, 1.0)
 
 
-def images_needed(config: TrainConfig) -> tuple[str, ...]:
+def images_needed(config: UVNetConfig) -> tuple[str, ...]:
     """What the reader must read for this loss."""
-    return (*config.data.images, *((LANDMARKS,) if config.loss.landmarks.used else ()))
+    return ("input", "uv", "mask", *((LANDMARKS,) if config.loss.landmarks.used else ()))
 
 
-def check(config: TrainConfig, reader: SampleReader) -> None:
+def check(config: UVNetConfig, reader: SampleReader) -> None:
     """Raise before training starts if data set and config do not fit. Costs nothing."""
-    if lacking := {"input", "uv", "mask"} - set(config.data.images):
-        raise SpecError(f"data.images lacks {', '.join(sorted(lacking))}, which UV-net trains on")
     if config.loss.landmarks.used and reader.landmark_uv() is None:
         raise DatasetError(f"{reader.path} states no landmark_uv, which loss.landmarks needs: set its weight to 0")
     if config.network.output_channels != 4 or config.network.input_channels != 3:
@@ -57,7 +56,7 @@ def check(config: TrainConfig, reader: SampleReader) -> None:
         raise SpecError(f"augment.quarter_turns needs square images, {reader.path} has {width} x {height}")
 
 
-def open_bank(config: TrainConfig) -> EnvironmentBank | None:
+def open_bank(config: UVNetConfig) -> EnvironmentBank | None:
     """The environments that augmentation cuts from, or None where no stage needs them."""
     if not stages.needs_environments(config.augment):
         return None
@@ -77,7 +76,7 @@ def pack_environments() -> Path:
         ) from error
 
 
-def make_task(config: TrainConfig, reader: SampleReader, device: torch.device) -> UVTask:
+def make_task(config: UVNetConfig, reader: SampleReader, device: torch.device) -> UVTask:
     """The task on a data set, what it needs on the training device."""
     bank, landmark_uv = open_bank(config), reader.landmark_uv()
     return UVTask(
@@ -91,7 +90,7 @@ def make_task(config: TrainConfig, reader: SampleReader, device: torch.device) -
 class UVTask:
     """Functions of minibatches, with what they need at hand. bank and landmark_uv lie on the training device."""
 
-    config: TrainConfig
+    config: UVNetConfig
     bank: EnvironmentBank | None
     landmark_uv: Tensor | None
 
