@@ -27,7 +27,8 @@ import yaml
 from blend_assets import hm08, images, landmarks, proxies, textures
 from blend_assets.fetch import Log, cache_root, fetch, sha256_file
 from renderer.errors import AssetError
-from renderer.head.head_model import PACK_FORMAT, HeadModel, check_hashes, load_head
+from renderer.head.model import HeadModel
+from renderer.head.pack import PACK_FORMAT, check_hashes, load_head
 from renderer.head.subdivision import catmull_clark, subdivide_corners
 from renderer.progress import Progress
 

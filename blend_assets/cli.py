@@ -32,7 +32,7 @@ def assets() -> None:
 def build(force: bool) -> None:
     """Fetch the sources named in the manifest and build the pack into the cache."""
     from blend_assets.build import build_pack
-    from renderer.head.head_model import load_head
+    from renderer.head.pack import load_head
 
     start = time.monotonic()
     folder = build_pack(log=lambda line: click.echo(f"  {line}"), force=force)
@@ -53,7 +53,7 @@ def build(force: bool) -> None:
 @click.option("--identity", is_flag=True, help="List identity sliders, macros and expression units instead.")
 def list_items(identity: bool) -> None:
     """Table of the pack's items: name, kind, source, licence."""
-    from renderer.head.head_model import load_head
+    from renderer.head.pack import load_head
 
     head = load_head(_pack())
     licence = {s["name"]: s["licence"] for s in head.info["sources"]}
@@ -80,7 +80,7 @@ def list_items(identity: bool) -> None:
 @assets.command()
 def verify() -> None:
     """Check every file of the pack against its hash."""
-    from renderer.head.head_model import check_hashes, load_head
+    from renderer.head.pack import check_hashes, load_head
 
     folder = _pack()
     if problems := check_hashes(folder):
@@ -95,7 +95,7 @@ def verify() -> None:
 @assets.command()
 def landmarks() -> None:
     """JSON: canonical UV, triangle and barycentric weights of the 68 landmarks."""
-    from renderer.head.head_model import load_head
+    from renderer.head.pack import load_head
 
     head = load_head(_pack())
     points = [

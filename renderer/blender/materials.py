@@ -139,13 +139,13 @@ def card(name: str, gloss: float) -> bpy.types.Material:
 
 
 def lens(name: str) -> bpy.types.Material:
-    """Spectacle lens: mostly clear, slightly mirroring. Sets: tint (0 clear, 1 opaque)."""
+    """Spectacle lens: mostly clear, slightly mirroring. Sets: tint (0 clear, 1 opaque), reflected (factor)."""
     material, t = _material(name)
     clear = t.node("ShaderNodeBsdfTransparent").outputs[0]
     dark = t.node("ShaderNodeBsdfDiffuse", inputs={"Color": (0.01, 0.01, 0.01, 1.0)}).outputs[0]
     mirror = t.node("ShaderNodeBsdfAnisotropic", inputs={"Roughness": 0.05}).outputs[0]
     body = t.mix_shader(t.value("tint", 0.0), clear, dark)
-    t.output("ShaderNodeOutputMaterial", t.mix_shader(0.06, body, mirror))
+    t.output("ShaderNodeOutputMaterial", t.node("ShaderNodeMixShader", "reflected", {1: body, 2: mirror}).outputs[0])
     return material
 
 

@@ -386,6 +386,3 @@ def _in_head_space(world: Image, heads: npt.NDArray[np.int32], params: SamplePar
         of_head = heads == number
         out[of_head] = unposed(world[of_head], head.pose)
     return out
-
-
-__all__ = ["PassRenderer", "neutral"]

@@ -20,7 +20,7 @@ from renderer.blender.make_scene import SUN
 from renderer.blender.scene import SceneBuilder
 from renderer.format import exr
 from renderer.head.catalog import build_catalog
-from renderer.head.head_model import load_head
+from renderer.head.pack import load_head
 from renderer.head.parts import PartBuilder
 from renderer.labels.raster import IN_THE_WAY, PAINTED
 from renderer.parameters.spec import parse_spec

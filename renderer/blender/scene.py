@@ -19,9 +19,9 @@ from mathutils import Vector
 from renderer.blender.make_scene import CAMERA, SUN, WORLD
 from renderer.errors import AssetError
 from renderer.head.catalog import Catalog
-from renderer.head.parts import Part, PartBuilder, build_prop, triangles
+from renderer.head.glasses import LENS_MIRROR
+from renderer.head.parts import Part, PartBuilder, Shown, build_prop, triangles
 from renderer.labels import panorama
-from renderer.labels.raster import Shown
 from renderer.parameters.params import Camera, Environment, Head, Light, Prop, SampleParams, Vec3
 
 PANORAMA_SPACE = "Linear Rec.709"
@@ -153,6 +153,7 @@ class SceneBuilder:
             frame = self._plain(f"{number}.frame", "frame", head.wear.glasses_colour)
             lens = self._copy(f"{number}.lens", "lens")
             lens.node_tree.nodes["tint"].outputs[0].default_value = head.wear.lens_tint
+            lens.node_tree.nodes["reflected"].inputs[0].default_value = LENS_MIRROR
             return [frame, lens]
         shown = {"eyes": interior.eyes, "teeth": interior.mouth, "tongue": interior.mouth}.get(kind, True)
         if not shown:
@@ -288,6 +289,3 @@ def _mesh(name: str, part: Part) -> bpy.types.Mesh:
     if t.rest is not None:
         mesh.attributes.new("rest", "FLOAT_VECTOR", "POINT")
     return mesh
-
-
-__all__ = ["SceneBuilder", "to_blender"]

@@ -80,7 +80,7 @@ def _prepare(job: dict[str, Any]) -> Any:
     from renderer.blender.scene import SceneBuilder
     from renderer.format.staging import encode_sample, stage_sample
     from renderer.head.catalog import build_catalog
-    from renderer.head.head_model import load_head
+    from renderer.head.pack import load_head
     from renderer.head.parts import PartBuilder
     from renderer.labels.record import sample_record
     from renderer.parameters.spec import parse_spec

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,8 +12,9 @@ import numpy as np
 from PIL import Image
 
 from renderer.errors import AssetError, FormatError
+from renderer.files import file_sha256
 from renderer.format import exr
-from renderer.head.head_model import check_hashes
+from renderer.head.pack import check_hashes, pack_content
 from renderer.parameters.spec import Spec
 
 _IMAGES: Final = (".png", ".jpg", ".jpeg")
@@ -85,16 +84,6 @@ def check_assets(catalog: Catalog) -> None:
             )
     for _, _, path in catalog.own_files():
         decode(path)
-
-
-def pack_content(pack: Path) -> str:
-    """16 hex digits for what a pack holds, by its list of hashes. Raises AssetError where it has none."""
-    try:
-        files = json.loads((pack / "files.json").read_bytes())["files"]
-        listed = sorted(f"{name} {about['sha256']}\n" for name, about in files.items())
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise AssetError(f"{pack / 'files.json'} cannot be read ({error}): run `gen assets build --force`") from error
-    return hashlib.sha256("".join(listed).encode()).hexdigest()[:16]
 
 
 def build_catalog(pack: Path, spec: Spec) -> Catalog:
@@ -195,7 +184,7 @@ def pack_folder(info: Mapping[str, Any]) -> Path:
     return folder
 
 
-def lacks(pack: Path) -> tuple[str, ...]:
+def lacking(pack: Path) -> tuple[str, ...]:
     """Which of panoramas and textures a pack leaves to the standard one."""
     kinds = {"hdris": _PANORAMAS, "textures": _IMAGES}
     return tuple(kind for kind, suffixes in kinds.items() if not _files(pack / kind, suffixes))
@@ -203,7 +192,7 @@ def lacks(pack: Path) -> tuple[str, ...]:
 
 def _lender(pack: Path) -> Path | None:
     """The standard pack, if this one leaves panoramas or textures to it. Raises AssetError where there is none."""
-    if not (gaps := lacks(pack)):
+    if not (gaps := lacking(pack)):
         return None
     from blend_assets.build import find_pack
 
@@ -214,7 +203,7 @@ def _lender(pack: Path) -> Path | None:
 
 
 def _lent(pack: Path, lender: Path | None, kind: str) -> Path:
-    return lender / kind if lender is not None and kind in lacks(pack) else pack / kind
+    return lender / kind if lender is not None and kind in lacking(pack) else pack / kind
 
 
 def _merged(
@@ -254,5 +243,4 @@ def _sha(path: Path) -> str:
 @cache
 def _sha_of(path: Path, mtime_ns: int, size: int) -> str:
     """Hash of a file; asked for often, as the data set's tag depends on it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return file_sha256(path)[:16]

@@ -10,7 +10,7 @@ import zlib
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,18 +20,21 @@ import numpy.typing as npt
 from renderer.head.catalog import Catalog
 from renderer.head.deform import deformed, vertical_extent
 from renderer.head.glasses import Glasses, glasses
-from renderer.head.head_model import HeadModel
+from renderer.head.model import HEAD_HEIGHT_M, HeadModel, SubdividedPart
 from renderer.head.pose import Points, euler_matrix, posed
 from renderer.head.props import PROPS
+from renderer.head.proxy import load_proxy, proxy_vertices
 from renderer.parameters.params import Head, Pose, Prop, Vec3
-from renderer.sampling.draw import HEAD_HEIGHT_M
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
 
+SKIN_SLOTS: Final = ("skin", "mouth", "sockets")
+NOSE_BRIDGE: Final = 27  # of the 68 landmarks: the highest one of the nose
+SHAPES_KEPT: Final = 8  # more than the heads of a sample
+
 WORN: Final = frozenset({"hair", "hat", "glasses"})
 """Kinds of part that occlude the face; props do, too."""
-
 
 PROXY_FOLDERS: Final = {
     "eyes": "eyes",
@@ -69,7 +72,29 @@ class Part:
     vertices: Floats  # (V, 3) world, metres
 
 
-SKIN_SLOTS: Final = ("skin", "mouth", "sockets")
+@dataclass(frozen=True)
+class Shown:
+    """A part in a scene. number: of its head or prop, from 0. head: None for a prop."""
+
+    part: Part
+    number: int
+    head: Head | None
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A head evaluated: vertices in head space, metres, before the pose. Shared, so read-only.
+
+    neutral, expressed: (V, 3) of the identity at rest and with its expression. deformed: (V, 3), as rendered. skin:
+    (V1, 3) of the subdivided skin, deformed. low, high: vertical extent that the deformation is measured against.
+    """
+
+    neutral: Points
+    expressed: Points
+    deformed: Points
+    skin: Points
+    low: float
+    high: float
 
 
 class PartBuilder:
@@ -79,20 +104,9 @@ class PartBuilder:
         self.model, self.catalog = model, catalog
         sub = model.subdivided("skin")
         cap, self._neck_ring = _neck_cap(sub.faces)
-        slots = np.zeros(len(sub.faces) + len(cap), np.int32)
-        region = np.concatenate([sub.region, np.full(len(cap), model.regions.index("neck"), np.uint8)])
-        slots[region == model.regions.index("mouth")] = SKIN_SLOTS.index("mouth")
-        slots[region == model.regions.index("socket")] = SKIN_SLOTS.index("sockets")
-        rest = self._smooth(model.vertices) / HEAD_HEIGHT_M
-        off = np.full((len(cap), 4, 2), -1.0, np.float32)
-        self.skin = Topology(
-            faces=np.concatenate([sub.faces, cap]),
-            uvs={"uv": np.concatenate([sub.uv, off]), "uv_skin": np.concatenate([sub.uv_skin, 0 * off])},
-            slots=slots,
-            rest=rest.astype(np.float32),
-        )
-        self._proxy = lru_cache(maxsize=None)(model.proxy)
-        self._recent: deque[tuple[Any, Points]] = deque(maxlen=4)  # `smooth_skin`; a sample has a few heads
+        self.skin = self._skin_topology(sub, cap)
+        self._proxy = lru_cache(maxsize=None)(partial(load_proxy, model))
+        self._recent: deque[tuple[Any, Shape]] = deque(maxlen=SHAPES_KEPT)
         self._skin_vertices = np.unique(model.faces[model.part_faces("skin")])
         self._base_parts = {
             name: _compact(model.faces[model.part_faces(name)])
@@ -106,6 +120,21 @@ class PartBuilder:
         face = sub.region == model.regions.index("face")
         self._skin_mirror = _mirror_map(sub.uv[face].reshape(-1, 2), sub.uv_skin[face].reshape(-1, 2))
 
+    def _skin_topology(self, sub: SubdividedPart, cap: Ints) -> Topology:
+        """The subdivided skin, closed below by `cap`."""
+        regions = self.model.regions
+        slots = np.zeros(len(sub.faces) + len(cap), np.int32)
+        region = np.concatenate([sub.region, np.full(len(cap), regions.index("neck"), np.uint8)])
+        slots[region == regions.index("mouth")] = SKIN_SLOTS.index("mouth")
+        slots[region == regions.index("socket")] = SKIN_SLOTS.index("sockets")
+        off = np.full((len(cap), 4, 2), -1.0, np.float32)
+        return Topology(
+            faces=np.concatenate([sub.faces, cap]),
+            uvs={"uv": np.concatenate([sub.uv, off]), "uv_skin": np.concatenate([sub.uv_skin, 0 * off])},
+            slots=slots,
+            rest=(self._smooth(self.model.vertices) / HEAD_HEIGHT_M).astype(np.float32),
+        )
+
     def mirror_map(self, canonical: bool) -> tuple[Vec3, Vec3]:
         """(location, scale) of the UV mapping that mirrors a face texture about the middle of the face."""
         return ((1.0, 0.0, 0.0), (-1.0, 1.0, 1.0)) if canonical else self._skin_mirror
@@ -115,52 +144,45 @@ class PartBuilder:
         kind, name = part.name.split(":", 1)
         return next(iter(self._proxy(PROXY_FOLDERS[kind], name).textures.values()))
 
-    def evaluate(self, head: Head) -> Points:
-        """(V, 3) base vertices in head space: identity and expression, before deformation and pose."""
-        return self.model.evaluate(head.identity.macros, head.identity.sliders, head.expression.units)
+    def shape(self, head: Head) -> Shape:
+        """A head evaluated. The last few are remembered: meshes, record and checks of a sample need the same ones."""
+        key = (head.identity, head.expression, head.deform)
+        for known, shape in self._recent:
+            if known == key:
+                return shape
+        neutral = self.model.identity_vertices(head.identity.macros, head.identity.sliders)
+        expressed = self.model.expressed(neutral, head.expression.units)
+        low, high = vertical_extent(expressed[self._skin_vertices], head.deform)
+        moved = deformed(expressed, head.deform, low, high)
+        shape = Shape(neutral, expressed, moved, self._smooth(moved), low, high)
+        for points in (shape.expressed, shape.deformed, shape.skin):
+            points.flags.writeable = False
+        self._recent.append((key, shape))
+        return shape
 
     def landmarks(self, head: Head) -> Points:
         """(68, 3) landmarks in the world: on the skin as it is rendered."""
-        return posed(self.model.landmarks_smooth(self.smooth_skin(head)), head.pose)
-
-    def smooth_skin(self, head: Head) -> Points:
-        """(V, 3) vertices of the skin mesh in head space, without pose. The last few heads are remembered."""
-        shape = (head.identity, head.expression, head.deform)
-        for known, points in self._recent:
-            if known == shape:
-                return points
-        points = self._smooth(self._deformed(head, {})[0])
-        points.flags.writeable = False
-        self._recent.append((shape, points))
-        return points
+        return posed(self.model.landmarks_smooth(self.shape(head).skin), head.pose)
 
     def build(self, head: Head, *, bare: bool = False) -> list[Part]:
         """Every part of a head; `bare` leaves out what it wears."""
-        extra: dict[str, tuple[str, Topology, Points]] = {}
-        base = self.evaluate(head)
-        neutral = self.model.identity_vertices(head.identity.macros, head.identity.sliders)
-        for kind, folder, name in self._proxies(head, bare):
-            proxy = self._proxy(folder, name)
-            topology = Topology(proxy.faces, {"uv": proxy.uv})
-            extra[kind] = (f"{kind}:{name}", topology, self.model.proxy_vertices(proxy, base, neutral))
+        shape = self.shape(head)
+        added = [self._bound(head, shape, *names) for names in self._proxies(head, bare)]
         if head.wear.glasses is not None and not bare:
-            faces, slots, vertices = self._glasses(head.wear.glasses, base)
-            name = f"glasses:{len(vertices)}:{len(faces)}:{zlib.crc32(faces.tobytes()):x}"
-            extra["glasses"] = (name, Topology(faces, slots=slots), vertices)
-        deformed, moved = self._deformed(head, {k: v[2] for k, v in extra.items()}, base)
-        pose = head.pose
-        parts = [Part("skin", "skin", self.skin, _world(self._smooth(deformed), pose))]
-        parts += [self._base_part(name, deformed, pose) for name in self._base_names(extra)]
-        parts += [Part(k, name, top, _world(moved[k], pose)) for k, (name, top, _) in extra.items()]
-        return parts
+            added.append(self._glasses(head, shape))
+        kinds = {part.kind for part in added}
+        base = [] if "eyes" in kinds else ["eye_l", "eye_r"]
+        base += [] if "teeth" in kinds else ["teeth_upper", "teeth_lower", "tongue"]
+        skin = Part("skin", "skin", self.skin, _world(shape.skin, head.pose))
+        return [skin, *(self._base_part(name, shape, head.pose) for name in base), *added]
 
     def _smooth(self, vertices: Points) -> Points:
         """Points of the skin mesh: the subdivided ones, then the middle of the neck's lower edge."""
         points = self.model.subdivided("skin").points(vertices)
         return np.concatenate([points, points[self._neck_ring].mean(axis=0, keepdims=True)])
 
-    def _proxies(self, head: Head, bare: bool) -> list[tuple[str, str, str]]:
-        """(kind of part, kind of proxy, name) of every bound mesh of this head, in a fixed order."""
+    def _proxies(self, head: Head, bare: bool) -> list[tuple[str, str]]:
+        """(kind of part, name) of every bound mesh of this head, in a fixed order."""
         i, w = head.interior, head.wear
         names = {
             "eyes": "HighPolyEyes" if self.catalog.irises else "",
@@ -171,35 +193,29 @@ class PartBuilder:
             "hair": "" if bare else w.hair,
             "hat": "" if bare else w.hat,
         }
-        return [(kind, PROXY_FOLDERS[kind], name) for kind, name in names.items() if name]
+        return [(kind, name) for kind, name in names.items() if name]
 
-    def _base_names(self, extra: Mapping[str, Any]) -> list[str]:
-        names = [] if "eyes" in extra else ["eye_l", "eye_r"]
-        return names + ([] if "teeth" in extra else ["teeth_upper", "teeth_lower", "tongue"])
+    def _bound(self, head: Head, shape: Shape, kind: str, name: str) -> Part:
+        proxy = self._proxy(PROXY_FOLDERS[kind], name)
+        points = proxy_vertices(self.model, proxy, shape.expressed, shape.neutral)
+        return _added(kind, f"{kind}:{name}", Topology(proxy.faces, {"uv": proxy.uv}), points, head, shape)
 
-    def _base_part(self, name: str, vertices: Points, pose: Pose) -> Part:
-        topology, used = self._base_parts[name]
-        kind = {"eye_l": "eyes", "eye_r": "eyes", "tongue": "tongue"}.get(name, "teeth")
-        return Part(kind, name, topology, _world(vertices[used], pose))
-
-    def _deformed(
-        self, head: Head, extra: Mapping[str, Points], base: Points | None = None
-    ) -> tuple[Points, dict[str, Points]]:
-        """The base vertices and those of the other parts, moved by one and the same deformation."""
-        base = self.evaluate(head) if base is None else base
-        low, high = vertical_extent(base[self._skin_vertices], head.deform)
-        everything = np.concatenate([base, *extra.values()])
-        moved = deformed(everything, head.deform, low, high)
-        ends = np.cumsum([len(base), *(len(v) for v in extra.values())])
-        pieces = np.split(moved, ends[:-1])
-        return pieces[0], dict(zip(extra, pieces[1:], strict=True))
-
-    def _glasses(self, shape: Mapping[str, Any], base: Points) -> tuple[Ints, Ints, Points]:
-        marks = self.model.landmarks(base)
+    def _glasses(self, head: Head, shape: Shape) -> Part:
+        assert head.wear.glasses is not None
+        base = shape.expressed
         eyes = np.stack([base[self._base_parts[name][1]].mean(axis=0) for name in ("eye_r", "eye_l")])
         ears = base[list(self.model.info["origin_vertices"])]
-        vertices, faces, part = glasses(Glasses(**shape), eye_centres=eyes, nose_bridge=marks[27], ears=ears)
-        return _minus_one(faces), part.astype(np.int32), vertices.astype(np.float64)
+        bridge = self.model.landmarks(base)[NOSE_BRIDGE]
+        mesh = glasses(Glasses(**head.wear.glasses), eye_centres=eyes, nose_bridge=bridge, ears=ears)
+        faces = _minus_one(mesh.faces)
+        name = f"glasses:{len(mesh.vertices)}:{len(faces)}:{zlib.crc32(faces.tobytes()):x}"
+        topology = Topology(faces, slots=mesh.part.astype(np.int32))
+        return _added("glasses", name, topology, mesh.vertices.astype(np.float64), head, shape)
+
+    def _base_part(self, name: str, shape: Shape, pose: Pose) -> Part:
+        topology, used = self._base_parts[name]
+        kind = {"eye_l": "eyes", "eye_r": "eyes", "tongue": "tongue"}.get(name, "teeth")
+        return Part(kind, name, topology, _world(shape.deformed[used], pose))
 
 
 def build_prop(prop: Prop) -> Part:
@@ -223,6 +239,11 @@ def triangles(topology: Topology) -> tuple[Ints, Ints]:
     return np.take_along_axis(topology.faces[face], corners, axis=1), np.stack([face, face, face], 1) * 4 + corners
 
 
+def _added(kind: str, name: str, topology: Topology, points: Points, head: Head, shape: Shape) -> Part:
+    """Part of points in head space on the undeformed head, moved with the head."""
+    return Part(kind, name, topology, _world(deformed(points, head.deform, shape.low, shape.high), head.pose))
+
+
 def _world(points: Points, pose: Pose) -> Floats:
     return posed(points, pose).astype(np.float32)
 
@@ -232,11 +253,11 @@ def _neck_cap(faces: Ints) -> tuple[Ints, Ints]:
 
     Without it a camera below a raised chin looks into the head and sees the face from behind.
     """
-    a, b = faces, np.roll(faces, -1, axis=1)
-    edges = np.stack([a.ravel(), b.ravel()], axis=1)
-    known = {(int(i), int(j)) for i, j in edges}
-    border = np.array([(i, j) for i, j in edges.tolist() if (j, i) not in known], np.int32).reshape(-1, 2)
-    middle = np.full(len(border), faces.max() + 1, np.int32)
+    start, end = faces.ravel().astype(np.int64), np.roll(faces, -1, axis=1).ravel()
+    count = int(faces.max()) + 1
+    single = ~np.isin(start * count + end, end * count + start)  # edges that no neighbour passes the other way
+    border = np.stack([start[single], end[single]], axis=1).astype(np.int32)
+    middle = np.full(len(border), count, np.int32)
     cap = np.stack([border[:, 1], border[:, 0], middle, np.full(len(border), -1, np.int32)], axis=1)
     return cap, np.unique(border)
 
@@ -267,6 +288,3 @@ def _compact(faces: Ints) -> tuple[Topology, npt.NDArray[np.int64]]:
     renumbered = np.full_like(faces, -1)
     renumbered[faces >= 0] = inverse
     return Topology(renumbered), used
-
-
-__all__ = ["SKIN_SLOTS", "WORN", "Part", "PartBuilder", "Topology", "build_prop", "triangles"]

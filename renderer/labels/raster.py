@@ -23,16 +23,16 @@ import numpy.typing as npt
 from PIL import Image
 
 from renderer.compiled import compiled
-from renderer.head.parts import WORN, Part, triangles
+from renderer.head.glasses import LENS_MIRROR
+from renderer.head.parts import WORN, Part, Shown, triangles
 from renderer.labels.camera import at_unit_depth, second_camera
 from renderer.labels.maps import Box, Rays
-from renderer.parameters.params import Camera, Head
+from renderer.parameters.params import Camera
 
 PAINTED = frozenset({"brows", "lashes"})  # belong to the face: no hole in the mask
 IN_THE_WAY = WORN | {"prop"}
 NEAR_M = 0.001  # what is nearer to the camera is not seen
 VEILED = 0.5  # a ray of which less light comes through what is worn or held does not see the face
-LENS_MIRROR = 0.06  # share of light that a lens reflects (`materials.lens`)
 
 _VEIL = -1  # in place of a head's number: lets rays pass, weakened
 _SOLID = np.full((1, 1), 255, np.uint8)
@@ -47,15 +47,6 @@ class Mesh:
     triangles: npt.NDArray[np.int32]
     uv: npt.NDArray[np.float64]
     slots: npt.NDArray[np.int32]
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A part in a scene. number: of its head or prop, from 0. head: None for a prop."""
-
-    part: Part
-    number: int
-    head: Head | None
 
 
 class Rasteriser:
@@ -202,6 +193,3 @@ def _draw(
                     depth[row, column] = away
                     head[row, column] = number
                     uv[row, column, 0], uv[row, column, 1] = u, v
-
-
-__all__ = ["Rasteriser", "Shown"]

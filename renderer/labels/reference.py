@@ -46,7 +46,7 @@ class Reference:
 
     def __init__(self, info: dict[str, Any]) -> None:
         from renderer.head.catalog import build_catalog, pack_folder
-        from renderer.head.head_model import load_head
+        from renderer.head.pack import load_head
         from renderer.head.parts import PartBuilder, triangles
         from renderer.parameters.spec import parse_spec
 
@@ -95,7 +95,7 @@ class Reference:
     def skin(self, head: dict[str, Any]) -> Any:
         """(V, 3) skin vertices in the world, metres, of one of a record's heads; faces are `builder.skin.faces`."""
         made = head_from_record(head)
-        return posed(self.builder.smooth_skin(made), made.pose)
+        return posed(self.builder.shape(made).skin, made.pose)
 
     def uv_problems(self, record: dict[str, Any], images: dict[str, Any], errors: list[float]) -> Iterable[str]:
         """Where UV and mask, also of a second view, disagree with the geometry. Adds median errors to `errors`."""

@@ -133,7 +133,7 @@ def _scratch() -> Finding:
 
 def _pack() -> Finding:
     from blend_assets.build import find_pack
-    from renderer.head.head_model import check_hashes
+    from renderer.head.pack import check_hashes
 
     pack = find_pack()
     if pack is None:

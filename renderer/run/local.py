@@ -47,8 +47,9 @@ from renderer.format.sample_format import (
 )
 from renderer.format.shard import ShardReader, unpack, write_shard
 from renderer.format.staging import load_staged
-from renderer.head.catalog import Catalog, build_catalog, check_assets, lacks
-from renderer.head.head_model import HeadModel, load_head
+from renderer.head.catalog import Catalog, build_catalog, check_assets, lacking
+from renderer.head.model import HeadModel
+from renderer.head.pack import load_head
 from renderer.install import how_to_install
 from renderer.parameters.spec import Spec, parse_spec, spec_identity
 from renderer.run.plan import Plan, missing_ranges
@@ -134,7 +135,7 @@ def prepare(spec: Spec, seed: int, log: Callable[[str], None] = print, renders: 
 
     pack = Path(spec.assets.head) if spec.assets.head else ensure_pack(log=log)
     model = load_head(pack)
-    if lacks(pack):
+    if lacking(pack):
         ensure_pack(log=log)  # lends what an own head leaves out
     catalog = build_catalog(pack, spec)
     check_assets(catalog)

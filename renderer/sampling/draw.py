@@ -20,7 +20,7 @@ import numpy as np
 from renderer.format.sample_format import sample_key
 from renderer.head.catalog import Catalog
 from renderer.head.glasses import glasses_random
-from renderer.head.head_model import Floats, HeadModel
+from renderer.head.model import HEAD_HEIGHT_M, Floats, HeadModel
 from renderer.head.props import PROPS
 from renderer.parameters.params import (
     RGB,
@@ -43,7 +43,6 @@ from renderer.parameters.spec import Gauss, LightSpec, SequenceSpec, Spec, Unifo
 
 Z_999: Final = NormalDist().inv_cdf(0.9995)  # 99.9 % read as two-sided, docs/design/0002
 SENSOR_MM: Final = 36.0
-HEAD_HEIGHT_M: Final = 0.24  # chin to crown of the average head, the measure of `camera.fill`
 FULL_GAZE_RAD: Final = math.radians(30)  # what an eyeLook unit at 1 turns the eye by
 
 OPEN_LIPS_M: Final = 0.0045  # lips further apart than this are an open mouth; closed ones are 2.6 mm apart here
@@ -337,7 +336,7 @@ def _units(spec: Spec, s: Streams, topic: str, want_open: bool, at_rest: Floats,
 
 def _is_open(units: Mapping[str, float], at_rest: Floats, model: HeadModel) -> bool:
     """Is the mouth open, by lip distance? The eyes' units do not move the lips."""
-    return model.lip_gap(model.expressed(at_rest, units)) > OPEN_LIPS_M
+    return model.expressed_lip_gap(at_rest, units) > OPEN_LIPS_M
 
 
 def _between(start: Mapping[str, float], goal: Mapping[str, float], way: float) -> dict[str, float]:

@@ -176,7 +176,7 @@ def _render(order: RenderOrder, beat: Beat, folder: JobFolder, stop: Signals) ->
 def _setup(order: RenderOrder, out: Path) -> run.Setup:
     """The data set, as the submitter prepared it; the node must see the same files."""
     from renderer.head.catalog import build_catalog, check_assets
-    from renderer.head.head_model import load_head
+    from renderer.head.pack import load_head
 
     node = node_name()
     needed = {out / DATASET_FILE: "output", Path(order.pack): "cache"}

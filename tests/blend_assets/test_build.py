@@ -15,7 +15,7 @@ import pytest
 
 from blend_assets import build, fetch, hm08, images, landmarks, proxies
 from renderer.errors import AssetError
-from renderer.head.head_model import check_hashes
+from renderer.head.pack import check_hashes
 
 NAMES_NOT_CC0 = (
     "glasses",

@@ -9,7 +9,7 @@ import numpy as np
 from renderer.blender.passes import PassRenderer
 from renderer.blender.scene import SceneBuilder
 from renderer.head.catalog import build_catalog
-from renderer.head.head_model import load_head
+from renderer.head.pack import load_head
 from renderer.head.parts import PartBuilder
 from renderer.labels.pixel_filter import filtered
 from renderer.parameters.spec import parse_spec

@@ -15,7 +15,7 @@ from blend_assets.build import seal_pack
 from renderer.errors import AssetError
 from renderer.head import catalog as assets
 from renderer.head.catalog import build_catalog, check_assets, decode, pack_content
-from renderer.head.head_model import load_head
+from renderer.head.pack import load_head
 from renderer.parameters.spec import Spec, parse_spec
 from renderer.run import local
 from renderer.sampling.draw import draw

@@ -19,7 +19,7 @@ from renderer.format.folder import DATASET_FILE, read_info
 from renderer.format.shard import write_shard
 from renderer.format.staging import encode_sample
 from renderer.head.catalog import build_catalog
-from renderer.head.head_model import load_head
+from renderer.head.pack import load_head
 from renderer.labels.reference import Reference
 from renderer.parameters.jobspecs import load_spec, spec_names
 from renderer.parameters.spec import RenderSpec, Spec, parse_spec
@@ -82,7 +82,7 @@ def test_draws_are_the_same_on_processors_of_another_kind(stored: dict[str, Any]
     """Vector instructions switched off change sums in their last digits."""
     code = (
         "from renderer.report import golden; from pathlib import Path; from renderer.run.local import Setup\n"
-        "from renderer.head.catalog import build_catalog; from renderer.head.head_model import load_head\n"
+        "from renderer.head.catalog import build_catalog; from renderer.head.pack import load_head\n"
         "from renderer.parameters.jobspecs import load_spec\n"
         f"spec, pack = load_spec('mixed'), Path({str(head_pack)!r})\n"
         "print(golden.golden_draws(Setup(spec, 0, pack, pack, load_head(pack), build_catalog(pack, spec))))"

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from renderer.errors import AssetError, SpecError
-from renderer.head.head_model import HeadModel, load_head
+from renderer.head.model import HeadModel
+from renderer.head.pack import load_head
+from renderer.head.proxy import load_proxy, proxy_vertices
 
 MALE = {"sex": 1.0, "age": 0.8, "african": 1.0, "asian": 0.0, "caucasian": 0.0}
 
@@ -170,8 +172,8 @@ def test_eyes_turn_with_the_gaze_units(head: HeadModel):
         moved = (looking - rest)[front].mean(axis=0)
         assert moved[0] > 0.003 and abs(moved[1]) < 0.002
     if head.proxy_names("eyes"):
-        eyes = head.proxy("eyes", "HighPolyEyes")
-        before, after = (head.proxy_vertices(eyes, v, rest) for v in (rest, looking))
+        eyes = load_proxy(head, "eyes", "HighPolyEyes")
+        before, after = (proxy_vertices(head, eyes, v, rest) for v in (rest, looking))
         for side in (before[:, 0] > 0, before[:, 0] < 0):
             front = np.flatnonzero(side)[np.argsort(before[side, 2])[-30:]]
             assert (after - before)[front, 0].mean() > 0.003
@@ -185,8 +187,8 @@ def test_bound_meshes_stay_on_the_head(head: HeadModel):
         skin = skin_points(head, vertices)
         low, high = skin.min(axis=0) - 0.6, skin.max(axis=0) + 0.12  # long hair hangs to the waist
         for entry in bound:
-            proxy = head.proxy(entry["kind"], entry["name"])
-            points = head.proxy_vertices(proxy, vertices, vertices)
+            proxy = load_proxy(head, entry["kind"], entry["name"])
+            points = proxy_vertices(head, proxy, vertices, vertices)
             assert np.isfinite(points).all()
             assert (points > low).all() and (points < high).all(), entry["name"]
             np.testing.assert_allclose(proxy.weights.sum(axis=1), 1, atol=0.02)
@@ -195,7 +197,7 @@ def test_bound_meshes_stay_on_the_head(head: HeadModel):
 
 def test_unknown_items_are_named_in_the_error(head: HeadModel):
     with pytest.raises(AssetError, match="no hair 'mohawk'"):
-        head.proxy("hair", "mohawk")
+        load_proxy(head, "hair", "mohawk")
     with pytest.raises(AssetError, match="no subdivided 'lashes'"):
         head.subdivided("lashes")
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from renderer.head.parts import Part, Topology
+from renderer.head.parts import Part, Shown, Topology
 from renderer.labels.maps import Rays
-from renderer.labels.raster import Rasteriser, Shown
+from renderer.labels.raster import Rasteriser
 from renderer.parameters.params import Camera, Wear
 
 CAMERA = Camera(focal_mm=36.0, sensor_mm=36.0, distance_m=1.0, shift_x=0.0, shift_y=0.0)  # sees [-.5, .5] at z = 0

@@ -13,7 +13,7 @@ from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import cKDTree
 
 from renderer.head.catalog import build_catalog
-from renderer.head.head_model import load_head
+from renderer.head.pack import load_head
 from renderer.labels import maps
 from renderer.labels.camera import project, second_camera
 from renderer.labels.record import sample_record

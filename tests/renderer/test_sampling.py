@@ -13,7 +13,8 @@ import pytest
 from scipy.stats import kstest
 
 from renderer.head.catalog import Catalog, build_catalog
-from renderer.head.head_model import HeadModel, load_head
+from renderer.head.model import HeadModel
+from renderer.head.pack import load_head
 from renderer.parameters.jobspecs import load_spec
 from renderer.parameters.params import SampleParams, flat_knobs, to_record
 from renderer.parameters.spec import Gauss, HeadsSpec, SequenceSpec, Spec, Uniform, parse_spec

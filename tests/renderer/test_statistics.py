@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from renderer.head.head_model import load_head
+from renderer.head.pack import load_head
 from renderer.parameters.jobspecs import load_spec, spec_names
 from renderer.parameters.spec import Spec, parse_spec
 from renderer.report import statistics

@@ -13,7 +13,8 @@ import pytest
 
 from renderer.format.dataset import open_dataset
 from renderer.head.catalog import Catalog, build_catalog
-from renderer.head.head_model import HeadModel, load_head
+from renderer.head.model import HeadModel
+from renderer.head.pack import load_head
 from renderer.labels.reference import head_from_record
 from renderer.parameters.jobspecs import load_spec
 from renderer.parameters.params import SampleParams, flat_knobs, to_record

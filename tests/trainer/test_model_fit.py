@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from renderer.errors import MachineError, SpecError
-from renderer.head.head_model import HeadModel
+from renderer.head.model import HeadModel
 from renderer.head.pose import rotation_matrix
 from renderer.parameters.params import Pose
 from trainer.uvmaps import head_pose, mesh, model_fit

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from renderer.errors import AssetError, DatasetError, FormatError
 from renderer.format.sample_format import UV_FRAME
-from renderer.head.head_model import HeadModel
+from renderer.head.model import HeadModel
 from trainer.augmentation.mirror import Network, agreement, seen_in_mirror
 from trainer.data.pictures import PHOTO_SUFFIXES, Bytes, read_picture, to_bytes, to_tensor
 from trainer.uvmaps import head_pose, mesh, model_fit, projections

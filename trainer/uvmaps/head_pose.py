@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from renderer.errors import AssetError
-from renderer.head.head_model import HeadModel, load_head
+from renderer.head.model import HeadModel
+from renderer.head.pack import load_head
 from renderer.head.pose import rotation_matrix
 from renderer.parameters.params import Pose as Turn
 

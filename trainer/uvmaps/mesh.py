@@ -16,7 +16,7 @@ from PIL import Image
 
 from renderer.errors import MachineError, SpecError
 from renderer.files import write_atomic
-from renderer.head.head_model import HeadModel
+from renderer.head.model import HeadModel
 from renderer.install import how_to_install
 from renderer.labels.maps import load_face_area, look_up
 

@@ -24,7 +24,7 @@ import scipy.sparse as sp
 from scipy.optimize import lsq_linear
 from scipy.spatial.transform import Rotation
 
-from renderer.head.head_model import HeadModel
+from renderer.head.model import HeadModel
 from trainer.uvmaps import head_pose
 
 Floats = npt.NDArray[np.float64]

@@ -1,7 +1,7 @@
-"""The head model: a mesh with UV layers, a linear shape basis, landmarks and bound parts. numpy and scipy only.
+"""The head model: a mesh with UV layers, a linear shape basis and landmarks. numpy and scipy only.
 
-A head pack is a folder with `head.npz`, `head.json` and `files.json`; blend_assets/README.md describes every array.
-This module is the only reader of it. Everything is linear before the last step:
+blend_assets/README.md describes every array of the head pack that it is read from. Everything is linear before the last
+step:
 
     vertices = base + sum_t weight_t * target_t,   then the whole head is moved so that the midpoint of the ears of the
     *identity* (without expression) is the origin.
@@ -13,12 +13,10 @@ age, ...: products of piecewise linear functions), sliders (two-sided identity t
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,11 +26,13 @@ import scipy.sparse as sp
 
 from renderer.errors import AssetError, SpecError
 
-PACK_FORMAT: Final = 1
+HEAD_HEIGHT_M: Final = 0.24  # chin to crown of the average head, the measure of `camera.fill`
+IDENTITIES_KEPT: Final = 8  # more than the heads of a sample
 DENSE_SHARE: Final = 0.5  # targets that move more than this share of the vertices are summed as whole arrays
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int32]
+_Values = tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,7 @@ class SubdividedPart:
     """One Catmull-Clark level of a part; constant topology for a pack.
 
     operator: (V1, V) CSR on the pack's vertices; faces (F1, 4) index the V1 points; region (F1,); uv (F1, 4, 2)
-    canonical; uv_skin (F1, 4, 2). UVs are interpolated linearly. The first `base_count` points are the part's own base
-    vertices, moved, in the order of `base_index` (their numbers in the pack).
+    canonical; uv_skin (F1, 4, 2). UVs are interpolated linearly.
     """
 
     operator: sp.csr_matrix
@@ -49,36 +48,10 @@ class SubdividedPart:
     region: npt.NDArray[np.uint8]
     uv: npt.NDArray[np.float32]
     uv_skin: npt.NDArray[np.float32]
-    base_index: Ints
-
-    @property
-    def base_count(self) -> int:
-        """Number of points that are moved base vertices."""
-        return len(self.base_index)
 
     def points(self, vertices: Floats) -> Floats:
         """(V1, 3) smooth points of (V, 3) pack vertices."""
         return np.asarray(self.operator @ vertices)
-
-
-@dataclass(frozen=True)
-class Proxy:
-    """A mesh bound to the head (eyes, teeth, brows, hair, hats): follows identity and expression.
-
-    faces (F, 4), -1 as fourth corner of a triangle; uv (F, 4, 2), V up; ref (P, 3) pack vertices; weights (P, 3);
-    offset (P, 3) metres on the base head; measure: which of the head's measures scales the offsets.
-    textures: paths of RGBA PNGs by name; the first is the default.
-    """
-
-    kind: str
-    name: str
-    faces: Ints
-    uv: npt.NDArray[np.float32]
-    ref: Ints
-    weights: Floats
-    offset: Floats
-    measure: str
-    textures: Mapping[str, Path]
 
 
 @dataclass(frozen=True)
@@ -237,12 +210,25 @@ class HeadModel:
     def identity_vertices(
         self, macros: Mapping[str, float] | None = None, sliders: Mapping[str, float] | None = None
     ) -> Floats:
-        """(V, 3) vertices without expression, in metres, the origin midway between this identity's ears."""
-        out = self.vertices.copy()
-        self._add(out, self.macro_weights(macros or {}))
-        self._add(out, self.slider_weights(sliders or {}))
-        out -= out[list(self.info["origin_vertices"])].mean(axis=0)
-        return out
+        """(V, 3) vertices without expression, in metres, the origin midway between this identity's ears.
+
+        The last few identities are remembered: a sample's draw, its meshes and its record ask for the same ones. The
+        array is read-only.
+        """
+        return self._identity(tuple(sorted((macros or {}).items())), tuple(sorted((sliders or {}).items())))
+
+    @cached_property
+    def _identity(self) -> Callable[[_Values, _Values], Floats]:
+        @lru_cache(maxsize=IDENTITIES_KEPT)
+        def identity(macros: _Values, sliders: _Values) -> Floats:
+            out = self.vertices.copy()
+            self._add(out, self.macro_weights(dict(macros)))
+            self._add(out, self.slider_weights(dict(sliders)))
+            out -= out[list(self.info["origin_vertices"])].mean(axis=0)
+            out.flags.writeable = False
+            return out
+
+        return identity
 
     def expressed(self, vertices: Floats, units: Mapping[str, float]) -> Floats:
         """(V, 3) identity vertices with expression units added; the origin stays where it is."""
@@ -257,9 +243,7 @@ class HeadModel:
         units: Mapping[str, float] | None = None,
     ) -> Floats:
         """(V, 3) float64 vertices of an identity with an expression."""
-        out = self.identity_vertices(macros, sliders)
-        self._add(out, self.unit_weights(units or {}))
-        return out
+        return self.expressed(self.identity_vertices(macros, sliders), units or {})
 
     @cached_property
     def _targets(self) -> list[tuple[npt.NDArray[np.intp] | None, npt.NDArray[np.float32] | Floats]]:
@@ -311,45 +295,40 @@ class HeadModel:
 
     def lip_gap(self, vertices: Floats) -> float:
         """Mean distance in metres of three pairs of points on the lips' inner edges; about 2 mm if shut."""
-        return float(np.linalg.norm(vertices[self.lip_upper] - vertices[self.lip_lower], axis=1).mean())
+        return _gap(vertices[self.lip_upper], vertices[self.lip_lower])
+
+    def expressed_lip_gap(self, vertices: Floats, units: Mapping[str, float]) -> float:
+        """`lip_gap` of `expressed(vertices, units)`, to the last bit, from the few vertices of the lips alone."""
+        lips = vertices[self._lips]
+        for number, weight in sorted(self.unit_weights(units).items()):
+            lips += self._lip_deltas[number] * weight
+        return _gap(*np.split(lips, 2))
+
+    @cached_property
+    def _lips(self) -> Ints:
+        return np.concatenate([self.lip_upper, self.lip_lower])
+
+    @cached_property
+    def _lip_deltas(self) -> list[npt.NDArray[np.float32] | Floats]:
+        """Per target: (len(_lips), 3) what it adds to the lips' vertices at weight 1."""
+        out: list[npt.NDArray[np.float32] | Floats] = []
+        for index, delta in self._targets:
+            if index is None:
+                out.append(delta[self._lips])
+            else:
+                moved = np.zeros(self.vertices.shape)
+                moved[index] = delta
+                out.append(moved[self._lips])
+        return out
 
     @cached_property
     def neutral_lip_gap(self) -> float:
         """`lip_gap` of the average adult (default macros) without expression, in metres."""
         return self.lip_gap(self.identity_vertices())
 
-    def measure(self, name: str, vertices: Floats) -> Floats:
-        """(3,) size in metres along x, y, z: distances of the measure's three vertex pairs."""
-        pairs = np.array(self.info["measures"][name])
-        return np.asarray(np.linalg.norm(vertices[pairs[:, 0]] - vertices[pairs[:, 1]], axis=1))
-
-    def proxy_vertices(self, proxy: Proxy, vertices: Floats, neutral: Floats | None = None) -> Floats:
-        """(P, 3) points of a bound mesh on (V, 3) vertices.
-
-        neutral: the same identity without expression. Where given, offsets grow with the identity's head, eye or teeth
-        size; measure them there, since gaze and jaw would change them. Without it offsets stay as on the base head.
-        """
-        offset = proxy.offset
-        if neutral is not None:
-            offset = offset * (self.measure(proxy.measure, neutral) / self.measure(proxy.measure, self.vertices))
-        return np.asarray(np.einsum("pkc,pk->pc", vertices[proxy.ref], proxy.weights) + offset)
-
     def proxy_names(self, kind: str) -> tuple[str, ...]:
         """Names of the bound meshes of a kind (eyes, teeth, tongue, eyebrows, eyelashes, hair, hats)."""
         return tuple(p["name"] for p in self.info["proxies"] if p["kind"] == kind)
-
-    def proxy(self, kind: str, name: str) -> Proxy:
-        """Load one bound mesh; raises AssetError where the pack has none of that name."""
-        entry = next((p for p in self.info["proxies"] if p["kind"] == kind and p["name"] == name), None)
-        if entry is None:
-            known = list(self.proxy_names(kind))
-            raise AssetError(f"head pack {self.folder} has no {kind} {name!r}; it has {known}")
-        data = _read_npz(self.folder / entry["file"])
-        return Proxy(
-            kind, name, data["faces"], data["uv"], data["ref"], data["weights"].astype(np.float64),
-            data["offset"].astype(np.float64), entry["measure"],
-            {n: self.folder / f for n, f in entry["textures"].items()},
-        )  # fmt: skip
 
     def skins(self) -> tuple[Mapping[str, Any], ...]:
         """Skin textures in the frame of `uv_skin`: {name, file, age, ancestry, sex, ...}; may be empty."""
@@ -372,106 +351,5 @@ class HeadModel:
         return self.path(str(self.info["face_mask"]))
 
 
-def _read_npz(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """All arrays of an .npz; AssetError if it is missing or damaged."""
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise AssetError(f"{path} cannot be read ({error}): run `gen assets build`") from error
-
-
-def check_hashes(folder: Path, names: Sequence[str] | None = None) -> list[str]:
-    """Compare files of a pack (all by default) with files.json; return one line per difference."""
-    try:
-        listed: Mapping[str, Mapping[str, Any]] = json.loads((folder / "files.json").read_text("utf-8"))["files"]
-    except (OSError, ValueError, KeyError) as error:
-        return [f"{folder / 'files.json'} cannot be read ({error})"]
-    problems = []
-    for name in sorted(listed) if names is None else names:
-        path = folder / name
-        if name not in listed:
-            problems.append(f"{path} is not listed in files.json")
-        elif not path.is_file():
-            problems.append(f"{path} is missing")
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != listed[name]["sha256"]:
-            problems.append(f"{path} has been changed")
-    return problems
-
-
-def load_head(folder: Path | str) -> HeadModel:
-    """Load a head pack, after checking head.npz and head.json against files.json.
-
-    Raises AssetError if anything is missing, changed, of another format, or inconsistent.
-    """
-    folder = Path(folder)
-    if problems := check_hashes(folder, ("head.json", "head.npz")):
-        raise AssetError(f"head pack {folder} is not sound: {'; '.join(problems)}; run `gen assets build --force`")
-    info: dict[str, Any] = json.loads((folder / "head.json").read_text("utf-8"))
-    if info.get("format") != PACK_FORMAT:
-        raise AssetError(f"{folder / 'head.json'}: format {info.get('format')!r}, this version reads {PACK_FORMAT}")
-    data = _read_npz(folder / "head.npz")
-    try:
-        head = _assemble(folder, info, data)
-    except KeyError as error:
-        raise AssetError(f"head pack {folder} lacks {error}: see blend_assets/README.md for the interface") from None
-    _check_shapes(head)
-    return head
-
-
-def _assemble(folder: Path, info: Mapping[str, Any], data: Mapping[str, npt.NDArray[Any]]) -> HeadModel:
-    """HeadModel from the arrays; KeyError if one is missing."""
-    count = len(data["vertices"])
-    parts1 = {}
-    for part in info["subdivided"]:
-        key = f"sub_{part}_"
-        matrix = (data[key + "data"].astype(np.float64), data[key + "indices"], data[key + "indptr"])
-        rows = len(data[key + "indptr"]) - 1
-        parts1[part] = SubdividedPart(
-            sp.csr_matrix(matrix, shape=(rows, count)), data[key + "faces"], data[key + "region"],
-            data[key + "uv"], data[key + "uv_skin"], data[key + "base_index"],
-        )  # fmt: skip
-    return HeadModel(
-        folder=folder,
-        info=info,
-        vertices=data["vertices"].astype(np.float64),
-        faces=data["faces"],
-        face_part=data["face_part"],
-        face_region=data["face_region"],
-        uv=data["uv"],
-        uv_skin=data["uv_skin"],
-        mirror=data["mirror"],
-        target_indptr=data["target_indptr"],
-        target_index=data["target_index"],
-        target_delta=data["target_delta"],
-        landmarks_uv=data["landmarks_uv"],
-        landmarks_tri=data["landmarks_tri"],
-        landmarks_bary=data["landmarks_bary"].astype(np.float64),
-        landmarks_tri1=data["landmarks_tri1"],
-        landmarks_bary1=data["landmarks_bary1"].astype(np.float64),
-        lip_upper=data["lip_upper"],
-        lip_lower=data["lip_lower"],
-        parts1=parts1,
-    )
-
-
-def _check_shapes(head: HeadModel) -> None:
-    """AssetError where arrays of a pack disagree with each other."""
-    n_faces, n_vertices, n_targets = len(head.faces), len(head.vertices), len(head.info["targets"])
-    wanted: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = [
-        ("faces", head.faces.shape, (n_faces, 4)),
-        ("face_part", head.face_part.shape, (n_faces,)),
-        ("face_region", head.face_region.shape, (n_faces,)),
-        ("uv", head.uv.shape, (n_faces, 4, 2)),
-        ("uv_skin", head.uv_skin.shape, (n_faces, 4, 2)),
-        ("target_indptr", head.target_indptr.shape, (n_targets + 1,)),
-        ("landmarks_tri", head.landmarks_tri.shape, (68, 3)),
-    ]
-    for name, got, want in wanted:
-        if got != want:
-            raise AssetError(f"head pack {head.folder}: {name} has shape {got}, expected {want}")
-    for name, index in (("faces", head.faces), ("target_index", head.target_index)):
-        if index.size and (index.min() < -1 or index.max() >= n_vertices):
-            raise AssetError(f"head pack {head.folder}: {name} points outside the {n_vertices} vertices")
-    if not np.isfinite(head.vertices).all():
-        raise AssetError(f"head pack {head.folder}: vertices are not finite")
+def _gap(upper: Floats, lower: Floats) -> float:
+    return float(np.linalg.norm(upper - lower, axis=1).mean())
