@@ -1,7 +1,7 @@
 """How Sphinx builds these pages into a site that opens from disk: `make docs`.
 
 The pages are Markdown that reads well without the site, too. Some are filled in here: three show other files, the
-help of every command and the table of knobs come from code.
+help of every command and the tables of knobs come from code.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections.abc import Iterator
 from importlib import metadata
 from itertools import groupby
 from pathlib import Path
-from typing import get_type_hints
 
 import click
 from sphinx.application import Sphinx
@@ -21,6 +20,8 @@ from sphinx.application import Sphinx
 from renderer.cli import main
 from renderer.parameters.spec import Spec
 from renderer.strict import knobs
+from slurm.profile import Profile
+from trainer.config import TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 FILLED = {  # page of the site: the file that it shows
@@ -47,7 +48,7 @@ def setup(app: Sphinx) -> None:
 def _fill(app: Sphinx, page: str, source: list[str]) -> None:
     """What `page` shows: the file that it stands for, and links that work from its place in the site."""
     text = source[0]
-    if add := {"reference/options": _helps, "reference/settings": _knobs}.get(page):
+    if add := {"reference/options": _helps, "reference/knobs": _knobs}.get(page):
         text += "".join(add())
     place = Path("docs", page).parent
     if file := FILLED.get(page):
@@ -83,15 +84,15 @@ def _helps() -> Iterator[str]:
 
 
 def _knobs() -> Iterator[str]:
-    """A table for each section of a spec."""
-    hints = get_type_hints(Spec)
-    for section, found in groupby(knobs(Spec), key=lambda knob: knob.key.rpartition(".")[0]):
-        about = hints[section].__doc__ if section else "At the top of the file."
-        yield f"\n### {section or 'spec'}\n\n{about}\n\n"
-        yield "| knob | default | allowed | unit | meaning |\n|---|---|---|---|---|\n"
-        for knob in found:
-            default, name = json.dumps(knob.default), knob.key.rpartition(".")[2]
-            yield f"| `{name}` | {default} | {knob.accepted} | {knob.unit} | {knob.about} |\n"
+    """A table for each section of everything that is read from YAML."""
+    for title, kind in (("Specs", Spec), ("Trainings", TrainConfig), ("Cluster profiles", Profile)):
+        yield f"\n## {title}\n"
+        for section, found in groupby(knobs(kind), lambda knob: knob.key.rpartition(".")[0].partition(".")[0]):
+            yield f"\n### {title}: {section or 'outermost keys'}\n\n"
+            yield "| key | default | accepted | meaning |\n|---|---|---|---|\n"
+            for knob in found:
+                key, accepted = knob.key.removeprefix(f"{section}."), f"{knob.accepted} {knob.unit}".strip()
+                yield f"| `{key}` | `{json.dumps(knob.default)}` | {accepted} | {knob.about} |\n"
 
 
 def _commands(command: click.Command, name: str) -> Iterator[tuple[str, click.Command, click.Context]]:

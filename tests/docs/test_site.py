@@ -73,7 +73,7 @@ def test_links_lead_to_files_of_the_site(site: Path) -> None:
 
 def test_help_and_knobs_come_from_the_code(site: Path) -> None:
     assert "--retry-failed" in (site / "reference" / "options.html").read_text()
-    assert "displacement" in (site / "reference" / "settings.html").read_text()
+    assert "displacement" in (site / "reference" / "knobs.html").read_text()
 
 
 def test_a_broken_link_fails_the_build(tmp_path: Path) -> None:
