@@ -21,7 +21,7 @@ from renderer.cli import main
 from renderer.parameters.spec import Spec
 from renderer.strict import knobs
 from slurm.profile import Profile
-from trainer.config import TrainConfig
+from trainer.systems.uvnet.config import UVNetConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 FILLED = {  # page of the site: the file that it shows
@@ -85,7 +85,7 @@ def _helps() -> Iterator[str]:
 
 def _knobs() -> Iterator[str]:
     """A table for each section of everything that is read from YAML."""
-    for title, kind in (("Specs", Spec), ("Trainings", TrainConfig), ("Cluster profiles", Profile)):
+    for title, kind in (("Specs", Spec), ("Trainings of UV-net", UVNetConfig), ("Cluster profiles", Profile)):
         yield f"\n## {title}\n"
         for section, found in groupby(knobs(kind), lambda knob: knob.key.rpartition(".")[0].partition(".")[0]):
             yield f"\n### {title}: {section or 'outermost keys'}\n\n"
