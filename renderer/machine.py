@@ -1,13 +1,24 @@
-"""What this machine grants this process: memory, as bounded by the host, by a container and by a SLURM job."""
+"""What this machine grants this process: cores and memory, as bounded by the host, a container and a SLURM job."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
 UNLIMITED: Final = 1 << 60  # cgroup v1 writes "no limit" as a number near 2^63
+
+
+def granted_cores() -> int:
+    """Cores this process may really use: CPU affinity (SLURM, taskset) and the cgroup's quota (containers)."""
+    cores = float(len(os.sched_getaffinity(0)))
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            cores = min(cores, float(quota) / float(period))
+    return max(1, int(cores))
 
 
 def memory_limit_bytes(root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> int:

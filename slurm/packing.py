@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from renderer.errors import MachineError
+from renderer.machine import granted_cores
 from renderer.parameters.jobspecs import load_spec
 from renderer.parameters.spec import RenderSpec
-from renderer.run import local
+from renderer.run.context import RenderContext, prepare
 from renderer.run.plan import seconds_per_sample
-from renderer.run.pool import Done, PoolOptions, WorkerPool, granted_cores
+from renderer.run.pool import Done, PoolOptions, WorkerPool
 from slurm.profile import load_profile, set_values
 
 
@@ -36,7 +37,7 @@ def candidates(cores: int) -> list[tuple[int, int]]:
 
 
 def measure(
-    setup: local.Setup,
+    context: RenderContext,
     cores: int | None = None,
     samples_per_worker: int = 12,
     choices: Sequence[tuple[int, int]] | None = None,
@@ -53,7 +54,7 @@ def measure(
     for workers, threads in choices or candidates(cores):
         folder = Path(tempfile.mkdtemp(prefix="headforge-packing-", dir=scratch))
         try:
-            pool = WorkerPool(setup.job(), folder, PoolOptions(workers, threads))
+            pool = WorkerPool(context.job(), folder, PoolOptions(workers, threads))
             began, done, rss = 0.0, 0, 0
             warm: set[int] = set()
             for outcome in pool.render(range(workers * samples_per_worker)):
@@ -102,7 +103,7 @@ def tune(profile: str | Path, spec: str | Path = "mixed", log: Callable[[str], N
     The cores are the profile's, or those granted here where that is fewer. Raises SpecError, AssetError, MachineError.
     """
     cores = min(load_profile(profile)[0].cores, granted_cores())
-    setup = local.prepare(load_spec(spec), 0, log)
-    best = write_best(profile, measure(setup, cores, log=log), cores, setup.spec.render)
+    context = prepare(load_spec(spec), 0, log)
+    best = write_best(profile, measure(context, cores, log=log), cores, context.spec.render)
     log(f"best on {cores} cores: {best.workers} processes x {best.threads} threads, written to the profile")
     return best

@@ -20,9 +20,13 @@ import numpy as np
 from renderer.commit import commit
 from renderer.format.dataset import open_dataset
 from renderer.install import how_to_install
+from renderer.machine import granted_cores
 from renderer.parameters.jobspecs import load_spec
-from renderer.run import local
-from renderer.run.pool import Done, PoolOptions, WorkerPool, granted_cores, packing
+from renderer.run.claim import STAGING, claim
+from renderer.run.context import RenderContext, prepare
+from renderer.run.local import render_shards
+from renderer.run.packing import packing
+from renderer.run.pool import Done, PoolOptions, WorkerPool
 
 Emit = Callable[[dict[str, Any]], None]
 PLAIN_SHARE = 5  # the plain loop renders every fifth sample: it takes long, and its rate is steady
@@ -37,17 +41,17 @@ def run_bench(count: int, what: str, emit: Emit) -> None:
     def line(name: str, value: float, unit: str, **more: Any) -> None:
         emit({"name": name, "value": round(value, 5), "unit": unit, **more, **about})
 
-    setup = local.prepare(load_spec("mixed"), 0, log=lambda text: None)
+    context = prepare(load_spec("mixed"), 0, log=lambda text: None)
     with tempfile.TemporaryDirectory() as folder:
         if what in ("all", "throughput"):
-            _throughput(setup, count, Path(folder), line)
+            _throughput(context, count, Path(folder), line)
         if what in ("all", "drift"):
-            _drift(setup, count * 10, Path(folder), line)
+            _drift(context, count * 10, Path(folder), line)
         if what in ("all", "error"):
-            _error(setup, Path(folder), line)
+            _error(context, Path(folder), line)
 
 
-def _throughput(setup: local.Setup, count: int, folder: Path, line: Callable[..., None], turns: int = 1) -> None:
+def _throughput(context: RenderContext, count: int, folder: Path, line: Callable[..., None], turns: int = 1) -> None:
     """Ours, the plain loop and BlenderProc in turns, so that a drifting machine drifts for all."""
     loops = {"plain loop, 64 samples per pixel": "plain_loop"}
     if importlib.util.find_spec("blenderproc"):
@@ -57,12 +61,12 @@ def _throughput(setup: local.Setup, count: int, folder: Path, line: Callable[...
     rates: dict[str, list[float]] = defaultdict(list)
     for turn in range(turns):
         out, start = folder / f"ours-{turn}", time.monotonic()
-        local.claim(out, setup)
-        local.render_shards(setup, [(0, count)], out, out / local.STAGING, PoolOptions(*packing(None, None)))
+        claim(out, context)
+        render_shards(context, [(0, count)], out, out / STAGING, PoolOptions(*packing(None, None)))
         rates["headforge"].append(count / (time.monotonic() - start))
         indices = list(range(0, count, PLAIN_SHARE))[: max(4, count // PLAIN_SHARE)]
         for name, module in loops.items():
-            rates[name].append(len(indices) / _plain(setup, folder, indices, 64, "", module))
+            rates[name].append(len(indices) / _plain(context, folder, indices, 64, "", module))
     for name, values in rates.items():
         line(f"throughput: {name}", float(np.median(values)), "samples/s", runs=[round(v, 3) for v in values])
     for name in loops:
@@ -83,13 +87,13 @@ def _throughput(setup: local.Setup, count: int, folder: Path, line: Callable[...
     line("bytes of a sample: triplet", float(total.mean()), "bytes", largest=int(total.max()))
 
 
-def _drift(setup: local.Setup, count: int, folder: Path, line: Callable[..., None]) -> None:
+def _drift(context: RenderContext, count: int, folder: Path, line: Callable[..., None]) -> None:
     """One worker that is never recycled: do time, memory and descriptors grow?"""
     staging = folder / "drift"
     staging.mkdir()
     options = PoolOptions(1, granted_cores(), recycle_after=count + 1, recycle_rss=1 << 40)
     seconds, rss, descriptors = [], [], []
-    for outcome in WorkerPool(setup.job(), staging, options).render(range(count)):
+    for outcome in WorkerPool(context.job(), staging, options).render(range(count)):
         assert isinstance(outcome, Done), outcome
         seconds.append(outcome.seconds["sample"])
         rss.append(outcome.rss)
@@ -106,10 +110,10 @@ def _drift(setup: local.Setup, count: int, folder: Path, line: Callable[..., Non
 
 
 def _plain(
-    setup: local.Setup, folder: Path, indices: list[int], samples: int, save: str, loop: str = "plain_loop"
+    context: RenderContext, folder: Path, indices: list[int], samples: int, save: str, loop: str = "plain_loop"
 ) -> float:
     """Run the plain loop, or one made from it, in a process of its own; its wall time in s, start-up included."""
-    job = {**vars(setup.job()), "indices": indices, "threads": granted_cores(), "samples": samples, "save": save}
+    job = {**context.job().to_plain(), "indices": indices, "threads": granted_cores(), "samples": samples, "save": save}
     file = folder / "plain.json"
     file.write_text(json.dumps(job))
     start = time.monotonic()
@@ -118,23 +122,23 @@ def _plain(
     return time.monotonic() - start
 
 
-def _error(setup: local.Setup, folder: Path, line: Callable[..., None]) -> None:
+def _error(context: RenderContext, folder: Path, line: Callable[..., None]) -> None:
     """Error of input and mask against a reference of many samples, for ours and for 64 raw samples."""
     indices = list(ERROR_SAMPLES)
     for samples, name in ((64, "plain"), (REFERENCE_SPP, "reference")):
-        _plain(setup, folder, indices, samples, name)
+        _plain(context, folder, indices, samples, name)
     ours = {}
-    for grid in (setup.spec.render.mask_grid, 7):
-        changed = replace(setup, spec=replace(setup.spec, render=replace(setup.spec.render, mask_grid=grid)))
+    for grid in (context.spec.render.mask_grid, 7):
+        changed = replace(context, spec=replace(context.spec, render=replace(context.spec.render, mask_grid=grid)))
         out = folder / f"error-{grid}"
-        local.claim(out, changed)
+        claim(out, changed)
         options = PoolOptions(*packing(None, None))
-        local.render_shards(changed, [(indices[0], indices[-1] + 1)], out, out / local.STAGING, options)
+        render_shards(changed, [(indices[0], indices[-1] + 1)], out, out / STAGING, options)
         ours[grid] = {e.index: (s, e) for s, e in open_dataset(out).entries()}
     errors: dict[str, list[float]] = defaultdict(list)
     for index in indices:
         reference, plain = (np.load(folder / f"{name}-{index}.npz") for name in ("reference", "plain"))
-        shard, entry = ours[setup.spec.render.mask_grid][index]
+        shard, entry = ours[context.spec.render.mask_grid][index]
         images = {
             "ours": shard.image(entry, "input").astype(np.float32),
             "64 raw samples": plain["input"].astype(np.float32),

@@ -49,7 +49,7 @@ import itertools
 from renderer.parameters.spec import Spec
 from renderer.report.card import card_text
 from renderer.report.stats import plot_knobs
-from renderer.run.local import make_plan
+from renderer.run.plan import make_plan
 from types import SimpleNamespace
 """
 _TRAINER: Final = """

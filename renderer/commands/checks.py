@@ -36,8 +36,8 @@ def verify(dataset: Path, workers: int | None, count: int | None, again: bool) -
     """
     from renderer.format.dataset import open_dataset
     from renderer.format.folder import finished_stems
+    from renderer.machine import granted_cores
     from renderer.report import proof
-    from renderer.run.pool import granted_cores
     from renderer.stopper import Stopper
 
     at_least(1, workers=workers, count=count)

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from renderer.errors import SpecError
-from renderer.run.pool import PoolOptions, packing
+from renderer.run.packing import packing
+from renderer.run.pool import PoolOptions
 
 SPEC_HELP = "YAML file of the spec, or the name of one that comes with headforge."
 FOLDER = click.Path(path_type=Path, file_okay=False)

@@ -20,7 +20,10 @@ from renderer.parameters.jobspecs import load_spec
 from renderer.parameters.spec import Spec
 from renderer.progress import Progress
 from renderer.report.card import write_card
-from renderer.run import local as run
+from renderer.run.claim import STAGING, check_folder, claim, locked
+from renderer.run.context import RenderContext, prepare
+from renderer.run.local import Report, render_shards, reopen_skipped
+from renderer.run.plan import make_plan
 from renderer.run.pool import Failed, PoolOptions, WorkerPool
 from renderer.stopper import Stopper
 
@@ -97,16 +100,16 @@ def render(**options: Any) -> None:
     sequence = () if request.sequence is None else (f"sequence.frames={request.sequence}",)
     spec = load_spec(request.source, (*request.settings, *sequence))
     out = request.out or Path("out") / (spec.name if request.sequence is None else f"{spec.name}-sequence")
-    run.check_folder(out)
+    check_folder(out)
     if request.profile is not None:
         _submit(spec, out, request)
         return
     pool = pool_options(request.workers, request.threads, spec.render.device)
-    setup = run.prepare(spec, request.seed, log=say)
+    context = prepare(spec, request.seed, log=say)
     if request.only is not None:
-        _render_only(setup, request.only, out, pool)
+        _render_only(context, request.only, out, pool)
     else:
-        _render_here(setup, out, request, pool)
+        _render_here(context, out, request, pool)
 
 
 def _check(request: Request) -> None:
@@ -149,44 +152,44 @@ def _check_combination(
 
 
 def _submit(spec: Spec, out: Path, r: Request) -> None:
-    from slurm.submit.render import prepare, submit_render
+    from slurm.submit.render import prepare_submission, submit_render
 
     assert r.count is not None and r.profile is not None
-    setup = prepare(spec, r.seed, r.profile, say)
+    context = prepare_submission(spec, r.seed, r.profile, say)
     submit_render(
-        setup, out, r.count, r.shard_size, r.profile, dry_run=r.dry_run, follow=r.follow, allow_dirty=r.allow_dirty,
+        context, out, r.count, r.shard_size, r.profile, dry_run=r.dry_run, follow=r.follow, allow_dirty=r.allow_dirty,
         retry_failed=r.retry_failed, log=say,
     )  # fmt: skip
 
 
-def _render_here(setup: run.Setup, out: Path, r: Request, pool: PoolOptions) -> None:
+def _render_here(context: RenderContext, out: Path, r: Request, pool: PoolOptions) -> None:
     """Render on this machine what is missing; exit code 130 after a stop, 1 if samples were skipped."""
     assert r.count is not None
-    plan = run.make_plan(out, setup, r.count, r.shard_size)
-    say(f"{setup.spec.name} -> {out}: {plan.describe(pool.workers)}")
+    plan = make_plan(out, context, r.count, r.shard_size)
+    say(f"{context.spec.name} -> {out}: {plan.describe(pool.workers)}")
     if r.dry_run:
         return
-    run.claim(out, setup)
+    claim(out, context)
     raise_count(out, r.count)
-    report = run.Report()
-    with run.locked(out), Stopper(lambda: _finishing(report.in_hand())) as stop:
+    report = Report()
+    with locked(out), Stopper(lambda: _finishing(report.in_hand())) as stop:
         if (out / ".slurm").exists():
             from slurm.submit.render import check_idle
 
-            check_idle(out, setup.tag)
+            check_idle(out, context.tag)
         if r.retry_failed:
-            again = run.reopen_skipped(out, out / run.STAGING)
+            again = reopen_skipped(out, out / STAGING)
             say(f"{len(again)} skipped samples are tried again: {again}")
-        plan = run.make_plan(out, setup, r.count, r.shard_size)  # another run may have ended since
+        plan = make_plan(out, context, r.count, r.shard_size)  # another run may have ended since
         with Progress(plan.missing, "sample", "rendering") as bar:
-            run.render_shards(
-                setup, list(plan.ranges), out, out / run.STAGING, pool,
+            render_shards(
+                context, list(plan.ranges), out, out / STAGING, pool,
                 stop=stop, progress=lambda step, _: bar.update(step), report=report,
             )  # fmt: skip
         if report.stopped:
             say(f"stopped after {report.rendered} samples; run the same command again to go on")
             sys.exit(130)
-        shutil.rmtree(out / run.STAGING, ignore_errors=True)
+        shutil.rmtree(out / STAGING, ignore_errors=True)
         index = write_index(out)
         write_card(out)
     _say_result(out, report, index, plan.images)
@@ -196,7 +199,7 @@ def _finishing(samples: int) -> str:
     return f"finishing the {samples} samples in hand" if samples else "ending, no sample is in hand"
 
 
-def _say_result(out: Path, report: run.Report, index: dict[str, Any], images_each: int) -> None:
+def _say_result(out: Path, report: Report, index: dict[str, Any], images_each: int) -> None:
     rate = report.rendered / report.seconds if report.seconds else 0.0
     samples, shards = index["samples"], len(index["shards"])
     say(f"{samples} samples = {samples * images_each} images in {shards} shards at {out}")
@@ -209,7 +212,7 @@ def _say_result(out: Path, report: run.Report, index: dict[str, Any], images_eac
         sys.exit(1)
 
 
-def _render_only(setup: run.Setup, index: int, out: Path, pool: PoolOptions) -> None:
+def _render_only(context: RenderContext, index: int, out: Path, pool: PoolOptions) -> None:
     """Sample `index` as loose files in OUT-only/, with a PNG to look at."""
     import numpy as np
     from PIL import Image
@@ -220,7 +223,7 @@ def _render_only(setup: run.Setup, index: int, out: Path, pool: PoolOptions) -> 
     folder = out.with_name(out.name + "-only")
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as staging, Progress(1, "sample", "rendering"):
-        outcome = next(iter(WorkerPool(setup.job(), Path(staging), pool).render([index])))
+        outcome = next(iter(WorkerPool(context.job(), Path(staging), pool).render([index])))
         if isinstance(outcome, Failed):
             raise DatasetError(f"sample {index} failed: {outcome.reason}")
         sample = load_staged(Path(staging) / f"{index:010d}.tar")
@@ -235,12 +238,12 @@ def _render_only(setup: run.Setup, index: int, out: Path, pool: PoolOptions) -> 
 
 def preview(spec: Spec, seed: int, samples: tuple[int, int], folder: Path) -> Path:
     """A throw-away data set of the samples (start, stop)."""
-    setup = run.prepare(spec, seed, log=say)
+    context = prepare(spec, seed, log=say)
     out = folder / "preview"
-    run.claim(out, setup)
+    claim(out, context)
     with Progress(samples[1] - samples[0], "sample", "rendering") as bar:
-        run.render_shards(
-            setup, [samples], out, out / run.STAGING, pool_options(None, None, spec.render.device),
+        render_shards(
+            context, [samples], out, out / STAGING, pool_options(None, None, spec.render.device),
             progress=lambda step, _: bar.update(step),
         )  # fmt: skip
     return out

@@ -29,8 +29,9 @@ from renderer.format.sample_format import DRAW_VERSION, OPTIONAL_LABELS, RENDER_
 from renderer.format.staging import EncodedSample, load_staged
 from renderer.parameters.jobspecs import load_spec, spec_names
 from renderer.parameters.params import SampleParams, to_record
-from renderer.run.local import Setup, prepare
-from renderer.run.pool import Done, PoolOptions, WorkerPool, packing
+from renderer.run.context import RenderContext, prepare
+from renderer.run.packing import packing
+from renderer.run.pool import Done, PoolOptions, WorkerPool
 from renderer.sampling.draw import draw
 
 COMMAND: Final = "python -m renderer.report.golden tests/renderer/golden.json"
@@ -43,7 +44,7 @@ _SIDE: Final = 8  # of a thumbnail
 TOLERANCE: Final = 0.04  # mean difference of thumbnails in steps of 1/255: one ray more is 0.1, no AVX2 < 0.001
 
 
-def setup_of(name: str) -> Setup:
+def context_of(name: str) -> RenderContext:
     """The golden data set of a shipped spec: seed 0, and all labels where it is rendered."""
     spec = load_spec(name)
     if name in SAMPLES:
@@ -51,9 +52,9 @@ def setup_of(name: str) -> Setup:
     return prepare(spec, 0, log=lambda line: None)
 
 
-def golden_draws(setup: Setup) -> str:
+def golden_draws(context: RenderContext) -> str:
     """Eight hex digits for each of the samples `DRAWN`."""
-    drawn = (draw(setup.spec, setup.seed, i, setup.catalog, setup.model, setup.tag) for i in DRAWN)
+    drawn = (draw(context.spec, context.seed, i, context.catalog, context.model, context.tag) for i in DRAWN)
     return " ".join(_draw_hash(params) for params in drawn)
 
 
@@ -73,10 +74,10 @@ def _rounded(value: Any) -> Any:
     return value
 
 
-def golden_samples(setup: Setup, indices: tuple[int, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
+def golden_samples(context: RenderContext, indices: tuple[int, ...]) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rendered samples: hashes of pixels and record, and thumbnails. Raises MachineError where one fails."""
     with tempfile.TemporaryDirectory(prefix="headforge-golden-") as folder:
-        pool = WorkerPool(setup.job(), Path(folder), PoolOptions(*packing(min(2, len(indices)), 1)))
+        pool = WorkerPool(context.job(), Path(folder), PoolOptions(*packing(min(2, len(indices)), 1)))
         for outcome in pool.render(indices):
             if not isinstance(outcome, Done):
                 raise MachineError(f"golden sample {outcome.index} could not be rendered: {outcome.reason}")
@@ -117,16 +118,16 @@ def processor() -> str:
 def measure(draws: bool = True, samples: bool = True) -> dict[str, Any]:
     """What the golden samples are with the code and assets of this machine, as the reference file holds it."""
     names = spec_names() if draws else list(SAMPLES)
-    setups = {name: setup_of(name) for name in names}
-    found: dict[str, Any] = {"pack": next(iter(setups.values())).pack.name, "draw_version": DRAW_VERSION}
+    contexts = {name: context_of(name) for name in names}
+    found: dict[str, Any] = {"pack": next(iter(contexts.values())).pack.name, "draw_version": DRAW_VERSION}
     if draws:
-        found["draws"] = {name: golden_draws(setup) for name, setup in setups.items()}
+        found["draws"] = {name: golden_draws(context) for name, context in contexts.items()}
     if samples:
         found |= {"render_version": RENDER_VERSION, "processor": processor()}
         found["samples"] = {
             f"{name}/{index}": about
             for name, indices in SAMPLES.items()
-            for index, about in golden_samples(setups[name], indices)
+            for index, about in golden_samples(contexts[name], indices)
         }
     return found
 

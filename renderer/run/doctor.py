@@ -17,9 +17,8 @@ from typing import Final
 
 from renderer.errors import MachineError
 from renderer.install import how_to_install
-from renderer.machine import memory_free_bytes
+from renderer.machine import granted_cores, memory_free_bytes
 from renderer.processor import this_processor
-from renderer.run.pool import granted_cores
 
 LIBRARIES: Final = {
     "libX11.so.6": "libx11-6",
@@ -82,7 +81,7 @@ def _libraries() -> Finding:
 
 
 def _bpy() -> Finding:
-    from renderer.run.local import check_machine
+    from renderer.run.context import check_machine
 
     try:
         check_machine()

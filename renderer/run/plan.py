@@ -1,13 +1,18 @@
-"""Which samples make up which shard, what is still to be rendered, and about how long it takes. Pure functions."""
+"""Which samples make up which shard, what is still to be rendered, and about how long it takes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
+from renderer.errors import SpecError
+from renderer.format.folder import finished_ranges
 from renderer.format.sample_format import image_names
 from renderer.parameters.spec import RenderSpec
+from renderer.run.claim import holds
+from renderer.run.context import RenderContext
 
 SECONDS_PER_SAMPLE: Final = (
     0.5  # core-seconds with default render settings, from docs/benchmarks.md: 4.0/s on two cores
@@ -104,3 +109,16 @@ def missing_ranges(finished: Iterable[tuple[int, int]], count: int, shard_size: 
             ranges.append((start, end))
             start = end
     return ranges
+
+
+def make_plan(out: Path, context: RenderContext, count: int, shard_size: int) -> Plan:
+    """What is missing of the first `count` samples. Raises DatasetError if `out` is the folder of anything else."""
+    if count <= 0:
+        raise SpecError(f"--count is {count}; it must be at least 1")
+    if shard_size <= 0:
+        raise SpecError(f"--shard-size is {shard_size}; it must be at least 1")
+    holds(out, context)
+    finished = finished_ranges(out)
+    done = sum(min(stop, count) - start for start, stop in finished if start < count)
+    ranges = tuple(missing_ranges(finished, count, shard_size))
+    return Plan(count, done, ranges, context.spec.render)

@@ -26,9 +26,12 @@ from renderer.errors import DatasetError, HeadforgeError, MachineError
 from renderer.files import file_sha256, is_private, private_folder, publish
 from renderer.format.folder import DATASET_FILE, finished_ranges, read_info
 from renderer.format.sample_format import shard_stem
+from renderer.machine import granted_cores
 from renderer.parameters.spec import Spec
-from renderer.run import local as run
-from renderer.run.pool import PoolOptions, granted_cores, packing
+from renderer.run.context import RenderContext, check_machine, ensure_scene
+from renderer.run.local import FREE_BYTES, Report, render_shards
+from renderer.run.packing import packing
+from renderer.run.pool import PoolOptions
 from slurm.plan import Range
 from slurm.records import Beat, Failure, JobFolder, read_beat
 
@@ -129,14 +132,14 @@ def render_task(order: RenderOrder, ranges: list[Range]) -> dict[str, Any]:
 
 def _render(order: RenderOrder, beat: Beat, folder: JobFolder, stop: Signals) -> None:
     out = folder.out
-    setup = _setup(order, out)
+    context = _context(order, out)
     scratch = _scratch(order, beat)
     live = {"job": beat.job, "node": beat.node, "cores": beat.cores, "began": time.time()}
     live |= {"workers": beat.workers, "threads": beat.threads}
     rendered, shards = beat.rendered, beat.shards  # before the present call of render_shards
     heard = time.time()
 
-    def progress(step: int, report: run.Report) -> None:
+    def progress(step: int, report: Report) -> None:
         nonlocal heard
         beat.rendered = rendered + report.rendered
         if shards + report.shards > beat.shards:
@@ -151,8 +154,8 @@ def _render(order: RenderOrder, beat: Beat, folder: JobFolder, stop: Signals) ->
         _bring_back(folder, beat.ranges, scratch)
         while True:
             try:
-                report = run.render_shards(
-                    setup, beat.ranges, out, scratch, options, stop=stop, progress=progress, work=live
+                report = render_shards(
+                    context, beat.ranges, out, scratch, options, stop=stop, progress=progress, work=live
                 )
                 progress(0, report)
                 break
@@ -173,7 +176,7 @@ def _render(order: RenderOrder, beat: Beat, folder: JobFolder, stop: Signals) ->
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _setup(order: RenderOrder, out: Path) -> run.Setup:
+def _context(order: RenderOrder, out: Path) -> RenderContext:
     """The data set, as the submitter prepared it; the node must see the same files."""
     from renderer.head.catalog import build_catalog, check_assets
     from renderer.head.pack import load_head
@@ -183,14 +186,14 @@ def _setup(order: RenderOrder, out: Path) -> run.Setup:
     for path, what in needed.items():
         if not path.exists():
             raise MachineError(f"node {node} does not see {path}: put the {what} on shared disk")
-    run.check_machine()
+    check_machine()
     spec, pack = order.spec, Path(order.pack)
-    setup = run.Setup(spec, order.seed, pack, run.ensure_scene(say), load_head(pack), build_catalog(pack, spec))
+    context = RenderContext(spec, order.seed, pack, ensure_scene(say), load_head(pack), build_catalog(pack, spec))
     there = read_info(out)["tag"]
-    if not setup.tag == order.tag == there:
-        raise DatasetError(f"{out} holds data set {there}, submitted was {order.tag}, this node makes {setup.tag}")
-    check_assets(setup.catalog)
-    return setup
+    if not context.tag == order.tag == there:
+        raise DatasetError(f"{out} holds data set {there}, submitted was {order.tag}, this node makes {context.tag}")
+    check_assets(context.catalog)
+    return context
 
 
 def expand(text: str) -> str:
@@ -264,7 +267,7 @@ def is_full(error: BaseException, out: Path) -> bool:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return True
     with contextlib.suppress(OSError):
-        return isinstance(error, DatasetError) and shutil.disk_usage(out).free < run.FREE_BYTES
+        return isinstance(error, DatasetError) and shutil.disk_usage(out).free < FREE_BYTES
     return False
 
 

@@ -19,9 +19,11 @@ from renderer.files import write_atomic
 from renderer.format.folder import finished_ranges
 from renderer.format.state import raise_count, read_state
 from renderer.parameters.spec import Spec
-from renderer.run import local
-from renderer.run.plan import Plan, bytes_per_sample, seconds_per_sample
-from renderer.run.pool import worker_memory
+from renderer.run.claim import claim, locked
+from renderer.run.context import RenderContext, prepare
+from renderer.run.local import reopen_skipped
+from renderer.run.packing import worker_memory
+from renderer.run.plan import Plan, bytes_per_sample, make_plan, seconds_per_sample
 from slurm import scheduler
 from slurm.node.render_job import RenderOrder, render_task
 from slurm.node.verify_job import VerifyOrder, finish, verify_task
@@ -40,20 +42,20 @@ from slurm.submit.batch import Batch, Log, Shape, Submission, check_paths, heade
 from slurm.submit.snapshot import snapshot
 
 
-def prepare(spec: Spec, seed: int, profile: str | Path, log: Log = print) -> local.Setup:
+def prepare_submission(spec: Spec, seed: int, profile: str | Path, log: Log = print) -> RenderContext:
     """What `submit_render` sends. Where jobs run in a container, or another Python, this machine needs no bpy.
 
     Raises SpecError, AssetError or MachineError.
     """
     chosen, _ = load_profile(profile)
-    return local.prepare(spec, seed, log, renders=not (chosen.container or chosen.python))
+    return prepare(spec, seed, log, renders=not (chosen.container or chosen.python))
 
 
 @dataclass(frozen=True)
 class _Request:
     """One call of `submit_render`."""
 
-    setup: local.Setup
+    context: RenderContext
     folder: JobFolder
     count: int
     shard_size: int
@@ -65,7 +67,7 @@ class _Request:
 
 
 def submit_render(
-    setup: local.Setup,
+    context: RenderContext,
     out: Path,
     count: int,
     shard_size: int,
@@ -87,18 +89,18 @@ def submit_render(
     """
     chosen, source = load_profile(profile)
     out = out.absolute()
-    name, folder = job_name(out, setup.tag), JobFolder(out)
+    name, folder = job_name(out, context.tag), JobFolder(out)
     worker_memory(chosen.workers or 1, int(chosen.memory_gb * 2**30))
     if dry_run:
-        for line in _describe(local.make_plan(out, setup, count, shard_size), chosen, out, name):
+        for line in _describe(make_plan(out, context, count, shard_size), chosen, out, name):
             log(line)
         return None
     part = scheduler.check(chosen, source)
-    check_paths(chosen, part.hosts, {"output folder": out, "cache": cache_root(), **_asset_paths(setup)})
-    local.claim(out, setup)
+    check_paths(chosen, part.hosts, {"output folder": out, "cache": cache_root(), **_asset_paths(context)})
+    claim(out, context)
     raise_count(out, count)
     folder.create()
-    request = _Request(setup, folder, count, shard_size, chosen, part, name, allow_dirty, log)
+    request = _Request(context, folder, count, shard_size, chosen, part, name, allow_dirty, log)
     while True:
         submission = None
         with _locked(folder):
@@ -134,9 +136,9 @@ def _submit(request: _Request, retry_failed: bool) -> Submission | None:
     if retry_failed:
         shutil.rmtree(folder.failures)
         folder.create()
-        local.reopen_skipped(folder.out, None)
+        reopen_skipped(folder.out, None)
     failures, finished = read_failures(folder), set(finished_ranges(folder.out))
-    plan = local.make_plan(folder.out, request.setup, request.count, request.shard_size)
+    plan = make_plan(folder.out, request.context, request.count, request.shard_size)
     left_out = quarantined(failures, finished)
     ranges = [r for r in plan.ranges if r not in left_out]
     for shard, last in left_out.items():
@@ -162,8 +164,8 @@ def _queue(request: _Request, plan: Plan, ranges: Sequence[Range]) -> Submission
     """Queue the render of these shards, as far as the user may have jobs, and the jobs that verify and conclude."""
     from renderer.report.proof import stem_samples, unproven
 
-    setup, folder, profile, name, log = (
-        request.setup, request.folder, request.profile, request.name, request.log
+    context, folder, profile, name, log = (
+        request.context, request.folder, request.profile, request.name, request.log
     )  # fmt: skip
     work, limit, room = _work(profile, plan), scheduler.max_array(), _room(profile, bool(ranges))
     open_stems = unproven(folder.out)
@@ -179,7 +181,7 @@ def _queue(request: _Request, plan: Plan, ranges: Sequence[Range]) -> Submission
     order = _render_order(request, plan)
     check = VerifyOrder(str(folder.out), profile.cores, parts, profile.requeues, later)
     samples = sum(task.samples for task in tasks)
-    with Batch(folder, code, profile, list(_asset_paths(setup).values()), log) as batch:
+    with Batch(folder, code, profile, list(_asset_paths(context).values()), log) as batch:
         for array in arrays:
             calls = [(render_task, (order, list(task.ranges))) for task in array.tasks]
             after = (batch.jobs[array.after],) if array.after is not None else ()
@@ -211,9 +213,9 @@ def _queue(request: _Request, plan: Plan, ranges: Sequence[Range]) -> Submission
 
 
 def _render_order(request: _Request, plan: Plan) -> RenderOrder:
-    setup, profile = request.setup, request.profile
+    context, profile = request.context, request.profile
     return RenderOrder(
-        out=str(request.folder.out), spec=setup.spec, seed=setup.seed, tag=setup.tag, pack=str(setup.pack),
+        out=str(request.folder.out), spec=context.spec, seed=context.seed, tag=context.tag, pack=str(context.pack),
         count=plan.count, sample_bytes=int(bytes_per_sample(plan.render)), cores=profile.cores,
         workers=profile.workers, threads=profile.threads, scratch=profile.scratch, requeues=profile.requeues,
         space_wait_s=60 * profile.space_wait_min,
@@ -276,11 +278,11 @@ def _describe(plan: Plan, profile: Profile, out: Path, name: str) -> Iterator[st
 # ---------------------------------------------------------------- the folder
 
 
-def _asset_paths(setup: local.Setup) -> dict[str, Path]:
+def _asset_paths(context: RenderContext) -> dict[str, Path]:
     """Folders of assets that the nodes read."""
-    own = setup.spec.assets
+    own = context.spec.assets
     folders = dict.fromkeys((*own.hdris, *own.textures, *own.faces))
-    packs = {f"head pack {pack.name}": pack for pack in setup.catalog.packs}
+    packs = {f"head pack {pack.name}": pack for pack in context.catalog.packs}
     return packs | {f"asset folder {Path(folder).name}": Path(folder) for folder in folders}
 
 
@@ -303,7 +305,7 @@ def _busy(what: object, name: str, out: Path) -> str:
 @contextlib.contextmanager
 def _locked(folder: JobFolder) -> Iterator[None]:
     """One submission at a time, and none while `gen render` renders here."""
-    with local.locked(folder.out), (folder.root / "lock").open("w") as file:
+    with locked(folder.out), (folder.root / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -16,7 +16,9 @@ from renderer.format.dataset import open_dataset, write_index
 from renderer.format.sample_format import CHANNELS, UV_FRAME
 from renderer.parameters.jobspecs import load_spec, spec_names
 from renderer.parameters.spec import Spec
-from renderer.run import local
+from renderer.run.claim import STAGING, claim
+from renderer.run.context import prepare
+from renderer.run.local import render_shards
 from renderer.run.pool import PoolOptions
 from renderer.strict import to_plain
 
@@ -54,9 +56,9 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, head_pack: Path) -> Path
     from trainer.training.checkpoint import save_weights
 
     place = tmp_path_factory.mktemp("workplace")
-    setup, out = local.prepare(load_spec("mixed"), 0, log=lambda text: None), place / "out" / "mixed"
-    local.claim(out, setup)
-    report = local.render_shards(setup, [(0, 2)], out, out / local.STAGING, PoolOptions(1, 1))
+    context, out = prepare(load_spec("mixed"), 0, log=lambda text: None), place / "out" / "mixed"
+    claim(out, context)
+    report = render_shards(context, [(0, 2)], out, out / STAGING, PoolOptions(1, 1))
     assert not report.skipped
     write_index(out)
     shard, entry = next(iter(open_dataset(out).entries()))

@@ -14,10 +14,10 @@ from PIL import Image
 from blend_assets.build import seal_pack
 from renderer.errors import AssetError
 from renderer.head import catalog as assets
-from renderer.head.catalog import build_catalog, check_assets, decode, pack_content
-from renderer.head.pack import load_head
+from renderer.head.catalog import build_catalog, check_assets, decode
+from renderer.head.pack import load_head, pack_content
 from renderer.parameters.spec import Spec, parse_spec
-from renderer.run import local
+from renderer.run.context import RenderContext, prepare
 from renderer.sampling.draw import draw
 
 
@@ -33,8 +33,8 @@ def spec(**folders: object) -> Spec:
     return parse_spec({"assets": folders}, "the tests")
 
 
-def setup(pack: Path, wanted: Spec) -> local.Setup:
-    return local.Setup(wanted, 0, pack, Path("none"), load_head(pack), build_catalog(pack, wanted))
+def context(pack: Path, wanted: Spec) -> RenderContext:
+    return RenderContext(wanted, 0, pack, Path("none"), load_head(pack), build_catalog(pack, wanted))
 
 
 def test_a_sound_pack_passes(pack: Path) -> None:
@@ -50,27 +50,27 @@ def test_a_deleted_or_shortened_panorama_is_an_error(pack: Path) -> None:
 
 
 def test_prepare_checks_the_pack(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "check_machine", lambda: None)
+    monkeypatch.setattr("renderer.run.context.check_machine", lambda: None)
     sorted((pack / "skins").iterdir())[0].unlink()
     with pytest.raises(AssetError, match="is missing"):
-        local.prepare(spec(head=str(pack)), 0, log=lambda text: None)
+        prepare(spec(head=str(pack)), 0, log=lambda text: None)
 
 
 def test_other_assets_are_another_data_set(pack: Path) -> None:
-    before = setup(pack, Spec()).tag
+    before = context(pack, Spec()).tag
     sorted((pack / "hdris").iterdir())[0].unlink()
     seal_pack(pack)
-    assert setup(pack, Spec()).tag != before
+    assert context(pack, Spec()).tag != before
 
 
 def test_a_run_says_what_a_partial_pack_lacks(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "check_machine", lambda: None)
-    monkeypatch.setattr(local, "ensure_scene", lambda log: Path("none"))
+    monkeypatch.setattr("renderer.run.context.check_machine", lambda: None)
+    monkeypatch.setattr("renderer.run.context.ensure_scene", lambda log: Path("none"))
     info = json.loads((pack / "head.json").read_text())
     (pack / "head.json").write_text(json.dumps({**info, "missing": ["the moon (light)"]}))
     seal_pack(pack)
     said: list[str] = []
-    local.prepare(spec(head=str(pack)), 0, log=said.append)
+    prepare(spec(head=str(pack)), 0, log=said.append)
     assert said == ["head pack pack lacks the moon (light)"]
 
 
@@ -80,7 +80,7 @@ def test_a_run_says_what_a_partial_pack_lacks(pack: Path, monkeypatch: pytest.Mo
 def test_an_own_head_without_panoramas_borrows_them(pack: Path, head_pack: Path) -> None:
     shutil.rmtree(pack / "hdris")
     seal_pack(pack)
-    own = setup(pack, spec(head=str(pack)))
+    own = context(pack, spec(head=str(pack)))
     check_assets(own.catalog)
     assert own.catalog.lender == head_pack and len(own.catalog.hdris) > 5
     assert own.info()["assets"]["lender"] == pack_content(head_pack)

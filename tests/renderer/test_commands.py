@@ -15,7 +15,7 @@ from renderer.format.sample_format import sample_key
 from renderer.format.shard import write_shard
 from renderer.format.staging import encode_sample
 from renderer.report import card
-from renderer.run import doctor, local
+from renderer.run import doctor
 
 
 def gen(*words: str) -> Result:
@@ -33,7 +33,8 @@ def refused(result: Result) -> str:
 
 @pytest.fixture
 def never(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "prepare", lambda *a, **k: pytest.fail("went on to prepare a render"))
+    for module in ("renderer.commands.render", "slurm.submit.render"):
+        monkeypatch.setattr(f"{module}.prepare", lambda *a, **k: pytest.fail("went on to prepare a render"))
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,8 @@ from renderer.format.manifest import read_manifest
 from renderer.format.sample_format import sample_key
 from renderer.format.staging import EncodedSample, encode_sample, load_staged, stage_sample
 from renderer.run import local
+from renderer.run.claim import STAGING, claim, locked
+from renderer.run.local import render_shards
 from renderer.run.plan import missing_ranges
 from renderer.run.pool import Done, Failed, PoolOptions
 
@@ -63,7 +65,7 @@ class Disk:
             self.cut(f"rename {Path(new).name}")
 
         def unlinked(path: Any, **more: Any) -> None:
-            if (name := Path(path)).parent.name == local.STAGING and name.stem.isdigit() and name.exists():
+            if (name := Path(path)).parent.name == STAGING and name.stem.isdigit() and name.exists():
                 start = int(name.stem) // SHARD * SHARD
                 self.announced.add(f"{start:010d}-{min(start + SHARD, COUNT):010d}")
             self.forget(name)
@@ -137,7 +139,7 @@ def sample(index: int) -> EncodedSample:
     return encode_sample(index, sample_key(TAG, index), {}, {"index": index, "text": "x" * 1000})
 
 
-class FakeSetup:
+class FakeContext:
     tag = TAG
 
     def info(self) -> dict[str, Any]:
@@ -166,18 +168,18 @@ class FakePool:
 @pytest.fixture(autouse=True)
 def without_blender(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "WorkerPool", FakePool)
-    monkeypatch.setattr(local, "commit", lambda: "c0ffee")
+    monkeypatch.setattr("renderer.run.context.commit", lambda: "c0ffee")
     monkeypatch.setattr(FakePool, "rendered", [])
 
 
 def command(out: Path) -> None:
     """What `gen render --count 5` does once assets are there."""
-    setup: Any = FakeSetup()
-    local.claim(out, setup)
-    with local.locked(out):
+    context: Any = FakeContext()
+    claim(out, context)
+    with locked(out):
         finished = [tuple(int(n) for n in p.stem.split("-")) for p in finished_manifests(out)]
         ranges = missing_ranges(finished, COUNT, SHARD)  # type: ignore[arg-type]
-        local.render_shards(setup, ranges, out, out / local.STAGING, PoolOptions(1, 1))
+        render_shards(context, ranges, out, out / STAGING, PoolOptions(1, 1))
         write_index(out)
 
 
@@ -260,9 +262,9 @@ def test_a_sample_damaged_where_it_was_staged_is_rendered_again(
 
 
 def test_a_sample_left_damaged_by_an_earlier_run_is_rendered_again(tmp_path: Path) -> None:
-    (tmp_path / local.STAGING).mkdir()
+    (tmp_path / STAGING).mkdir()
     for index, spoil in ((0, zeroed), (1, flipped), (2, None)):
-        path = stage_sample(tmp_path / local.STAGING, sample(index))
+        path = stage_sample(tmp_path / STAGING, sample(index))
         if spoil:
             with pytest.raises(FormatError, match=r"damaged|not a staged sample"):
                 spoil(path)

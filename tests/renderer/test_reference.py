@@ -20,7 +20,7 @@ from renderer.labels.record import sample_record
 from renderer.labels.reference import Reference
 from renderer.parameters.params import Camera
 from renderer.parameters.spec import parse_spec
-from renderer.run.local import Setup
+from renderer.run.context import RenderContext
 from renderer.sampling.draw import draw
 
 SIDE = 128
@@ -42,9 +42,9 @@ class Sample:
 def sample(head_pack: Path) -> Sample:
     """A sample with labels made by interpolation between the projected vertices of the front of the face."""
     spec = parse_spec(SPEC, "the tests")
-    setup = Setup(spec, 5, head_pack, Path("none"), load_head(head_pack), build_catalog(head_pack, spec))
-    reference = Reference(setup.info())
-    params = draw(spec, 5, 0, setup.catalog, setup.model, setup.tag)
+    context = RenderContext(spec, 5, head_pack, Path("none"), load_head(head_pack), build_catalog(head_pack, spec))
+    reference = Reference(context.info())
+    params = draw(spec, 5, 0, context.catalog, context.model, context.tag)
     skin = next(p for p in reference.builder.build(params.heads[0], bare=True) if p.kind == "skin").vertices
     seen = project(skin[reference.points].astype(np.float64), params.camera, SIDE)
     front = reference._faces_camera(skin.astype(np.float64), params.camera)

@@ -34,8 +34,10 @@ from renderer.parameters.jobspecs import load_spec
 from renderer.parameters.params import Camera
 from renderer.parameters.spec import HeadsSpec, SequenceSpec
 from renderer.report import proof
-from renderer.run import local
-from renderer.run.local import Setup
+from renderer.run.claim import STAGING, claim, locked
+from renderer.run.context import RenderContext, prepare
+from renderer.run.local import render_shards
+from renderer.run.plan import make_plan
 from renderer.run.pool import Done, PoolOptions, WorkerPool
 
 pytestmark = pytest.mark.blender
@@ -46,16 +48,18 @@ def gen(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="session")
-def smoke(head_pack: Path) -> Setup:
+def smoke(head_pack: Path) -> RenderContext:
     """The `smoke` spec with seed 3, ready to render."""
-    return local.prepare(load_spec("smoke"), 3, log=lambda text: None)
+    return prepare(load_spec("smoke"), 3, log=lambda text: None)
 
 
-def render_to(out: Path, setup: Setup, count: int, shard_size: int = 8, workers: int = 2, threads: int = 1) -> Dataset:
+def render_to(
+    out: Path, context: RenderContext, count: int, shard_size: int = 8, workers: int = 2, threads: int = 1
+) -> Dataset:
     """A data set of `count` samples, rendered by the library as `gen render` does."""
-    local.claim(out, setup)
-    plan = local.make_plan(out, setup, count, shard_size)
-    report = local.render_shards(setup, list(plan.ranges), out, out / local.STAGING, PoolOptions(workers, threads))
+    claim(out, context)
+    plan = make_plan(out, context, count, shard_size)
+    report = render_shards(context, list(plan.ranges), out, out / STAGING, PoolOptions(workers, threads))
     assert not report.stopped and not report.skipped
     return open_dataset(out)
 
@@ -65,14 +69,14 @@ def pixels(dataset: Dataset) -> dict[int, dict[str, str]]:
     return {entry.index: entry.pixels for _, entry in dataset.entries()}
 
 
-def with_render(setup: Setup, **changes: object) -> Setup:
+def with_render(context: RenderContext, **changes: object) -> RenderContext:
     """The same data set with other render settings."""
-    spec = replace(setup.spec, render=replace(setup.spec.render, **changes))
-    return replace(setup, spec=spec)
+    spec = replace(context.spec, render=replace(context.spec.render, **changes))
+    return replace(context, spec=spec)
 
 
 @pytest.fixture(scope="session")
-def rendered(smoke: Setup, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+def rendered(smoke: RenderContext, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """24 samples of the smoke spec."""
     return render_to(tmp_path_factory.mktemp("rendered") / "smoke", smoke, 24)
 
@@ -86,13 +90,13 @@ def test_a_rendered_data_set_is_sound(rendered: Dataset) -> None:
     assert verdict.uv_error_px is not None and verdict.uv_error_px < 0.15
 
 
-def test_uv_is_the_ray_casts_within_a_half_float_step(smoke: Setup, tmp_path: Path) -> None:
+def test_uv_is_the_ray_casts_within_a_half_float_step(smoke: RenderContext, tmp_path: Path) -> None:
     """Point 4 of the issue: an independent ray caster on the mesh, at every pixel centre inside the mask."""
     trimesh = pytest.importorskip("trimesh")
-    setup = with_render(smoke, uv_precision="float", resolution=128)
-    data = render_to(tmp_path / "d", setup, 8)
-    builder, errors = PartBuilder(setup.model, setup.catalog), []
-    area = maps.load_face_area(setup.model.mask_path)
+    context = with_render(smoke, uv_precision="float", resolution=128)
+    data = render_to(tmp_path / "d", context, 8)
+    builder, errors = PartBuilder(context.model, context.catalog), []
+    area = maps.load_face_area(context.model.mask_path)
     for shard, entry in data.entries():
         record = shard.params(entry)
         if len(record["heads"]) != 1:
@@ -153,9 +157,11 @@ def test_landmarks_lie_where_the_uv_map_shows_them(rendered: Dataset) -> None:
     assert np.median(off) < 0.7  # the nearest pixel centre is up to 0.7 away
 
 
-def test_every_optional_label_agrees_with_the_others(smoke: Setup, tmp_path: Path) -> None:
-    setup = with_render(smoke, labels=("depth", "normal", "albedo", "position", "camera_position", "neutral", "view2"))
-    data = render_to(tmp_path / "d", setup, 6, shard_size=3)
+def test_every_optional_label_agrees_with_the_others(smoke: RenderContext, tmp_path: Path) -> None:
+    context = with_render(
+        smoke, labels=("depth", "normal", "albedo", "position", "camera_position", "neutral", "view2")
+    )
+    data = render_to(tmp_path / "d", context, 6, shard_size=3)
     seen = 0
     for shard, entry in data.entries():
         record = shard.params(entry)
@@ -189,7 +195,7 @@ def test_every_optional_label_agrees_with_the_others(smoke: Setup, tmp_path: Pat
     assert proof.verify(data.path, 1).problems == []
 
 
-def test_small_pixels_bring_the_input_nearer_to_the_truth(smoke: Setup, tmp_path: Path) -> None:
+def test_small_pixels_bring_the_input_nearer_to_the_truth(smoke: RenderContext, tmp_path: Path) -> None:
     """With as many samples; the truth has many, on pixels so small that the filter is all but exact."""
 
     def images(name: str, **changes: object) -> np.ndarray:
@@ -203,7 +209,7 @@ def test_small_pixels_bring_the_input_nearer_to_the_truth(smoke: Setup, tmp_path
     assert errors[1] < 0.95 * errors[0] < 0.1
 
 
-def test_excluded_policy_leaves_hidden_face_out(smoke: Setup, tmp_path: Path) -> None:
+def test_excluded_policy_leaves_hidden_face_out(smoke: RenderContext, tmp_path: Path) -> None:
     counted = render_to(tmp_path / "a", smoke, 12, 12)
     excluded = render_to(tmp_path / "b", with_render(smoke, hidden_face="excluded"), 12, 12)
     hidden = 0
@@ -232,11 +238,11 @@ def test_simple_deform_is_blenders(tmp_path: Path) -> None:
     assert np.abs(ours - np.load(tmp_path / "stretch.npy")).max() < 2e-6
 
 
-def test_backdrops_are_cycles(smoke: Setup, tmp_path: Path) -> None:
+def test_backdrops_are_cycles(smoke: RenderContext, tmp_path: Path) -> None:
     """Panoramas and plain colours, scaled, turned and mirrored, from two cameras."""
     environment = replace(smoke.spec.environment, kinds={"hdri": 3.0, "gray": 1.0})
-    setup = replace(smoke, spec=replace(smoke.spec, environment=environment))
-    (tmp_path / "job.json").write_text(json.dumps(vars(setup.job())))
+    context = replace(smoke, spec=replace(smoke.spec, environment=environment))
+    (tmp_path / "job.json").write_text(json.dumps(context.job().to_plain()))
     script = [sys.executable, str(Path(__file__).with_name("blender_backdrop.py"))]
     subprocess.run([*script, str(tmp_path / "job.json"), str(tmp_path / "out.npz")], check=True, capture_output=True)
     images = np.load(tmp_path / "out.npz")
@@ -252,7 +258,7 @@ def test_backdrops_are_cycles(smoke: Setup, tmp_path: Path) -> None:
 
 
 def test_pixels_do_not_depend_on_company_shards_threads_or_workers(
-    rendered: Dataset, smoke: Setup, tmp_path: Path
+    rendered: Dataset, smoke: RenderContext, tmp_path: Path
 ) -> None:
     expected = pixels(rendered)
     one_worker_other_shards = render_to(tmp_path / "a", smoke, 24, shard_size=5, workers=1, threads=2)
@@ -269,7 +275,7 @@ def test_pixels_do_not_depend_on_company_shards_threads_or_workers(
     assert len(tars[0]) == 5 and len(tars[1]) == 3
 
 
-def test_top_up_keeps_what_is_there(smoke: Setup, tmp_path: Path) -> None:
+def test_top_up_keeps_what_is_there(smoke: RenderContext, tmp_path: Path) -> None:
     first = render_to(tmp_path / "d", smoke, 5, shard_size=4)
     before = {s.tar.name: (s.tar.stat().st_mtime_ns, file_sha256(s.tar)) for s in first.shards}
     more = render_to(tmp_path / "d", smoke, 9, shard_size=4)
@@ -282,14 +288,14 @@ def test_top_up_keeps_what_is_there(smoke: Setup, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def clips(smoke: Setup, tmp_path_factory: pytest.TempPathFactory) -> tuple[Setup, Dataset]:
+def clips(smoke: RenderContext, tmp_path_factory: pytest.TempPathFactory) -> tuple[RenderContext, Dataset]:
     """Two clips of three frames, one head each."""
-    setup = replace(smoke, spec=replace(smoke.spec, sequence=SequenceSpec(3, 60), heads=HeadsSpec(0, 0, 1)))
-    return setup, render_to(tmp_path_factory.mktemp("clips") / "clips", setup, 6)
+    context = replace(smoke, spec=replace(smoke.spec, sequence=SequenceSpec(3, 60), heads=HeadsSpec(0, 0, 1)))
+    return context, render_to(tmp_path_factory.mktemp("clips") / "clips", context, 6)
 
 
 def test_neighbouring_frames_differ_a_little_and_what_is_constant_is_equal(
-    clips: tuple[Setup, Dataset],
+    clips: tuple[RenderContext, Dataset],
 ) -> None:
     _, data = clips
     assert proof.verify(data.path, 1).problems == []
@@ -306,14 +312,14 @@ def test_neighbouring_frames_differ_a_little_and_what_is_constant_is_equal(
         assert 0 < np.abs(now - before).mean() < 0.5 * other_clip
 
 
-def test_a_frame_of_a_clip_is_the_same_alone(clips: tuple[Setup, Dataset], tmp_path: Path) -> None:
-    setup, data = clips
-    outcome = next(iter(WorkerPool(setup.job(), tmp_path, PoolOptions(1, 1)).render([4])))
+def test_a_frame_of_a_clip_is_the_same_alone(clips: tuple[RenderContext, Dataset], tmp_path: Path) -> None:
+    context, data = clips
+    outcome = next(iter(WorkerPool(context.job(), tmp_path, PoolOptions(1, 1)).render([4])))
     assert isinstance(outcome, Done)
     assert load_staged(tmp_path / "0000000004.tar").pixels == pixels(data)[4]
 
 
-def test_a_clip_becomes_a_video(clips: tuple[Setup, Dataset], rendered: Dataset, tmp_path: Path) -> None:
+def test_a_clip_becomes_a_video(clips: tuple[RenderContext, Dataset], rendered: Dataset, tmp_path: Path) -> None:
     av = pytest.importorskip("av")
     words = ["collage", "--dataset", str(clips[1].path), "--clip", "1", "--fps", "24"]
     result = CliRunner().invoke(main, [*words, "--out", str(tmp_path / "clip.mp4")])
@@ -334,7 +340,7 @@ def test_a_clip_becomes_a_video(clips: tuple[Setup, Dataset], rendered: Dataset,
 # ---------------------------------------------------------------- trouble
 
 
-def test_a_killed_worker_costs_no_sample(smoke: Setup, tmp_path: Path) -> None:
+def test_a_killed_worker_costs_no_sample(smoke: RenderContext, tmp_path: Path) -> None:
     pool = WorkerPool(smoke.job(), tmp_path, PoolOptions(2, 1))
     done, killed = set(), 0
     for outcome in pool.render(range(16)):
@@ -346,7 +352,7 @@ def test_a_killed_worker_costs_no_sample(smoke: Setup, tmp_path: Path) -> None:
     assert done == set(range(16)) and killed == 2
 
 
-def test_a_stuck_worker_is_replaced(smoke: Setup, tmp_path: Path) -> None:
+def test_a_stuck_worker_is_replaced(smoke: RenderContext, tmp_path: Path) -> None:
     pool = WorkerPool(smoke.job(), tmp_path, PoolOptions(1, 1, stall_s=8))
     done = set()
     for outcome in pool.render(range(5)):
@@ -357,7 +363,7 @@ def test_a_stuck_worker_is_replaced(smoke: Setup, tmp_path: Path) -> None:
 
 
 def test_a_sample_that_fails_twice_is_skipped_and_named(
-    smoke: Setup, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    smoke: RenderContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A panorama that vanishes after the checks: its samples fail, the others do not."""
     pack = tmp_path / smoke.pack.name
@@ -365,21 +371,23 @@ def test_a_sample_that_fails_twice_is_skipped_and_named(
     from renderer.head.catalog import build_catalog
     from renderer.sampling.draw import draw
 
-    setup = replace(smoke, pack=pack, catalog=build_catalog(pack, smoke.spec))
-    drawn = [draw(smoke.spec, 3, i, setup.catalog, setup.model, setup.tag) for i in range(6)]
+    context = replace(smoke, pack=pack, catalog=build_catalog(pack, smoke.spec))
+    drawn = [draw(smoke.spec, 3, i, context.catalog, context.model, context.tag) for i in range(6)]
     victim = next(p.environment.name for p in drawn if p.environment.name)
     bad = [i for i, p in enumerate(drawn) if p.environment.name == victim]
-    file = setup.catalog.hdris[victim]
+    file = context.catalog.hdris[victim]
     file.write_bytes(file.read_bytes()[:4] + b"\0" * 100)
-    local.claim(tmp_path / "out", setup)
-    report = local.render_shards(setup, [(0, 6)], tmp_path / "out", tmp_path / "staging", PoolOptions(2, 1))
+    claim(tmp_path / "out", context)
+    report = render_shards(context, [(0, 6)], tmp_path / "out", tmp_path / "staging", PoolOptions(2, 1))
     assert report.skipped == bad and 0 < len(bad) < 6
     manifest = open_dataset(tmp_path / "out").shards[0].manifest
     assert [s.index for s in manifest.skipped] == bad and victim in manifest.skipped[0].reason
     assert {s.index for s in manifest.samples} == set(range(6)) - set(bad)
 
 
-def test_kill_dash_nine_at_random_instants_loses_nothing(rendered: Dataset, smoke: Setup, tmp_path: Path) -> None:
+def test_kill_dash_nine_at_random_instants_loses_nothing(
+    rendered: Dataset, smoke: RenderContext, tmp_path: Path
+) -> None:
     """The parent is killed again and again; the same command then completes the work, and finished shards stay."""
     out, rng, kills = tmp_path / "out", random.Random(5), 0
     command = [sys.executable, "-m", "renderer.cli", "render", "--spec", "smoke", "--seed", "3", "--count", "24"]
@@ -414,7 +422,7 @@ def test_kill_dash_nine_at_random_instants_loses_nothing(rendered: Dataset, smok
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_signal_ends_after_the_sample_in_hand_and_the_next_run_goes_on(
-    smoke: Setup, tmp_path: Path, number: signal.Signals
+    smoke: RenderContext, tmp_path: Path, number: signal.Signals
 ) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "renderer.cli", "render", "--spec", "smoke", "--seed", "3", "--count", "40"]
@@ -434,7 +442,7 @@ def test_a_stop_signal_ends_after_the_sample_in_hand_and_the_next_run_goes_on(
     assert len(open_dataset(out)) == 40
 
 
-def test_a_second_ctrl_c_gives_up_the_samples_in_hand(smoke: Setup, tmp_path: Path) -> None:
+def test_a_second_ctrl_c_gives_up_the_samples_in_hand(smoke: RenderContext, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "renderer.cli", "render", "--spec", "smoke", "--seed", "3", "--count", "4"]
     command += ["--workers", "1", "--set", "render.samples_per_pixel=4000", "--set", "render.resolution=1024"]
     process = subprocess.Popen([*command, "--out", str(tmp_path / "out")], stderr=subprocess.PIPE, text=True)
@@ -479,9 +487,9 @@ def test_a_full_disk_stops_with_a_clear_error_and_the_run_goes_on_when_there_is_
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
-def test_two_runs_in_one_folder_are_refused(smoke: Setup, tmp_path: Path) -> None:
-    local.claim(tmp_path, smoke)
-    with local.locked(tmp_path):
+def test_two_runs_in_one_folder_are_refused(smoke: RenderContext, tmp_path: Path) -> None:
+    claim(tmp_path, smoke)
+    with locked(tmp_path):
         result = gen("render", "--spec", "smoke", "--seed", "3", "--count", "4", "--out", str(tmp_path))
     assert result.returncode == 2 and "another `gen render` is at work" in result.stderr
 
@@ -589,7 +597,7 @@ def test_a_folder_with_another_seed_spec_or_content_is_refused(rendered: Dataset
         assert foreign.returncode == 2 and "not empty and no data set" in foreign.stderr
 
 
-def test_a_corrupt_head_pack_is_refused_before_rendering(smoke: Setup, tmp_path: Path) -> None:
+def test_a_corrupt_head_pack_is_refused_before_rendering(smoke: RenderContext, tmp_path: Path) -> None:
     pack = tmp_path / "pack"
     shutil.copytree(smoke.pack, pack)
     file = pack / "head.npz"
@@ -599,21 +607,21 @@ def test_a_corrupt_head_pack_is_refused_before_rendering(smoke: Setup, tmp_path:
     assert not (tmp_path / "out").exists()
 
 
-def test_doctor_finds_this_machine_well(smoke: Setup) -> None:
+def test_doctor_finds_this_machine_well(smoke: RenderContext) -> None:
     result = gen("doctor", "--json")
     findings = {f["what"]: f for f in json.loads(result.stdout)}
     assert findings["Blender starts"]["ok"] and findings["Python"]["ok"] and findings["head pack"]["ok"]
     assert result.returncode == (0 if all(f["ok"] for f in findings.values()) else 1)
 
 
-def test_an_own_head_without_panoramas_is_rendered_and_verified(smoke: Setup, tmp_path: Path) -> None:
+def test_an_own_head_without_panoramas_is_rendered_and_verified(smoke: RenderContext, tmp_path: Path) -> None:
     from blend_assets.build import seal_pack
 
     pack = tmp_path / "my-head"
     shutil.copytree(smoke.pack, pack, ignore=shutil.ignore_patterns("hdris", "textures"))
     seal_pack(pack)
     spec = replace(smoke.spec, assets=replace(smoke.spec.assets, head=str(pack)))
-    own = local.prepare(spec, 3, log=lambda text: None)
+    own = prepare(spec, 3, log=lambda text: None)
     assert own.tag != smoke.tag
     data = render_to(tmp_path / "out", own, 2)
     verdict = proof.verify(data.path, 1)

@@ -19,7 +19,9 @@ from renderer.labels.reference import head_from_record
 from renderer.parameters.jobspecs import load_spec
 from renderer.parameters.params import SampleParams, flat_knobs, to_record
 from renderer.parameters.spec import LightSpec, Spec, Uniform, parse_spec, spec_identity
-from renderer.run import local
+from renderer.run.claim import STAGING, claim
+from renderer.run.context import prepare
+from renderer.run.local import render_shards
 from renderer.run.pool import PoolOptions
 from renderer.sampling.draw import draw
 from renderer.strict import to_plain
@@ -161,10 +163,10 @@ def test_gamma_and_saturation_change_the_face_texture(head_pack: Path, tmp_path:
         plain["surface"] |= {"face_mix": 1, "face_gamma": gamma, "face_saturation": saturation}
         plain["render"] |= {"labels": ["albedo"], "samples_per_pixel": 4, "resolution": 48}
         plain["camera"] |= {"shift_widths": 0}
-        setup = local.prepare(parse_spec(plain, "test"), 3, log=lambda text: None)
+        context = prepare(parse_spec(plain, "test"), 3, log=lambda text: None)
         out = tmp_path / name
-        local.claim(out, setup)
-        report = local.render_shards(setup, [(0, 1)], out, out / local.STAGING, PoolOptions(1, 1))
+        claim(out, context)
+        report = render_shards(context, [(0, 1)], out, out / STAGING, PoolOptions(1, 1))
         assert not report.skipped
         shard, entry = next(iter(open_dataset(out).entries()))
         face = shard.image(entry, "mask")[..., 0] == 1

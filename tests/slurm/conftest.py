@@ -21,13 +21,14 @@ from renderer.files import file_sha256
 from renderer.format.dataset import open_dataset
 from renderer.format.folder import finished_manifests
 from renderer.parameters.spec import RenderSpec, Spec, parse_spec
-from renderer.run import local as run
-from renderer.run.plan import seconds_per_sample
+from renderer.run.claim import STAGING, claim
+from renderer.run.context import RenderContext, prepare
+from renderer.run.local import render_shards
+from renderer.run.plan import make_plan, seconds_per_sample
 from renderer.run.pool import PoolOptions
 from slurm import scheduler
 from slurm.records import Beat, JobFolder, job_name, read_beats
-from slurm.submit import render as submit
-from slurm.submit.render import Submission
+from slurm.submit.render import Submission, submit_render
 
 SCRIPT = Path(__file__).resolve().parents[1] / "minislurm"
 TOOLS = ("slurmctld", "slurmd", "slurmdbd", "munged", "mariadbd", "sbatch")
@@ -105,22 +106,22 @@ def tiny_spec() -> Spec:
 
 
 @pytest.fixture(scope="session")
-def setup(head_pack: Path) -> run.Setup:
-    return run.prepare(tiny_spec(), SEED, log=lambda text: None)
+def context(head_pack: Path) -> RenderContext:
+    return prepare(tiny_spec(), SEED, log=lambda text: None)
 
 
 Reference = Callable[[int], dict[int, dict[str, str]]]
 
 
 @pytest.fixture(scope="session")
-def reference(setup: run.Setup, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+def reference(context: RenderContext, tmp_path_factory: pytest.TempPathFactory) -> Reference:
     """Pixel hashes of the first COUNT samples, rendered here without any cluster, as far as asked for."""
     out = tmp_path_factory.mktemp("reference") / "data"
 
     def pixels(count: int) -> dict[int, dict[str, str]]:
-        run.claim(out, setup)
-        plan = run.make_plan(out, setup, count, 40)
-        run.render_shards(setup, list(plan.ranges), out, out / run.STAGING, PoolOptions(2, 1))
+        claim(out, context)
+        plan = make_plan(out, context, count, 40)
+        render_shards(context, list(plan.ranges), out, out / STAGING, PoolOptions(2, 1))
         entries = open_dataset(out).entries()
         return {entry.index: entry.pixels for _, entry in entries if entry.index < count}
 
@@ -139,13 +140,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 class Job:
     """One data set on the test cluster, with what the tests ask of it."""
 
-    def __init__(self, cluster: Cluster, setup: run.Setup, out: Path, profile: Path) -> None:
-        self.cluster, self.setup, self.out, self.profile = cluster, setup, out, profile
+    def __init__(self, cluster: Cluster, context: RenderContext, out: Path, profile: Path) -> None:
+        self.cluster, self.context, self.out, self.profile = cluster, context, out, profile
         self.lines: list[str] = []
 
     def submit(self, count: int, shard_size: int, **options: Any) -> Submission | None:
-        return submit.submit_render(
-            self.setup, self.out, count, shard_size, self.profile, allow_dirty=True, log=self.lines.append, **options
+        return submit_render(
+            self.context, self.out, count, shard_size, self.profile, allow_dirty=True, log=self.lines.append, **options
         )
 
     until = staticmethod(until)
@@ -156,7 +157,7 @@ class Job:
 
     @property
     def queue(self) -> scheduler.Queue:
-        return scheduler.queue(job_name(self.out, self.setup.tag))
+        return scheduler.queue(job_name(self.out, self.context.tag))
 
     @property
     def shards(self) -> int:
@@ -207,26 +208,26 @@ class Job:
 
 
 @pytest.fixture
-def job(cluster: Cluster, setup: run.Setup, tmp_path: Path) -> Iterator[Callable[..., Job]]:
+def job(cluster: Cluster, context: RenderContext, tmp_path: Path) -> Iterator[Callable[..., Job]]:
     """Makes data sets on the cluster; profile keys may be given. Jobs left over are cancelled at the end."""
     made: list[Job] = []
 
     def make(out: Path | None = None, **keys: Any) -> Job:
         scratch = tmp_path / "scratch"
         scratch.mkdir(exist_ok=True)
-        effort = seconds_per_sample(setup.spec.render) / seconds_per_sample(RenderSpec())
+        effort = seconds_per_sample(context.spec.render) / seconds_per_sample(RenderSpec())
         values = {
             "partition": "cpu", "time_min": 10, "warn_s": 30, "cores": 1, "memory_gb": 1, "workers": 1, "threads": 1,
             "parallel": 2, "seconds_per_sample": 10 / effort, "task_min": 2, "scratch": str(scratch), **keys,
         }  # fmt: skip
         profile = tmp_path / f"cluster_{len(made)}.yaml"
         profile.write_text(yaml.safe_dump(values))
-        made.append(Job(cluster, setup, out or tmp_path / f"data{len(made)}", profile))
+        made.append(Job(cluster, context, out or tmp_path / f"data{len(made)}", profile))
         return made[-1]
 
     yield make
     for one in made:
-        name = job_name(one.out, setup.tag)
+        name = job_name(one.out, context.tag)
         subprocess.run(["scancel", "-n", f"{name},{name}-end"], timeout=30)
 
 

@@ -258,9 +258,9 @@ def test_a_node_that_keeps_failing_is_excluded_and_its_shard_quarantined(job: Ma
     data.out.mkdir()
     with pytest.raises(SpecError):
         data.submit(0, 6)
-    from renderer.run import local
+    from renderer.run.claim import claim
 
-    local.claim(data.out, data.setup)
+    claim(data.out, data.context)
     folder.create()
     for node in ("node1", "node2", "node2"):
         Failure((0, 6), node, "1_0", 0.0, "shard", "the disk is on fire", "line one\nline two").write(folder)

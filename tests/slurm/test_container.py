@@ -22,8 +22,8 @@ from renderer.format import exr
 from renderer.format.dataset import open_dataset
 from renderer.parameters.spec import parse_spec
 from slurm.profile import load_profile
-from slurm.submit import render as submit
 from slurm.submit.batch import node_text, python_command
+from slurm.submit.render import prepare_submission, submit_render
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -52,9 +52,9 @@ def test_a_render_in_a_container_sees_own_assets_and_scratch_named_on_the_node(
     render = {"resolution": 32, "samples_per_pixel": 1, "mask_grid": 3, "denoise": False}
     spec = parse_spec({"name": "own", "render": render, "assets": {"hdris": [str(skies)]}}, "the tests")
     keys = {"container": str(image), "scratch": f"{tmp_path}/scratch/$NODE_USER", "cores": 1, "workers": 1}
-    setup = submit.prepare(spec, 5, profile(**keys), lambda text: None)
-    assert setup.blend is None, "the scene is built in the job"
-    sent = submit.submit_render(setup, tmp_path / "data", 2, 2, profile(**keys), allow_dirty=True)
+    context = prepare_submission(spec, 5, profile(**keys), lambda text: None)
+    assert context.blend is None, "the scene is built in the job"
+    sent = submit_render(context, tmp_path / "data", 2, 2, profile(**keys), allow_dirty=True)
     assert sent is not None
     job = site.run(sent.jobs[0], NODE_USER="me")
     assert job.returncode == 0, job.stdout + job.stderr

@@ -14,7 +14,8 @@ import pytest
 from renderer.errors import MachineError
 from renderer.format.staging import EncodedSample, encode_sample, stage_sample
 from renderer.parameters.spec import Spec
-from renderer.run import local
+from renderer.run.context import prepare
+from renderer.run.local import Report
 from slurm.node import render_job
 from slurm.node.command_job import CommandOrder, run_command
 from slurm.node.render_job import AGAIN, RenderOrder, Signals, expand, render_task
@@ -37,7 +38,7 @@ def order(tmp_path: Path) -> RenderOrder:
     )  # fmt: skip
 
 
-class FakeSetup:
+class FakeContext:
     tag = "abcdef"
 
 
@@ -46,12 +47,12 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Replaces rendering: `does` is called with the staging folder in place of run.render_shards."""
     state: dict[str, Any] = {"does": lambda staging: None}
 
-    def render(setup: Any, ranges: Any, out: Path, staging: Path, options: Any, **more: Any) -> local.Report:
+    def render(context: Any, ranges: Any, out: Path, staging: Path, options: Any, **more: Any) -> Report:
         state["does"](staging)
-        return local.Report()
+        return Report()
 
-    monkeypatch.setattr(render_job, "_setup", lambda order, out: FakeSetup())
-    monkeypatch.setattr(local, "render_shards", render)
+    monkeypatch.setattr(render_job, "_context", lambda order, out: FakeContext())
+    monkeypatch.setattr(render_job, "render_shards", render)
     monkeypatch.setenv("SLURMD_NODENAME", "n7")
     monkeypatch.setenv("SLURM_ARRAY_JOB_ID", "5")
     monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
@@ -229,7 +230,7 @@ def test_packing_is_measured_by_rendering(head_pack: Path) -> None:
 
     spec = parse_spec({"render": {"resolution": 16, "samples_per_pixel": 1, "mask_grid": 1}}, "the tests")
     lines: list[str] = []
-    setup = local.prepare(spec, 1, log=lines.append)
-    (found,) = measure(setup, cores=1, samples_per_worker=3, choices=[(1, 1)], log=lines.append)
+    context = prepare(spec, 1, log=lines.append)
+    (found,) = measure(context, cores=1, samples_per_worker=3, choices=[(1, 1)], log=lines.append)
     assert found.samples_per_s > 0 and found.peak_rss > 100 << 20
     assert "1 processes x 1 threads" in lines[-1]

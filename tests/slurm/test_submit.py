@@ -21,11 +21,11 @@ from renderer.format.sample_format import sample_key
 from renderer.format.shard import write_shard
 from renderer.format.staging import encode_sample
 from renderer.parameters.spec import parse_spec
-from renderer.run import local
+from renderer.run.context import RenderContext, prepare
 from slurm import plan, status
 from slurm.records import JobFolder
 from slurm.submit import batch
-from slurm.submit import render as submit
+from slurm.submit.render import prepare_submission, submit_render
 
 Profile = Callable[..., Path]
 
@@ -42,15 +42,15 @@ SPEC = parse_spec({"name": "tiny", "render": {"resolution": 32, "samples_per_pix
 
 
 @pytest.fixture(scope="session")
-def setup(head_pack: Path) -> local.Setup:
-    return local.prepare(SPEC, 5, lambda text: None, renders=False)
+def context(head_pack: Path) -> RenderContext:
+    return prepare(SPEC, 5, lambda text: None, renders=False)
 
 
 class Data:
     """A data set to submit, and what was said about it."""
 
-    def __init__(self, setup: local.Setup, out: Path, profile: Profile) -> None:
-        self.setup, self.out, self.profile = setup, out, profile
+    def __init__(self, context: RenderContext, out: Path, profile: Profile) -> None:
+        self.context, self.out, self.profile = context, out, profile
         self.said: list[str] = []
 
     def submit(
@@ -58,19 +58,19 @@ class Data:
     ) -> Any:
         profile = self.profile(**{"seconds_per_sample": 1000, "task_min": 8, **keys})
         options: dict[str, Any] = {"follow": follow, "dry_run": dry_run, "allow_dirty": True}
-        return submit.submit_render(self.setup, self.out, count, shard_size, profile, **options, log=self.said.append)
+        return submit_render(self.context, self.out, count, shard_size, profile, **options, log=self.said.append)
 
     def finish(self, *ranges: tuple[int, int]) -> None:
         """As if jobs had rendered these shards."""
         for start, stop in ranges:
-            samples = [encode_sample(i, sample_key(self.setup.tag, i), {}, {"index": i}) for i in range(start, stop)]
-            write_shard(self.out, start, stop, self.setup.tag, samples)
+            samples = [encode_sample(i, sample_key(self.context.tag, i), {}, {"index": i}) for i in range(start, stop)]
+            write_shard(self.out, start, stop, self.context.tag, samples)
 
 
 @pytest.fixture
-def data(site: Site, setup: local.Setup, tmp_path: Path, profile: Profile, monkeypatch: pytest.MonkeyPatch) -> Data:
+def data(site: Site, context: RenderContext, tmp_path: Path, profile: Profile, monkeypatch: pytest.MonkeyPatch) -> Data:
     monkeypatch.setattr(plan, "VERIFY_SHARE", 0.05)  # one job verifies, unless tasks take a minute only
-    return Data(setup, tmp_path / "data", profile)
+    return Data(context, tmp_path / "data", profile)
 
 
 def test_a_render_becomes_one_array_and_the_job_that_ends_it(site: Site, data: Data) -> None:
@@ -247,7 +247,7 @@ def test_following_fails_where_the_verdict_stays_out(
 def test_tasks_are_planned_by_what_samples_cost(data: Data) -> None:
     def planned(**render: Any) -> int:
         spec = replace(SPEC, render=replace(SPEC.render, samples_per_pixel=12, **render))
-        other = Data(replace(data.setup, spec=spec), data.out, data.profile)
+        other = Data(replace(data.context, spec=spec), data.out, data.profile)
         other.submit(3000, 10, dry_run=True, seconds_per_sample=2, task_min=30)
         (line,) = [line for line in other.said if "tasks of up to" in line]
         return int(line.split(" shards in ")[1].split()[0])
@@ -278,15 +278,15 @@ def test_jobs_that_bring_their_own_blender_are_submitted_without_one(
 ) -> None:
     (tmp_path / "image.sif").touch()
     without_blender(monkeypatch)
-    setup = submit.prepare(SPEC, 5, profile(**keys), lambda text: None)
-    sent = Data(setup, tmp_path / "data", profile).submit(**keys)
+    context = prepare_submission(SPEC, 5, profile(**keys), lambda text: None)
+    sent = Data(context, tmp_path / "data", profile).submit(**keys)
     assert sent.samples == 40 and finished_ranges(tmp_path / "data") == []
     with pytest.raises(MachineError, match="bpy is not installed here"):
-        submit.prepare(SPEC, 5, profile(), lambda text: None)
+        prepare_submission(SPEC, 5, profile(), lambda text: None)
 
 
 def test_own_assets_must_be_where_the_nodes_see_them(data: Data, tmp_path: Path) -> None:
     assets = replace(SPEC.assets, hdris=(str(tmp_path / "skies"),))
-    own = Data(replace(data.setup, spec=replace(SPEC, assets=assets)), tmp_path / "shared" / "data", data.profile)
+    own = Data(replace(data.context, spec=replace(SPEC, assets=assets)), tmp_path / "shared" / "data", data.profile)
     with pytest.raises(MachineError, match=r"asset folder skies .* lies in none of the profile's shared folders"):
         own.submit(shared=[str(tmp_path / "shared"), str(cache_root()), sys.prefix])

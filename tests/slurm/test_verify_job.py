@@ -129,14 +129,15 @@ def test_missing_samples_are_an_error_unless_they_are_to_be_submitted_later(
 def test_damage_is_found_by_the_real_examination_and_stands_in_the_state(head_pack: Path, tmp_path: Path) -> None:
     from renderer.format.sample_format import sample_key
     from renderer.parameters.spec import parse_spec
-    from renderer.run import local
+    from renderer.run.claim import claim
+    from renderer.run.context import prepare
 
-    setup = local.prepare(parse_spec({"name": "tiny"}, "the tests"), 5, lambda text: None, renders=False)
+    context = prepare(parse_spec({"name": "tiny"}, "the tests"), 5, lambda text: None, renders=False)
     path = tmp_path / "data"
-    local.claim(path, setup)
+    claim(path, context)
     JobFolder(path).create()
-    blank = [encode_sample(i, sample_key(setup.tag, i), {}, {"index": i}) for i in (0, 1)]
-    write_shard(path, 0, 2, setup.tag, blank)
+    blank = [encode_sample(i, sample_key(context.tag, i), {}, {"index": i}) for i in (0, 1)]
+    write_shard(path, 0, 2, context.tag, blank)
     state.raise_count(path, 2)
     with pytest.raises(DatasetError, match="problems, the first"):
         finish(VerifyOrder(str(path), 1, 1, 3))

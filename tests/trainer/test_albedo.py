@@ -14,7 +14,9 @@ from renderer.format.dataset import open_dataset
 from renderer.format.sample_format import PURE
 from renderer.parameters.jobspecs import load_spec
 from renderer.parameters.spec import Uniform
-from renderer.run import local
+from renderer.run.claim import claim
+from renderer.run.context import prepare
+from renderer.run.local import render_shards
 from renderer.run.pool import PoolOptions
 from trainer.uvmaps import projections
 
@@ -54,9 +56,9 @@ def test_a_known_texture_through_the_rendered_uv_map_is_the_albedo_render(head_p
         occluders=replace(spec.occluders, glasses_share=0.0),  # a clear lens hides no face, but reflects a little
         assets=replace(spec.assets, faces=(str(tmp_path / "faces"),), only_own=True),
     )
-    setup = local.prepare(spec, 5, log=lambda text: None)
-    local.claim(tmp_path / "out", setup)
-    local.render_shards(setup, [(0, 4)], tmp_path / "out", tmp_path / "staging", PoolOptions(1, 1))
+    context = prepare(spec, 5, log=lambda text: None)
+    claim(tmp_path / "out", context)
+    render_shards(context, [(0, 4)], tmp_path / "out", tmp_path / "staging", PoolOptions(1, 1))
     texture = torch.from_numpy(face_texture()).permute(2, 0, 1)[None].float() / 255
     errors: dict[int, list[torch.Tensor]] = {1: [], 2: []}
     for shard, entry in open_dataset(tmp_path / "out").entries():
