@@ -8,7 +8,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,9 @@ from renderer.labels.camera import project, second_camera, unproject
 from renderer.labels.maps import Box, Rays
 from renderer.labels.pixel_filter import filtered
 from renderer.labels.raster import Rasteriser
-from renderer.parameters.params import Camera, Deform, Environment, Expression, Light, Pose, SampleParams, Wear
+from renderer.parameters.params import Camera, Environment, SampleParams
 from renderer.parameters.spec import RenderSpec
+from renderer.sampling.draw import neutral
 
 Image = npt.NDArray[Any]
 
@@ -348,30 +348,6 @@ def wanted_order(images: dict[str, Image], wanted: tuple[str, ...]) -> list[str]
     from renderer.format.sample_format import image_names
 
     return [name for name in image_names(wanted) if name in images]
-
-
-def neutral(params: SampleParams) -> SampleParams:
-    """The companion of a sample: same identity and skin, frontal, at rest, bare, under plain light."""
-    plain = Deform((1.0, 1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, (0.0, 0.0, 0.0), 0)
-    heads = tuple(
-        replace(
-            head,
-            expression=Expression({}, False, False, 0.0, 0.0),
-            pose=Pose(0.0, 0.0, 0.0, (0.0, 0.0, 0.0)),
-            deform=plain,
-            wear=Wear(),
-        )
-        for head in params.heads[:1]
-    )
-    camera = replace(params.camera, focal_mm=85.0, distance_m=85.0 / 36.0 * 0.24 / 0.8, shift_x=0.0, shift_y=0.0)
-    return replace(
-        params,
-        heads=heads,
-        props=(),
-        camera=camera,
-        light=Light(False, (0.0, 0.0, 1.0), 0.0, 0.1, (1.0, 1.0, 1.0)),
-        environment=Environment("gray", "", 1.0, (0.0, 0.0, 0.0), 1.0, False, (0.5, 0.5, 0.5), 1.0, (0.0, 0.0, 0.0)),
-    )
 
 
 def _to_camera(vectors: Image) -> Image:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any, Final, Literal
 
 from renderer.errors import SpecError
@@ -25,6 +26,7 @@ _LATER_KNOBS: Final = {  # knobs that came after sample format 1, whose defaults
     "light": ("direction", "elevation_deg", "azimuth_deg"),
     "surface": ("face_gamma", "face_saturation"),
 }
+_Z_999: Final = NormalDist().inv_cdf(0.9995)  # 99.9 % read as two-sided, docs/design/0002
 MOST_RAYS: Final = 8192  # label rays or small pixels along a side of the image: 2 GiB per worker
 
 
@@ -45,6 +47,11 @@ class Gauss(Numbers):
     """Zero-mean Gaussian, given by the limit within which 99.9 % of the draws fall (two-sided, docs/design/0002)."""
 
     limit: float
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation."""
+        return self.limit / _Z_999
 
 
 @dataclass(frozen=True)

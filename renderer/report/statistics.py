@@ -16,7 +16,8 @@ from typing import Any, Final
 from scipy.stats import binom, chi2
 
 from renderer.parameters.spec import PoseSpec, Spec
-from renderer.sampling.draw import Z_999, streams, wants_open
+from renderer.sampling.expression import wants_open
+from renderer.sampling.streams import streams
 
 ANGLES: Final = ("yaw", "pitch", "roll")
 FALSE_ALARM: Final = 1e-6  # probability that a sound data set fails any of the tests
@@ -66,7 +67,7 @@ class Sums:
 
 def expected(pose: PoseSpec, angle: str) -> tuple[float, float]:
     """Mean and standard deviation of an angle, degrees."""
-    variance, mean = (getattr(pose, f"{angle}_deg").limit / Z_999) ** 2, 0.0
+    variance, mean = getattr(pose, f"{angle}_deg").sigma ** 2, 0.0
     if angle == "yaw":
         low, high = pose.yaw_uniform_deg.low, pose.yaw_uniform_deg.high
         variance += (high - low) ** 2 / 12

@@ -1,26 +1,19 @@
-"""(spec, seed, index) -> parameters of one sample. Pure numpy; Blender is not needed.
-
-Every knob draws from a stream of its own, named by sample and knob: a new knob never shifts the draws of the others,
-and sample N is the same whoever draws it. Frames of a clip draw from the streams of the clip, and knobs that move
-(`Streams.moving_*`) follow a smooth path there (docs/design/0004).
-"""
+"""(spec, seed, index) -> parameters of one sample. Pure numpy; Blender is not needed."""
 
 from __future__ import annotations
 
 import colorsys
 import math
-import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from statistics import NormalDist
-from typing import ClassVar, Final
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Final
 
 import numpy as np
 
 from renderer.format.sample_format import sample_key
 from renderer.head.catalog import Catalog
 from renderer.head.glasses import glasses_random
-from renderer.head.model import HEAD_HEIGHT_M, Floats, HeadModel
+from renderer.head.model import HEAD_HEIGHT_M, HeadModel
 from renderer.head.props import PROPS
 from renderer.parameters.params import (
     RGB,
@@ -39,107 +32,14 @@ from renderer.parameters.params import (
     Vec3,
     Wear,
 )
-from renderer.parameters.spec import Gauss, LightSpec, SequenceSpec, Spec, Uniform
+from renderer.parameters.spec import Gauss, LightSpec, SequenceSpec, Spec
+from renderer.sampling.expression import draw_expression
+from renderer.sampling.streams import Streams, streams
 
-Z_999: Final = NormalDist().inv_cdf(0.9995)  # 99.9 % read as two-sided, docs/design/0002
-SENSOR_MM: Final = 36.0
-FULL_GAZE_RAD: Final = math.radians(30)  # what an eyeLook unit at 1 turns the eye by
-
-OPEN_LIPS_M: Final = 0.0045  # lips further apart than this are an open mouth; closed ones are 2.6 mm apart here
-
-_WAVES: Final = 3  # of a moving knob's path
+SENSOR_MM: Final = 36.0  # full frame
+NEUTRAL_FOCAL_MM: Final = 85.0  # a portrait lens
+NEUTRAL_FILL: Final = 0.8
 _OFF_THE_HEAD: Final = ("asym/asymm-breast", "asym/asymm-trunk")
-_MOUTH_UNITS: Final = ("jaw", "mouth", "tongue")
-_DRAWN_APART: Final = ("eyeBlink", "eyeLook", "jawOpen", "mouthClose", "tongueOut")
-
-
-class Streams:
-    """Named random streams of one sample."""
-
-    moves: ClassVar[bool] = False  # is the sample a frame of a clip?
-
-    def __init__(self, seed: int, index: int) -> None:
-        self._seed, self._index = seed, index
-
-    def __call__(self, topic: str) -> np.random.Generator:
-        return np.random.default_rng([self._seed, self._index, zlib.crc32(topic.encode())])
-
-    def uniform(self, topic: str, limits: Uniform) -> float:
-        return float(self(topic).uniform(limits.low, limits.high))
-
-    def gauss(self, topic: str, limits: Gauss) -> float:
-        return float(self(topic).normal(0.0, limits.limit / Z_999))
-
-    def share(self, topic: str, share: float) -> bool:
-        return bool(self(topic).random() < share)
-
-    def pick(self, topic: str, names: Sequence[str]) -> str:
-        return names[int(self(topic).integers(len(names)))] if names else ""
-
-    def weighted(self, topic: str, weights: Mapping[str, float]) -> str:
-        names = sorted(weights)
-        total = np.array([weights[n] for n in names])
-        return str(self(topic).choice(names, p=total / total.sum()))
-
-    def vec3(self, topic: str, low: float, high: float) -> Vec3:
-        x, y, z = self(topic).uniform(low, high, 3)
-        return float(x), float(y), float(z)
-
-    def angles(self, topic: str) -> Vec3:
-        return self.vec3(topic, -math.pi, math.pi)
-
-    # Knobs that move from frame to frame of a clip; here, in a single image, they are like any other
-
-    def moving_gauss(self, topic: str, limits: Gauss) -> float:
-        return self.gauss(topic, limits)
-
-    def moving_units(self, topic: str, count: int) -> tuple[float, ...]:
-        """Uniform numbers in [0, 1)."""
-        return tuple(float(v) for v in self(topic).random(count))
-
-    def moving_uniform(self, topic: str, limits: Uniform) -> float:
-        (unit,) = self.moving_units(topic, 1)
-        return limits.low + (limits.high - limits.low) * unit
-
-
-class ClipStreams(Streams):
-    """Named random streams of one frame of a clip: all of the clip's, moving knobs on their path at this frame.
-
-    At any frame, a moving knob has the very distribution that it has in single images.
-    """
-
-    moves = True
-
-    def __init__(self, seed: int, clip: int, frame: int, swing_frames: float) -> None:
-        super().__init__(seed, clip)
-        self._frame, self._swing_frames = frame, swing_frames
-
-    def __call__(self, topic: str) -> np.random.Generator:
-        return super().__call__(f"clip.{topic}")  # clip 5 of a seed must not show the head of its single image 5
-
-    def moving_gauss(self, topic: str, limits: Gauss) -> float:
-        return limits.limit / Z_999 * path(self(topic), self._frame, self._swing_frames)
-
-    def moving_units(self, topic: str, count: int) -> tuple[float, ...]:
-        rng = self(topic)
-        return tuple(NormalDist().cdf(path(rng, self._frame, self._swing_frames)) for _ in range(count))
-
-
-def path(rng: np.random.Generator, frame: int, swing_frames: float) -> float:
-    """A smooth random path at one of its frames: a few waves, none quicker than `swing_frames` there and back.
-
-    With Gaussian amplitudes the value is standard normal at every frame.
-    """
-    turn = 2 * math.pi * frame / swing_frames * rng.random(_WAVES)
-    along, across = rng.standard_normal((2, _WAVES)) / math.sqrt(_WAVES)
-    return float((along * np.cos(turn) + across * np.sin(turn)).sum())
-
-
-def streams(sequence: SequenceSpec, seed: int, index: int) -> Streams:
-    """Streams of sample `index`: its own, or those of its frame in its clip."""
-    if not sequence.frames:
-        return Streams(seed, index)
-    return ClipStreams(seed, *divmod(index, sequence.frames), sequence.swing_frames)
 
 
 def draw(spec: Spec, seed: int, index: int, catalog: Catalog, head: HeadModel, tag: str) -> SampleParams:
@@ -164,6 +64,31 @@ def draw(spec: Spec, seed: int, index: int, catalog: Catalog, head: HeadModel, t
     )
 
 
+def neutral(params: SampleParams) -> SampleParams:
+    """The companion of a sample: same identity and skin, frontal, at rest, bare, under plain light."""
+    plain = Deform((1.0, 1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, (0.0, 0.0, 0.0), 0)
+    heads = tuple(
+        replace(
+            head,
+            expression=Expression({}, False, False, 0.0, 0.0),
+            pose=Pose(0.0, 0.0, 0.0, (0.0, 0.0, 0.0)),
+            deform=plain,
+            wear=Wear(),
+        )
+        for head in params.heads[:1]
+    )
+    distance_m = _distance_m(NEUTRAL_FOCAL_MM, NEUTRAL_FILL)
+    camera = replace(params.camera, focal_mm=NEUTRAL_FOCAL_MM, distance_m=distance_m, shift_x=0.0, shift_y=0.0)
+    return replace(
+        params,
+        heads=heads,
+        props=(),
+        camera=camera,
+        light=Light(False, (0.0, 0.0, 1.0), 0.0, 0.1, (1.0, 1.0, 1.0)),
+        environment=Environment("gray", "", 1.0, (0.0, 0.0, 0.0), 1.0, False, (0.5, 0.5, 0.5), 1.0, (0.0, 0.0, 0.0)),
+    )
+
+
 def _place(sequence: SequenceSpec, index: int) -> dict[str, int]:
     """Clip and frame of a sample, for its record."""
     return dict(zip(("clip", "frame"), divmod(index, sequence.frames), strict=True)) if sequence.frames else {}
@@ -183,10 +108,10 @@ def _camera(spec: Spec, s: Streams, count: int) -> Camera:
     focal = s.uniform("camera.focal", c.focal_mm)
     if c.distance_m.high:
         distance = s.uniform("camera.distance", c.distance_m) * apart
-        fill = focal / SENSOR_MM * HEAD_HEIGHT_M / distance
+        fill = _fill(focal, distance)
     else:
         fill = s.uniform("camera.fill", c.fill) / apart
-        distance = focal / SENSOR_MM * HEAD_HEIGHT_M / fill
+        distance = _distance_m(focal, fill)
     # A head of height `fill` whose centre lies (1/2 + fill/6) from the image's centre is two thirds out of the frame.
     limit = Gauss((0.5 + fill / 6.0) * c.shift + c.shift_widths)
     return Camera(
@@ -196,6 +121,16 @@ def _camera(spec: Spec, s: Streams, count: int) -> Camera:
         shift_x=s.moving_gauss("camera.shift_x", limit),
         shift_y=s.moving_gauss("camera.shift_y", limit),
     )
+
+
+def _fill(focal_mm: float, distance_m: float) -> float:
+    """Height of the average head in the image, in frame heights."""
+    return focal_mm / SENSOR_MM * HEAD_HEIGHT_M / distance_m
+
+
+def _distance_m(focal_mm: float, fill: float) -> float:
+    """Of the camera from the head that it shows at `fill`; the inverse of `_fill`."""
+    return focal_mm / SENSOR_MM * HEAD_HEIGHT_M / fill
 
 
 def _light(spec: Spec, s: Streams) -> Light:
@@ -242,7 +177,7 @@ def _head(spec: Spec, s: Streams, p: str, number: int, catalog: Catalog, model: 
     identity = _identity(spec, s, p, model)
     return Head(
         identity=identity,
-        expression=_expression(spec, s, p, identity, model),
+        expression=draw_expression(spec, s, p, identity, model),
         pose=_pose(spec, s, p, number),
         deform=_deform(spec, s, p),
         surface=_surface(spec, s, p, catalog),
@@ -280,76 +215,6 @@ def _identity(spec: Spec, s: Streams, p: str, model: HeadModel) -> Identity:
         if twin and not one_sided:
             sliders[twin] = value
     return Identity(macros, dict(sorted(sliders.items())))
-
-
-def _expression(spec: Spec, s: Streams, p: str, identity: Identity, model: HeadModel) -> Expression:
-    e = spec.expression
-    want_open = wants_open(spec, s, p)
-    gaze_yaw = math.radians(s.moving_gauss(p + "expression.gaze_yaw", e.gaze_deg))
-    gaze_pitch = math.radians(s.moving_gauss(p + "expression.gaze_pitch", e.gaze_deg)) / 2
-    blink = s.share(p + "expression.blink", e.blink_share)
-    eyes = _gaze_units(gaze_yaw, gaze_pitch)
-    if blink:
-        closed = float(s(p + "expression.blink_depth").uniform(0.7, 1.0))
-        eyes |= {"eyeBlinkLeft": closed, "eyeBlinkRight": closed}
-    at_rest = model.identity_vertices(identity.macros, identity.sliders)
-    units = _units(spec, s, p + "expression.units", want_open, at_rest, model)
-    if s.moves:
-        goal = _units(spec, s, p + "expression.units.goal", want_open, at_rest, model)
-        is_open = [_is_open(_between(units, goal, way), at_rest, model) for way in (0.0, 0.25, 0.5, 0.75, 1.0)]
-        if len(set(is_open)) == 1:  # else the expression rests: the mouth of a clip is either open or closed
-            units = _between(units, goal, s.moving_units(p + "expression.way", 1)[0])
-    is_open_now = _is_open(units, at_rest, model)
-    return Expression(dict(sorted((units | eyes).items())), is_open_now, blink, gaze_yaw, gaze_pitch)
-
-
-def wants_open(spec: Spec, s: Streams, p: str = "head0.") -> bool:
-    """Is the mouth of a head meant to be open? With some identities it cannot be closed."""
-    return s.share(p + "expression.open", spec.expression.open_share)
-
-
-def _units(spec: Spec, s: Streams, topic: str, want_open: bool, at_rest: Floats, model: HeadModel) -> dict[str, float]:
-    """Face units, those of the eyes left out, that open or close the mouth as wanted if a few tries can."""
-    e = spec.expression
-    names = [u for u in model.units if not u.startswith(_DRAWN_APART)]
-    tries = 4
-    units: dict[str, float] = {}
-    for attempt in range(tries + 1):
-        rng = s(f"{topic}.{attempt}")
-        count = min(len(names), round(rng.uniform(e.units.low, e.units.high)))
-        chosen = [names[int(i)] for i in rng.permutation(len(names))[:count]]
-        units = {u: float(rng.uniform(e.strength.low, e.strength.high)) for u in chosen}
-        jaw, tongue = float(rng.uniform(0.25, 1.0)), float(rng.uniform(0.3, 1.0))
-        if want_open:
-            units["jawOpen"] = jaw
-            if rng.random() < 0.1:
-                units["tongueOut"] = tongue
-        elif rng.random() < 0.2:
-            units |= {"jawOpen": jaw * 0.5, "mouthClose": jaw * 0.5}
-        if attempt == tries:  # the last try leaves out what moves the lips the other way
-            units = {u: v for u, v in units.items() if not u.startswith(_MOUTH_UNITS)}
-            units |= {"jawOpen": 0.8} if want_open else {}
-        if _is_open(units, at_rest, model) == want_open:
-            break
-    return units
-
-
-def _is_open(units: Mapping[str, float], at_rest: Floats, model: HeadModel) -> bool:
-    """Is the mouth open, by lip distance? The eyes' units do not move the lips."""
-    return model.expressed_lip_gap(at_rest, units) > OPEN_LIPS_M
-
-
-def _between(start: Mapping[str, float], goal: Mapping[str, float], way: float) -> dict[str, float]:
-    """Face units on the way from one expression (0) to another (1)."""
-    return {u: (1 - way) * start.get(u, 0.0) + way * goal.get(u, 0.0) for u in {**start, **goal}}
-
-
-def _gaze_units(yaw_rad: float, pitch_rad: float) -> dict[str, float]:
-    """Face units that turn both eyes; yaw positive to the subject's left, pitch positive up."""
-    side, height = min(abs(yaw_rad) / FULL_GAZE_RAD, 1.0), min(abs(pitch_rad) / FULL_GAZE_RAD, 1.0)
-    across = ("eyeLookOutLeft", "eyeLookInRight") if yaw_rad > 0 else ("eyeLookInLeft", "eyeLookOutRight")
-    along = ("eyeLookUpLeft", "eyeLookUpRight") if pitch_rad > 0 else ("eyeLookDownLeft", "eyeLookDownRight")
-    return {**dict.fromkeys(across, side), **dict.fromkeys(along, height)}
 
 
 def _pose(spec: Spec, s: Streams, p: str, number: int) -> Pose:

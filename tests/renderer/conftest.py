@@ -16,7 +16,8 @@ from renderer.format.sample_format import DRAW_VERSION, FORMAT_VERSION, RENDER_V
 from renderer.format.shard import write_shard
 from renderer.format.staging import EncodedSample, encode_sample
 from renderer.parameters.spec import parse_spec
-from renderer.sampling.draw import streams, wants_open
+from renderer.sampling.expression import wants_open
+from renderer.sampling.streams import streams
 from renderer.strict import to_plain
 
 TAG, SIDE, SEED = "abc123", 16, 3

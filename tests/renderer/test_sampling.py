@@ -19,7 +19,9 @@ from renderer.parameters.jobspecs import load_spec
 from renderer.parameters.params import SampleParams, flat_knobs, to_record
 from renderer.parameters.spec import Gauss, HeadsSpec, SequenceSpec, Spec, Uniform, parse_spec
 from renderer.run.plan import missing_ranges
-from renderer.sampling.draw import OPEN_LIPS_M, ClipStreams, Streams, draw
+from renderer.sampling.draw import draw
+from renderer.sampling.expression import OPEN_LIPS_M
+from renderer.sampling.streams import ClipStreams, Streams
 from renderer.strict import to_plain
 
 

@@ -16,6 +16,8 @@ from renderer.parameters.spec import Spec, parse_spec
 from renderer.report import statistics
 from renderer.report.statistics import ANGLES, Sums, expected, statistics_problems
 from renderer.sampling import draw
+from renderer.sampling.expression import draw_expression, wants_open
+from renderer.sampling.streams import streams
 
 SEEDS = 1000
 SAMPLES = 10**6
@@ -31,7 +33,7 @@ def drawn(spec: Spec, samples: int, rng: np.random.Generator) -> Sums:
     n = int(rng.binomial(samples, 1 - spec.heads.empty_share))
     sums = Sums(heads=n, against=int(rng.binomial(n, AGAINST)))
     for name in ANGLES:
-        gauss = getattr(spec.pose, f"{name}_deg").limit / draw.Z_999
+        gauss = getattr(spec.pose, f"{name}_deg").sigma
         flat = spec.pose.yaw_uniform_deg.high - spec.pose.yaw_uniform_deg.low if name == "yaw" else 0.0
         along, across = rng.standard_normal(2) * gauss  # of the Gaussian vector: along (1, ..., 1), along the uniform
         mean_u = rng.normal(0.0, flat / math.sqrt(12 * n))
@@ -121,7 +123,7 @@ def test_knobs_without_spread_pass_at_any_size() -> None:
 def test_the_sampler_draws_the_distributions_that_the_tests_assume(name: str) -> None:
     spec, values = load_spec(name), []
     for i in range(1500):
-        pose = draw._pose(spec, draw.streams(spec.sequence, 11, i * (spec.sequence.frames or 1)), "head0.", 0)
+        pose = draw._pose(spec, streams(spec.sequence, 11, i * (spec.sequence.frames or 1)), "head0.", 0)
         values.append(math.degrees(pose.yaw_rad))
     mean, sigma = expected(spec.pose, "yaw")
     shape: Any = ("norm", (mean, sigma)) if spec.pose.yaw_deg.limit else ("uniform", (-90.0, 180.0))
@@ -132,10 +134,10 @@ def test_few_mouths_are_against_the_draw(head_pack: Any) -> None:
     """Some identities cannot close their mouth; there are fewer than the statistics allow by far."""
     spec, model, against = load_spec("mixed"), load_head(head_pack), 0
     for i in range(300):
-        s = draw.streams(spec.sequence, 1, i)
+        s = streams(spec.sequence, 1, i)
         identity = draw._identity(spec, s, "head0.", model)
-        expression = draw._expression(spec, s, "head0.", identity, model)
-        against += expression.mouth_open != draw.wants_open(spec, s)
+        expression = draw_expression(spec, s, "head0.", identity, model)
+        against += expression.mouth_open != wants_open(spec, s)
     assert against <= 6 < 300 * statistics.STUBBORN + 1
 
 

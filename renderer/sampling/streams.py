@@ -1,0 +1,110 @@
+"""Named random streams: the only randomness of a sample.
+
+Every knob draws from a stream of its own, named by sample and knob: a new knob never shifts the draws of the others,
+and sample N is the same whoever draws it. Frames of a clip draw from the streams of the clip, and knobs that move
+(`Streams.moving_*`) follow a smooth path there (docs/design/0004).
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import ClassVar, Final
+
+import numpy as np
+
+from renderer.parameters.params import Vec3
+from renderer.parameters.spec import Gauss, SequenceSpec, Uniform
+
+_WAVES: Final = 3  # of a moving knob's path
+
+
+class Streams:
+    """Named random streams of one sample."""
+
+    moves: ClassVar[bool] = False  # is the sample a frame of a clip?
+
+    def __init__(self, seed: int, index: int) -> None:
+        self._seed, self._index = seed, index
+
+    def __call__(self, topic: str) -> np.random.Generator:
+        return np.random.default_rng([self._seed, self._index, zlib.crc32(topic.encode())])
+
+    def uniform(self, topic: str, limits: Uniform) -> float:
+        return float(self(topic).uniform(limits.low, limits.high))
+
+    def gauss(self, topic: str, limits: Gauss) -> float:
+        return float(self(topic).normal(0.0, limits.sigma))
+
+    def share(self, topic: str, share: float) -> bool:
+        return bool(self(topic).random() < share)
+
+    def pick(self, topic: str, names: Sequence[str]) -> str:
+        return names[int(self(topic).integers(len(names)))] if names else ""
+
+    def weighted(self, topic: str, weights: Mapping[str, float]) -> str:
+        names = sorted(weights)
+        total = np.array([weights[n] for n in names])
+        return str(self(topic).choice(names, p=total / total.sum()))
+
+    def vec3(self, topic: str, low: float, high: float) -> Vec3:
+        x, y, z = self(topic).uniform(low, high, 3)
+        return float(x), float(y), float(z)
+
+    def angles(self, topic: str) -> Vec3:
+        return self.vec3(topic, -math.pi, math.pi)
+
+    # Knobs that move from frame to frame of a clip; here, in a single image, they are like any other
+
+    def moving_gauss(self, topic: str, limits: Gauss) -> float:
+        return self.gauss(topic, limits)
+
+    def moving_units(self, topic: str, count: int) -> tuple[float, ...]:
+        """Uniform numbers in [0, 1)."""
+        return tuple(float(v) for v in self(topic).random(count))
+
+    def moving_uniform(self, topic: str, limits: Uniform) -> float:
+        (unit,) = self.moving_units(topic, 1)
+        return limits.low + (limits.high - limits.low) * unit
+
+
+class ClipStreams(Streams):
+    """Named random streams of one frame of a clip: all of the clip's, moving knobs on their path at this frame.
+
+    At any frame, a moving knob has the very distribution that it has in single images.
+    """
+
+    moves = True
+
+    def __init__(self, seed: int, clip: int, frame: int, swing_frames: float) -> None:
+        super().__init__(seed, clip)
+        self._frame, self._swing_frames = frame, swing_frames
+
+    def __call__(self, topic: str) -> np.random.Generator:
+        return super().__call__(f"clip.{topic}")  # clip 5 of a seed must not show the head of its single image 5
+
+    def moving_gauss(self, topic: str, limits: Gauss) -> float:
+        return limits.sigma * path(self(topic), self._frame, self._swing_frames)
+
+    def moving_units(self, topic: str, count: int) -> tuple[float, ...]:
+        rng = self(topic)
+        return tuple(NormalDist().cdf(path(rng, self._frame, self._swing_frames)) for _ in range(count))
+
+
+def path(rng: np.random.Generator, frame: int, swing_frames: float) -> float:
+    """A smooth random path at one of its frames: a few waves, none quicker than `swing_frames` there and back.
+
+    With Gaussian amplitudes the value is standard normal at every frame.
+    """
+    turn = 2 * math.pi * frame / swing_frames * rng.random(_WAVES)
+    along, across = rng.standard_normal((2, _WAVES)) / math.sqrt(_WAVES)
+    return float((along * np.cos(turn) + across * np.sin(turn)).sum())
+
+
+def streams(sequence: SequenceSpec, seed: int, index: int) -> Streams:
+    """Streams of sample `index`: its own, or those of its frame in its clip."""
+    if not sequence.frames:
+        return Streams(seed, index)
+    return ClipStreams(seed, *divmod(index, sequence.frames), sequence.swing_frames)
