@@ -18,7 +18,7 @@ from renderer.run.claim import claim
 from renderer.run.context import prepare
 from renderer.run.local import render_shards
 from renderer.run.pool import PoolOptions
-from trainer.uvmaps import projections
+from trainer.uvmaps import textures
 
 pytestmark = pytest.mark.blender
 
@@ -67,7 +67,7 @@ def test_a_known_texture_through_the_rendered_uv_map_is_the_albedo_render(head_p
         clear = (mask[:, 1:] >= PURE).float()
         core = 1 - torch.nn.functional.max_pool2d(1 - clear, 3, 1, 1)  # the default's soft rim shows the picture below
         for (scale, found), counted in zip(errors.items(), (clear, core), strict=True):
-            drawn = projections.texture_projection(torch.zeros_like(albedo), uv, clear, texture, scale)
+            drawn = textures.texture_projection(torch.zeros_like(albedo), uv, clear, texture, scale)
             found.append((linear(drawn) - albedo).abs()[counted.expand_as(albedo) > 0])
     # Measured: 4e-5 and 3e-4 for the plain look-up, 0.0011 and 0.022 for the default, which averages 2 x 2
     for scale, median, most in ((1, 1e-4, 1e-3), (2, 0.002, 0.03)):

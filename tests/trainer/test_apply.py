@@ -22,12 +22,18 @@ from renderer.format.sample_format import CENTRE_U, UV_FRAME
 from renderer.report.video import Movie
 from trainer.commands.view import apply_ as apply_command
 from trainer.data import pictures
+from trainer.data.video import Frames
+from trainer.systems.uvnet import trained
 from trainer.systems.uvnet.config import NetworkConfig
 from trainer.systems.uvnet.network import make_network
 from trainer.training import checkpoint
 from trainer.training.checkpoint import save_weights
-from trainer.uvmaps import apply_job, head_pose
-from trainer.uvmaps import faces as apply
+from trainer.uvmaps import apply_job, head_pose, results
+from trainer.uvmaps.apply_job import Job
+from trainer.uvmaps.drawing import Needs, draw
+from trainer.uvmaps.faces import Window, cut, put_back
+from trainer.uvmaps.finding import TILE_PX, Options, find_faces, run_tiled
+from trainer.uvmaps.tracking import Tracker
 
 TINY = NetworkConfig(levels=2, initial_features=4, filter_sizes=(3, 3, 1))
 
@@ -70,6 +76,10 @@ def save(picture: Tensor, path: Path) -> Path:
     return path
 
 
+def run(job: Job, weights: Path, inputs: list[str], say: apply_job.Say = print) -> int:
+    return apply_job.run_all(job, lambda: trained.load(weights), inputs, say)
+
+
 @pytest.fixture
 def oracle(monkeypatch: pytest.MonkeyPatch) -> Oracle:
     """All of `gen apply` but the weights, which are known by heart."""
@@ -84,12 +94,12 @@ def oracle(monkeypatch: pytest.MonkeyPatch) -> Oracle:
 @pytest.mark.parametrize("radius", [20, 50, 140])
 def test_a_face_of_any_size_is_found_and_its_uv_read_in_the_pictures_own_pixels(radius: float) -> None:
     picture = picture_with([(210.5, 150, radius)])
-    [face] = apply.find_faces(Oracle(), picture)
+    [face] = find_faces(Oracle(), picture)
     left, top, right, bottom = face.box
     assert [left, top, right, bottom] == pytest.approx(
         [210.5 - radius, 150 - radius, 210.5 + radius, 150 + radius], abs=max(2, radius * 0.05)
     )
-    maps = apply.maps([face], 300, 400)
+    maps = results.maps([face], 300, 400)
     sure = maps["mask"] > 0.99
     truth = picture[0].permute(1, 2, 0).numpy()
     assert sure.sum() > 0.7 * math.pi * radius**2
@@ -98,25 +108,25 @@ def test_a_face_of_any_size_is_found_and_its_uv_read_in_the_pictures_own_pixels(
 
 def test_several_faces_are_found_and_drawn_in_one_picture() -> None:
     picture = picture_with([(70, 80, 40), (200, 180, 60), (340, 90, 35)])
-    faces = apply.find_faces(Oracle(), picture)
+    faces = find_faces(Oracle(), picture)
     centres = sorted(((f.box[0] + f.box[2]) / 2, (f.box[1] + f.box[3]) / 2) for f in faces)
     assert np.allclose(centres, [(70, 80), (200, 180), (340, 90)], atol=2)
-    drawn = apply.draw("texture", picture, faces, {"texture": torch.zeros(1, 3, 8, 8)})
+    drawn = draw("texture", picture, faces, Needs(torch.zeros(1, 3, 8, 8)))
     for x, y in centres:
         assert float(drawn[0, :, int(y), int(x)].max()) < 0.05
     assert torch.equal(drawn[:, :, :30, :20], picture[:, :, :30, :20])
 
 
 def test_a_face_cut_off_by_the_border_is_found() -> None:
-    [face] = apply.find_faces(Oracle(), picture_with([(0, 150, 80)]))
+    [face] = find_faces(Oracle(), picture_with([(0, 150, 80)]))
     assert face.box[0] <= 2
-    maps = apply.maps([face], 300, 400)
+    maps = results.maps([face], 300, 400)
     assert maps["mask"][150, 5] > 0.9 and maps["uv"][150, 5] == pytest.approx([0.53, 0.5], abs=0.03)
 
 
 def test_without_a_face_there_is_nothing() -> None:
-    assert apply.find_faces(Oracle(), picture_with([])) == []
-    maps = apply.maps([], 30, 40)
+    assert find_faces(Oracle(), picture_with([])) == []
+    maps = results.maps([], 30, 40)
     assert maps["uv"].shape == (30, 40, 2) and float(np.abs(maps["uv"]).sum()) == 0
 
 
@@ -126,12 +136,12 @@ def test_what_the_mirrored_picture_does_not_show_alike_is_no_face(oracle: Oracle
     blob = torch.hypot(*torch.meshgrid(torch.arange(300.0) - 200, torch.arange(400.0) - 300, indexing="ij")) < 60
     picture[0, 0][blob], picture[0, 1][blob], picture[0, 2][blob] = 0.1, 0.5, 1.0
     photo = save(picture, tmp_path / "photo.png")
-    loose = apply.find_faces(oracle, picture, apply.Options(min_agreement=0))
-    [face] = apply.find_faces(oracle, picture)
+    loose = find_faces(oracle, picture, Options(min_agreement=0))
+    [face] = find_faces(oracle, picture)
     assert len(loose) == 2 and face.box[0] == pytest.approx(40, abs=3)
     for share, count in ((0.0, 2), (0.5, 1)):
-        job = apply_job.Job(tmp_path / f"{share}", min_agreement=share)
-        assert apply_job.run_all(job, tmp_path, [str(photo)], "cpu", print) == 0
+        job = Job(tmp_path / f"{share}", min_agreement=share)
+        assert run(job, tmp_path, [str(photo)]) == 0
         assert len(json.loads((job.out / "photo.json").read_text())["frames"][0]["faces"]) == count
 
 
@@ -142,8 +152,8 @@ def test_the_mirror_image_takes_out_what_is_wrong_to_one_side(oracle: Oracle) ->
         return oracle(part) + torch.tensor([0.03, 0, 0, 0])[:, None, None]
 
     for mirrored, off in ((False, 0.03), (True, 0.0)):
-        [truth] = apply.find_faces(oracle, picture)
-        [face] = apply.find_faces(leaning, picture, apply.Options(mirrored=mirrored))
+        [truth] = find_faces(oracle, picture)
+        [face] = find_faces(leaning, picture, Options(mirrored=mirrored))
         inside = truth.mask > 0.99
         assert (face.uv - truth.uv)[:, :1][inside].mean().item() == pytest.approx(off, abs=1e-3)
 
@@ -151,14 +161,14 @@ def test_the_mirror_image_takes_out_what_is_wrong_to_one_side(oracle: Oracle) ->
 def test_a_huge_picture_never_reaches_the_network_whole() -> None:
     network = Oracle()
     picture = picture_with([(2000, 400, 150)], (800, 3000))
-    [face] = apply.find_faces(network, picture, apply.Options(search_px=3000))
-    assert network.largest_input <= apply.TILE_PX
+    [face] = find_faces(network, picture, Options(search_px=3000))
+    assert network.largest_input <= TILE_PX
     assert (face.box[0] + face.box[2]) / 2 == pytest.approx(2000, abs=6)
 
 
 def test_tiles_give_what_the_whole_picture_gives() -> None:
     picture = picture_with([(210, 150, 60)])
-    whole, tiled = Oracle()(picture), apply.run_tiled(Oracle(), picture, tile=96, overlap=32)
+    whole, tiled = Oracle()(picture), run_tiled(Oracle(), picture, tile=96, overlap=32)
     torch.testing.assert_close(tiled, whole, atol=1e-5, rtol=0)
 
 
@@ -166,14 +176,14 @@ def test_hidden_parts_of_a_face_are_in_the_mask_but_not_visible() -> None:
     picture = picture_with([(200, 150, 70)])
     hidden = picture[:, 2:3, 150:, :]
     hidden[hidden > 0.9] = 0.7
-    [face] = apply.find_faces(Oracle(), picture)
-    maps = apply.maps([face], 300, 400)
+    [face] = find_faces(Oracle(), picture)
+    maps = results.maps([face], 300, 400)
     assert maps["mask"][180, 200] > 0.7 and maps["visible"][180, 200] < 0.1 and maps["visible"][120, 200] > 0.9
 
 
 def test_a_face_is_followed_without_searching_the_picture_again() -> None:
     network = Oracle()
-    tracker = apply.Tracker(network)
+    tracker = Tracker(network)
     for frame in range(6):
         [face] = tracker.step(picture_with([(150 + 8 * frame, 150, 60)]))
         assert (face.box[0] + face.box[2]) / 2 == pytest.approx(150 + 8 * frame, abs=2)
@@ -188,7 +198,7 @@ def test_a_face_is_followed_without_searching_the_picture_again() -> None:
 
 
 def test_windows_that_meet_on_one_face_follow_it_as_one() -> None:
-    tracker = apply.Tracker(Oracle())
+    tracker = Tracker(Oracle())
     for gap in (100, 80, 60):
         assert len(tracker.step(picture_with([(200 - gap, 150, 50), (200 + gap, 150, 50)]))) == 2
     for _ in range(3):
@@ -205,7 +215,7 @@ def test_faces_are_scaled_to_the_size_that_the_network_was_trained_on(
     network.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape[2:])))
     monkeypatch.setattr(checkpoint, "load_network", lambda _: (network, {"uv_frame": UV_FRAME, **header}))
     photo = save(picture_with([(210, 150, 100)]), tmp_path / "photo.png")
-    assert apply_job.run_all(apply_job.Job(tmp_path / "out"), tmp_path, [str(photo)], "cpu", print) == 0
+    assert run(Job(tmp_path / "out"), tmp_path, [str(photo)]) == 0
     assert sizes[-1] == (size, size)  # the last thing done is to read the face in its window
     assert len(json.loads((tmp_path / "out" / "photo.json").read_text())["frames"][0]["faces"]) == 1
 
@@ -215,7 +225,7 @@ def test_weights_of_an_impossible_size_are_refused(tmp_path: Path) -> None:
     about = {"run_id": "x", "uv_frame": UV_FRAME, "input_px": "many"}
     save_weights(path, make_network(TINY, 0).state_dict(), TINY, about)
     with pytest.raises(FormatError, match="'many' pixels"):
-        apply.load(path)
+        trained.load(path)
 
 
 def test_a_photo_gives_its_views_maps_and_numbers(oracle: Oracle, tmp_path: Path) -> None:
@@ -224,8 +234,11 @@ def test_a_photo_gives_its_views_maps_and_numbers(oracle: Oracle, tmp_path: Path
     views = ("lines", "points", "texture", "uv", "mask", "inverse", "swap")
     for kind in ("npz", "exr"):
         assert (
-            apply_job.run_all(
-                apply_job.Job(out, views, maps=kind, csv=True, swap=photo), tmp_path, [str(photo)], "cpu", print
+            run(
+                Job(out, views, maps=kind, csv=True, swap=photo),
+                lambda: trained.load(tmp_path),
+                [str(photo)],
+                print,
             )
             == 0
         )
@@ -246,8 +259,8 @@ def test_a_photo_gives_its_views_maps_and_numbers(oracle: Oracle, tmp_path: Path
 
 def test_a_photo_gives_a_mesh_of_its_face_with_its_texture(oracle: Oracle, head_pack: Path, tmp_path: Path) -> None:
     photo = save(picture_with([(150, 150, 60), (320, 100, 40)]), tmp_path / "photo.png")
-    job = apply_job.Job(tmp_path / "out", ("uv",), mesh="visible")
-    assert apply_job.run_all(job, tmp_path, [str(photo)], "cpu", print) == 0
+    job = Job(tmp_path / "out", ("uv",), mesh="visible")
+    assert run(job, tmp_path, [str(photo)]) == 0
     made = {p.name for p in (tmp_path / "out").glob("*face*")}
     assert made == {f"photo.face{i}{s}" for i in (0, 1) for s in (".obj", ".mtl", ".png", ".glb")}
     with Image.open(tmp_path / "out" / "photo.face0.png") as image:  # of this face the texture is its UV
@@ -265,12 +278,12 @@ def test_a_video_gives_a_video_and_a_record_per_frame(oracle: Oracle, tmp_path: 
         movie.add(pictures.to_bytes(picture_with([(80 + 5 * frame, 64, 30)], (128, 192))))
     movie.close()
     said: list[str] = []
-    job = apply_job.Job(tmp_path / "out", ("lines", "inverse"))
-    assert apply_job.run_all(job, tmp_path, [str(movie.path)], "cpu", said.append) == 0
+    job = Job(tmp_path / "out", ("lines", "inverse"))
+    assert run(job, tmp_path, [str(movie.path)], said.append) == 0
     with Image.open(tmp_path / "out" / "clip.texture-of-all.png") as image:
         assert np.asarray(image)[image.height // 2, image.width // 2] == pytest.approx([128, 128, 255], abs=12)
     assert any("8 frames, 8 with a face" in line and "frames/s" in line for line in said)
-    frames = apply.Frames(str(tmp_path / "out" / "clip.lines.mp4"), 4000)
+    frames = Frames(str(tmp_path / "out" / "clip.lines.mp4"), 4000)
     assert [f.shape for f in frames] == [(128, 192, 3)] * 8 and frames.rate == 25
     record = json.loads((tmp_path / "out" / "clip.json").read_text())
     boxes = [f["faces"][0]["box"] for f in record["frames"]]
@@ -292,15 +305,15 @@ def test_a_video_cut_short_gives_what_it_holds_and_says_so(oracle: Oracle, tmp_p
             if packet.dts is not None:
                 packet.stream = stream
                 target.mux(packet)
-    whole = sum(1 for _ in apply.Frames(str(path), 4000))
+    whole = sum(1 for _ in Frames(str(path), 4000))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     said: list[str] = []
-    apply_job.run_all(apply_job.Job(tmp_path / "out", ("lines",)), tmp_path, [str(path)], "cpu", said.append)
+    run(Job(tmp_path / "out", ("lines",)), tmp_path, [str(path)], said.append)
     found = len(json.loads((tmp_path / "out" / "clip.json").read_text())["frames"])
     assert whole == 40 and 0 < found < 40
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(movie.path.read_bytes()[: movie.path.stat().st_size // 2])
-    assert apply_job.run_all(apply_job.Job(tmp_path / "out"), tmp_path, [str(broken)], "cpu", said.append) == 1
+    assert run(Job(tmp_path / "out"), tmp_path, [str(broken)], said.append) == 1
     assert any("broken.mp4 cannot be read as a video" in line for line in said)
 
 
@@ -311,7 +324,7 @@ def test_one_bad_file_does_not_stop_the_others(oracle: Oracle, tmp_path: Path) -
     (folder / "a.jpg").write_text("no picture")
     (folder / "notes.txt").write_text("left alone")
     said: list[str] = []
-    assert apply_job.run_all(apply_job.Job(tmp_path / "out"), tmp_path, [str(folder)], "cpu", said.append) == 1
+    assert run(Job(tmp_path / "out"), tmp_path, [str(folder)], said.append) == 1
     assert (tmp_path / "out" / "b.lines.png").is_file()
     assert sum("a.jpg" in line for line in said) == 1 and not any("notes" in line for line in said)
 
@@ -319,14 +332,14 @@ def test_one_bad_file_does_not_stop_the_others(oracle: Oracle, tmp_path: Path) -
 def test_a_webcam_that_is_not_there_does_not_stop_the_others(
     oracle: Oracle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def no_camera(_: apply.Frames) -> Any:
+    def no_camera(_: Frames) -> Any:
         raise DatasetError("webcam 7 cannot be opened")
 
-    monkeypatch.setattr(apply.Frames, "_webcam", no_camera)
+    monkeypatch.setattr(Frames, "_webcam", no_camera)
     monkeypatch.chdir(tmp_path)
     save(picture_with([(200, 150, 60)]), tmp_path / "photo.png")
     said: list[str] = []
-    failed = apply_job.run_all(apply_job.Job(tmp_path / "out"), tmp_path, ["7", "photo.png"], "cpu", said.append)
+    failed = run(Job(tmp_path / "out"), tmp_path, ["7", "photo.png"], said.append)
     assert failed == 1 and (tmp_path / "out" / "photo.json").is_file() and "webcam 7" in " ".join(said)
 
 
@@ -347,11 +360,10 @@ def test_a_photo_larger_than_allowed_is_scaled_down_while_it_is_read(tmp_path: P
 def test_same_names_do_not_overwrite_each_other(oracle: Oracle, tmp_path: Path) -> None:
     for name in ("a.png", "a.bmp"):
         save(picture_with([]), tmp_path / name)
-    apply_job.run_all(
-        apply_job.Job(tmp_path / "out", ("uv",)),
+    run(
+        Job(tmp_path / "out", ("uv",)),
         tmp_path,
         [str(tmp_path / n) for n in ("a.png", "a.bmp")],
-        "cpu",
         print,
     )
     assert sorted(p.name for p in (tmp_path / "out").glob("*.png")) == ["a-2.uv.png", "a.uv.png"]
@@ -383,7 +395,7 @@ def test_a_photo_without_a_face_says_so_and_ends_well(tmp_path: Path) -> None:
 )
 def test_a_device_that_is_not_there_is_refused(device: str, tmp_path: Path) -> None:
     with pytest.raises(MachineError, match=device):
-        apply.load(weights(tmp_path / "w.safetensors"), device)
+        trained.load(weights(tmp_path / "w.safetensors"), device)
 
 
 def test_pictures_reach_the_device_of_the_network() -> None:
@@ -393,26 +405,26 @@ def test_pictures_reach_the_device_of_the_network() -> None:
             return torch.zeros(1)
 
     places: list[str] = []
-    result = apply.OnDevice(Probe(), torch.device("meta"))(torch.zeros(1, 3, 8, 8))
+    result = trained.OnDevice(Probe(), torch.device("meta"))(torch.zeros(1, 3, 8, 8))
     assert places == ["meta"] and result.device.type == "cpu"
 
 
 def test_weights_of_another_uv_frame_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="other-head"):
-        apply.load(weights(tmp_path / "w.safetensors", "other-head-1"))
+        trained.load(weights(tmp_path / "w.safetensors", "other-head-1"))
 
 
 def test_swapping_needs_a_photo_with_a_face(oracle: Oracle, tmp_path: Path) -> None:
     empty = save(picture_with([]), tmp_path / "empty.png")
     with pytest.raises(SpecError, match="--swap"):
-        apply_job.run_all(apply_job.Job(tmp_path, ("swap",)), tmp_path, [str(empty)], "cpu", print)
+        run(Job(tmp_path, ("swap",)), tmp_path, [str(empty)])
     with pytest.raises(AssetError, match=r"empty\.png"):
-        apply_job.run_all(apply_job.Job(tmp_path, ("swap",), swap=empty), tmp_path, [str(empty)], "cpu", print)
+        run(Job(tmp_path, ("swap",), swap=empty), tmp_path, [str(empty)], print)
 
 
 def test_an_unknown_view_is_refused_before_anything_is_read(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="sparkles"):
-        apply_job.run_all(apply_job.Job(tmp_path, ("sparkles",)), tmp_path / "none", ["x"], "cpu", print)
+        run(Job(tmp_path, ("sparkles",)), tmp_path / "none", ["x"])
 
 
 # ---------------------------------------------------------------- head pose
@@ -456,8 +468,8 @@ def test_too_small_a_face_has_no_pose(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_views_may_not_move_what_lies_outside_the_window() -> None:
     picture = torch.rand(1, 3, 20, 30)
-    window = apply.Window(-5, 10, 16)
+    window = Window(-5, 10, 16)
     out = torch.zeros_like(picture)
-    apply.put_back(out, apply.cut(picture, window), window)
+    put_back(out, cut(picture, window), window)
     assert torch.equal(out[:, :, 10:, :11], picture[:, :, 10:, :11])
     assert float(F.pad(out, (0, 0)).abs().sum()) == pytest.approx(float(picture[:, :, 10:, :11].sum()), rel=1e-5)

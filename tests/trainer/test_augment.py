@@ -16,7 +16,7 @@ from trainer.augmentation.draws import Draws
 from trainer.augmentation.occluders import EnvironmentBank, load_environments, opacities
 from trainer.config import Ramp
 from trainer.systems.uvnet.losses import sample_at
-from trainer.uvmaps.faces import landmark_uv as head_pack_landmarks
+from trainer.uvmaps.head_pose import landmark_uv as head_pack_landmarks
 
 CPU = torch.device("cpu")
 ALWAYS = Ramp(1, 1)

@@ -24,10 +24,11 @@ from trainer.data import pictures
 from trainer.data.reader import SampleReader
 from trainer.evaluation import photos, plots
 from trainer.evaluation import report as evaluate
+from trainer.systems.uvnet import trained
 from trainer.systems.uvnet.config import NetworkConfig, UVNetConfig
 from trainer.systems.uvnet.network import make_network
 from trainer.training.checkpoint import save_weights
-from trainer.uvmaps import faces as apply
+from trainer.uvmaps import head_pose
 from trainer.viewer import pages
 
 TINY = NetworkConfig(levels=2, initial_features=4, filter_sizes=(3, 3, 1))
@@ -84,7 +85,7 @@ def test_damaged_samples_are_left_out_and_named_up_to_a_limit(make_dataset: Any,
     assert "28 samples of data" in result.output and f"2 damaged samples left out: {', '.join(keys)}" in result.output
     report = json.loads((run / "evaluation-data" / "evaluation.json").read_text())
     assert report["skipped"].keys() == set(keys) and len(report["per_sample"]) == 28
-    whole = evaluate.evaluate_dataset(apply.load(run), SampleReader(path, IMAGES), [0, 1, 2], batch_size=1, workers=0)
+    whole = evaluate.evaluate_dataset(trained.load(run), SampleReader(path, IMAGES), [0, 1, 2], batch_size=1, workers=0)
     together = {row["key"]: row["uv_error"] for row in report["per_sample"]}
     expected = [together[key] for key in whole.keys]
     assert whole.values["uv_error"].tolist() == pytest.approx(expected, rel=1e-4, nan_ok=True)
@@ -267,7 +268,7 @@ def test_a_photo_is_made_smaller_while_it_is_read_and_its_points_with_it(tmp_pat
 
 
 def test_photos_are_evaluated_by_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(apply, "landmark_uv", lambda: torch.rand(68, 2))
+    monkeypatch.setattr(head_pose, "landmark_uv", lambda: torch.rand(68, 2))
     photos = tmp_path / "photos"
     photos.mkdir()
     Image.new("RGB", (64, 64)).save(photos / "a.png")

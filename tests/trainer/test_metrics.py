@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from trainer.augmentation.stages import Samples
-from trainer.systems.uvnet.metrics import find_landmarks, iou, sample_metrics, split_metrics, uv_error
+from trainer.systems.uvnet.metrics import iou, sample_metrics, split_metrics, uv_error
+from trainer.uvmaps.points import nearest_points
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def test_the_true_uv_map_finds_the_landmarks_to_a_fraction_of_a_pixel(target, sy
     assert metrics["uv_error"][:4].max() == 0 and metrics["mask_iou"][:4].min() == 1
     assert metrics["landmark_nme"][:4].max() < 0.003 and math.isnan(metrics["landmark_nme"][4])
     assert metrics["landmarks_used"][:4].min() > 0.9 and metrics["landmarks_used"][4] == 0
-    found = find_landmarks(target.uv, target.mask, canonical)
+    found = nearest_points(target.uv, target.mask, canonical)
     distance = (found - target.landmarks).norm(dim=-1)[:4]
     assert distance.median() < 0.1
     assert found[4].isnan().all()
@@ -75,7 +76,7 @@ def bf16_by_default():
 
 def test_landmarks_are_found_as_exactly_where_the_default_is_half_precision(target, synthetic, bf16_by_default):
     canonical = torch.tensor(synthetic.landmark_uv, dtype=torch.float32)
-    found = find_landmarks(target.uv, target.mask, canonical)
+    found = nearest_points(target.uv, target.mask, canonical)
     assert found.dtype == torch.float32  # bfloat16 would round pixels above 64 to halves
     assert (found - target.landmarks).norm(dim=-1)[:4].median() < 0.1
 
@@ -83,7 +84,7 @@ def test_landmarks_are_found_as_exactly_where_the_default_is_half_precision(targ
 def test_distances_to_all_pixels_are_held_for_one_sample_at_a_time(target, synthetic, monkeypatch):
     shapes, cdist = [], torch.cdist
     monkeypatch.setattr(torch, "cdist", lambda a, b: shapes.append(a.shape[:-1] + b.shape[-2:-1]) or cdist(a, b))
-    find_landmarks(target.uv, target.mask, torch.tensor(synthetic.landmark_uv).float())
+    nearest_points(target.uv, target.mask, torch.tensor(synthetic.landmark_uv).float())
     assert shapes == [(68, 128 * 128)] * 5
 
 

@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 import torch
 
 from renderer.commit import commit
-from trainer.uvmaps import projections
+from trainer.uvmaps import textures
+from trainer.uvmaps.grid import grid_lines, grid_points
+from trainer.uvmaps.points import find_landmarks
 
 SIZE = 256
 
@@ -38,11 +40,11 @@ def lines() -> Iterator[str]:
     image, texture = torch.rand(1, 3, SIZE, SIZE), torch.rand(1, 3, 1024, 1024)
     landmarks = torch.rand(68, 2) * 0.8 + 0.1
     works: dict[str, Callable[[], object]] = {
-        "texture projection": lambda: projections.texture_projection(image, uv, mask, texture),
-        "inverse texture projection": lambda: projections.inverse_texture_projection(image, uv, mask, SIZE),
-        "grid lines": lambda: projections.grid_lines(image, uv, mask),
-        "grid points": lambda: projections.grid_points(image, uv, mask),
-        "68 landmarks": lambda: projections.find_landmarks(uv, mask, landmarks),
+        "texture projection": lambda: textures.texture_projection(image, uv, mask, texture),
+        "inverse texture projection": lambda: textures.inverse_texture_projection(image, uv, mask, SIZE),
+        "grid lines": lambda: grid_lines(image, uv, mask),
+        "grid points": lambda: grid_points(image, uv, mask),
+        "68 landmarks": lambda: find_landmarks(uv, mask, landmarks),
     }
     with torch.no_grad():
         for name, work in works.items():

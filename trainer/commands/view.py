@@ -119,12 +119,13 @@ def apply_(
     gen apply runs/uvnet-... photo.jpg --mesh visible
     gen apply runs/uvnet-... 0 --window
     """
+    from trainer.systems.uvnet import trained
     from trainer.uvmaps.apply_job import Job, run_all
 
     job = Job(
         out, views, texture, maps, write_csv, focal_px, swap, max_side, frames, mesh, min_agreement, mirrored, window
     )
-    failed = run_all(job, weights, inputs, device, lambda line: click.echo(line, err=True))
+    failed = run_all(job, lambda: trained.load(weights, device), inputs, lambda line: click.echo(line, err=True))
     click.echo(out)
     if failed:
         sys.exit(1)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from trainer.augmentation.stages import Samples
-from trainer.uvmaps import projections
+from trainer.uvmaps.points import find_points, regular_points
 
 GRID: Final = 20  # points: the inner crossings of a 20 x 20 UV grid
 SECOND_DIFFERENCE: Final = math.sqrt(1 + 4 + 1)  # spread of a(t-1) - 2 a(t) + a(t+1) for independent a of spread 1
@@ -58,14 +58,14 @@ def locate(prediction: Tensor, samples: Samples, landmark_uv: Tensor | None) -> 
     samples: with landmarks, which are NaN where there is not exactly one head.
     """
     assert samples.landmarks is not None
-    points = projections.regular_points(GRID).to(prediction.device)
+    points = regular_points(GRID).to(prediction.device)
     several = torch.isnan(samples.landmarks).all(-1).all(-1)
-    predicted = projections.find_points(prediction[:, :2].float(), prediction[:, 2:3], points)
-    true = projections.find_points(samples.uv, samples.mask, points)
+    predicted = find_points(prediction[:, :2].float(), prediction[:, 2:3], points)
+    true = find_points(samples.uv, samples.mask, points)
     true[several] = torch.nan
     floor = torch.full_like(samples.landmarks, torch.nan)
     if landmark_uv is not None:
-        floor = projections.find_points(samples.uv, samples.mask, landmark_uv) - samples.landmarks
+        floor = find_points(samples.uv, samples.mask, landmark_uv) - samples.landmarks
     return _floats(predicted), _floats(true), _floats(floor)
 
 

@@ -26,8 +26,8 @@ from trainer.augmentation.mirror import Network
 from trainer.data import pictures
 from trainer.evaluation.plots import Floats, plot_photos
 from trainer.training.run_dir import REPORT_VERSION, finite, rounded
-from trainer.uvmaps import faces as apply
-from trainer.uvmaps import projections
+from trainer.uvmaps.finding import NETWORK_PX, Options, find_faces, shared_part
+from trainer.uvmaps.points import find_landmarks
 
 
 def read_pts(path: Path) -> Floats:
@@ -97,11 +97,11 @@ def evaluate_photos(
     landmark_uv: torch.Tensor,
     max_side: int = 2048,
     bar: Progress | None = None,
-    network_px: int = apply.NETWORK_PX,
+    network_px: int = NETWORK_PX,
 ) -> dict[str, Any]:
     """NME of each photo. A photo in which no face overlaps the annotation counts as not found, not as zero."""
     rows: list[dict[str, Any]] = []
-    every = apply.Options(min_agreement=0, network_px=network_px)  # the annotation tells which is the face
+    every = Options(min_agreement=0, network_px=network_px)  # the annotation tells which is the face
     annotated = read_annotations(folder)
     if bar is not None:
         bar.total = len(annotated)
@@ -112,11 +112,11 @@ def evaluate_photos(
         )  # made smaller as bytes: floats take 4 times more
         truth = points * np.array([picture.shape[3] / width, picture.shape[2] / height])
         box = (*np.nanmin(truth, 0), *np.nanmax(truth, 0))
-        faces = sorted(apply.find_faces(network, picture, every), key=lambda f: -apply.shared_part(f.box, box))
+        faces = sorted(find_faces(network, picture, every), key=lambda f: -shared_part(f.box, box))
         nme, used = math.nan, 0
-        if faces and apply.shared_part(faces[0].box, box) > 0.3:
+        if faces and shared_part(faces[0].box, box) > 0.3:
             face = faces[0]
-            found = projections.find_landmarks(face.uv, face.mask, landmark_uv)[0].numpy()
+            found = find_landmarks(face.uv, face.mask, landmark_uv)[0].numpy()
             found = found + np.array([face.window.x, face.window.y])
             nme, used = photo_nme(found, truth), int((np.isfinite(found) & np.isfinite(truth)).all(1).sum())
         rows.append(

@@ -31,13 +31,13 @@ from trainer.data.reader import SampleReader
 from trainer.evaluation import jitter as temporal
 from trainer.evaluation import photos, plots
 from trainer.evaluation.plots import Floats
-from trainer.systems.uvnet import system
+from trainer.systems.uvnet import system, trained
 from trainer.systems.uvnet.metrics import sample_metrics, split_metrics, summary
 from trainer.training.config import DataConfig
 from trainer.training.run_dir import REPORT_VERSION, RunDir, finite, rounded
 from trainer.training.sprites import write_sheet
 from trainer.training.validation import with_records
-from trainer.uvmaps import faces
+from trainer.uvmaps import finding, head_pose
 from trainer.viewer.pages import is_dataset, render_command
 
 WORST: Final = 20
@@ -236,7 +236,7 @@ def evaluate(
     out: by default `evaluation-NAME` in the run, or beside the weights file. mirrored: of the mean of what the network
     sees in the pictures and in their mirror images; `-mirrored` is added to the folder's name.
     """
-    loaded = faces.load(run_or_weights, device)
+    loaded = trained.load(run_or_weights, device)
     network, how = (Averaged(loaded), "; averaged with their mirror images") if mirrored else (loaded, "")
     home = run_or_weights if run_or_weights.is_dir() else run_or_weights.parent
     out = out or home / f"evaluation-{target.resolve().name}{'-mirrored' * mirrored}"
@@ -244,7 +244,7 @@ def evaluate(
         raise DatasetError(f"there is no folder {target}")
     if not is_dataset(target):
         report = photos.evaluate_photos(
-            network, target, faces.landmark_uv(), bar=bar, network_px=faces.trained_px(loaded)
+            network, target, head_pose.landmark_uv(), bar=bar, network_px=finding.trained_px(loaded)
         )
         report["note"] += how
         photos.write_photo_report(report, out)

@@ -6,23 +6,28 @@ import csv
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from renderer.errors import AssetError, DatasetError, FormatError, SpecError
 from renderer.files import write_atomic
 from renderer.progress import Progress
 from renderer.report.video import Movie
-from trainer.data import pictures
-from trainer.uvmaps import faces as apply
-from trainer.uvmaps import head_pose, mesh, projections
+from trainer.augmentation.mirror import Network
+from trainer.data import pictures, video
+from trainer.uvmaps import head_pose, mesh, results, textures
+from trainer.uvmaps.drawing import VIEWS, Needs, draw, load_texture
+from trainer.uvmaps.faces import Face, cut
+from trainer.uvmaps.finding import Options, find_faces, trained_px
+from trainer.uvmaps.tracking import Tracker
 from trainer.uvmaps.window import LiveView
 
 Say = Callable[[str], object]
+TEXTURE_FRAMES = 5  # every such frame of a video goes into the texture gathered from all
 
 
 @dataclass(frozen=True)
@@ -39,38 +44,50 @@ class Job:
     max_side: int = 2048
     frames: int | None = None
     mesh: str | None = None  # part of the head: one of `mesh.PARTS`
-    min_agreement: float = apply.Options.min_agreement
+    min_agreement: float = Options.min_agreement
     mirrored: bool = False  # read faces in their mirror images, too
     window: bool = False  # show the first view of videos and webcams while they run
 
-    def options(self, network: nn.Module) -> apply.Options:
-        """How faces are looked for."""
-        size = apply.trained_px(network)
-        return apply.Options(min_agreement=self.min_agreement, mirrored=self.mirrored, network_px=size)
+
+@dataclass(frozen=True)
+class _Work:
+    """A job at work: what all inputs share."""
+
+    job: Job
+    network: Network
+    options: Options
+    needs: Needs
+    live: LiveView | None
+    say: Say
+
+    def path(self, name: str) -> Path:
+        return self.job.out / name
 
 
-def run_all(job: Job, weights: Path, inputs: Sequence[str], device: str, say: Say) -> int:
-    """All inputs; returns how many could not be read whole. Raises before any work what makes all of it pointless."""
-    known = (*apply.VIEWS, "inverse")
+def run_all(job: Job, load: Callable[[], Network], inputs: Sequence[str], say: Say) -> int:
+    """All inputs; returns how many could not be read whole. load: reads the network, once the job makes sense.
+
+    Raises SpecError, DatasetError, AssetError or MachineError for what would spoil every input, before the first one.
+    """
+    known = (*VIEWS, "inverse")
     if unknown := [v for v in job.views if v not in known]:
         raise SpecError(f"unknown view {', '.join(unknown)}; known are {', '.join(known)}")
     if job.mesh:
         mesh.check(job.mesh)
     live = LiveView("headforge") if job.window else None
-    network = apply.load(weights, device)
-    sources = apply.expand(inputs)
-    extra = needs(job, say)
+    network = load()
+    sources = video.expand(inputs)
+    options = Options(min_agreement=job.min_agreement, mirrored=job.mirrored, network_px=trained_px(network))
+    work = _Work(job, network, options, find_needs(job, say), live, say)
     if "swap" in job.views:
-        extra["other"] = other_face(job, network)
+        work = replace(work, needs=replace(work.needs, other=other_face(job, network, options)))
     job.out.mkdir(parents=True, exist_ok=True)
     failed = 0
     names: set[str] = set()
-    extra["live"] = live
     for source in sources:
         name = _unique(Path(source).stem if not source.isdecimal() else f"webcam{source}", names)
         try:
-            work = moving if apply.is_moving(source) else still
-            if problem := work(job, network, source, name, extra, say):
+            if problem := (moving if video.is_moving(source) else still)(work, source, name):
                 say(problem)
                 failed += 1
         except (FormatError, DatasetError) as error:  # a webcam that is not there stops no other input, either
@@ -79,28 +96,29 @@ def run_all(job: Job, weights: Path, inputs: Sequence[str], device: str, say: Sa
     return failed
 
 
-def needs(job: Job, say: Say) -> dict[str, Any]:
+def find_needs(job: Job, say: Say) -> Needs:
     """Texture, landmarks and head. Without a head pack landmarks and pose are left out, unless a view needs them."""
-    extra: dict[str, Any] = {"texture": apply.load_texture(job.texture), "focal_px": job.focal_px}
+    needs = Needs(load_texture(job.texture), job.focal_px)
     try:
-        extra |= {"head": head_pose.pack_head(), "landmark_uv": apply.landmark_uv()}
-        head_pose.position_map(extra["head"])  # made once, before frames are timed
+        head = head_pose.pack_head()
+        needs = replace(needs, head=head, landmark_uv=head_pose.landmark_uv())
+        head_pose.position_map(head)  # made once, before frames are timed
     except AssetError as error:
         if {"landmarks", "axes"} & set(job.views) or job.mesh:
             raise
         say(f"no landmarks and no pose: {error}")
-    return extra
+    return needs
 
 
-def other_face(job: Job, network: nn.Module) -> tuple[Tensor, apply.Face]:
+def other_face(job: Job, network: Network, options: Options) -> tuple[Tensor, Face]:
     """The surest face of the photo to swap in. Raises SpecError without a photo, AssetError without a face in it."""
     if job.swap is None:
         raise SpecError('the view "swap" needs a photo of the other face: give --swap PHOTO')
     picture = pictures.to_tensor(pictures.read_picture(job.swap, job.max_side))
-    faces = apply.find_faces(network, picture, job.options(network))
+    faces = find_faces(network, picture, options)
     if not faces:
         raise AssetError(f"no face found in {job.swap}, the photo to swap in")
-    return apply.cut(picture, faces[0].window), faces[0]
+    return cut(picture, faces[0].window), faces[0]
 
 
 def _unique(name: str, taken: set[str]) -> str:
@@ -112,110 +130,118 @@ def _unique(name: str, taken: set[str]) -> str:
     return name
 
 
-def still(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[str, Any], say: Say) -> str:
+# ---------------------------------------------------------------- one input
+
+
+def still(work: _Work, source: str, name: str) -> str:
     """One photo. Returns what was wrong with it, if anything."""
-    picture = pictures.to_tensor(pictures.read_picture(Path(source), job.max_side))
-    faces = apply.find_faces(network, picture, job.options(network))
-    say(f"{source}: {len(faces)} face{'s' * (len(faces) != 1)}" if faces else f"{source}: no face found")
-    for view in job.views:
-        Image.fromarray(pictures.to_bytes(apply.draw(view, picture, faces, extra))).save(job.out / f"{name}.{view}.png")
-    _write_maps(job, f"{name}", faces, picture)
-    records = [_record(0, faces, extra, _write_meshes(job, name, faces, picture, extra))]
-    _write_records(job, name, source, picture, records)
+    picture = pictures.to_tensor(pictures.read_picture(Path(source), work.job.max_side))
+    faces = find_faces(work.network, picture, work.options)
+    work.say(f"{source}: {len(faces)} face{'s' * (len(faces) != 1)}" if faces else f"{source}: no face found")
+    for view in work.job.views:
+        drawn = pictures.to_bytes(draw(view, picture, faces, work.needs))
+        Image.fromarray(drawn).save(work.path(f"{name}.{view}.png"))
+    _write_records(work, name, source, picture, [_write_faces(work, name, 0, faces, picture)])
     return ""
 
 
-def moving(job: Job, network: nn.Module, source: str, name: str, extra: Mapping[str, Any], say: Say) -> str:
+@dataclass
+class _Recording:
+    """What a video gathers from frame to frame."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    movies: dict[str, Movie] = field(default_factory=dict)
+    texture: textures.TextureAccumulator | None = None
+    picture: Tensor | None = None  # the last frame
+    network_s: float = 0.0
+
+
+def moving(work: _Work, source: str, name: str) -> str:
     """One video or webcam. Returns what was wrong with it, if anything."""
-    frames = apply.Frames(source, job.max_side, job.frames)
-    tracker = apply.Tracker(network, job.options(network))
-    movies: dict[str, Movie] = {}
-    records: list[dict[str, Any]] = []
-    texture: projections.TextureAccumulator | None = None
-    picture: Tensor | None = None
-    start = time.perf_counter()
-    network_s = 0.0
-    live = extra.get("live")
+    frames = video.Frames(source, work.job.max_side, work.job.frames)
+    made, start = _Recording(), time.perf_counter()
+    tracker = Tracker(work.network, work.options)
     try:
         with Progress(frames.count, "frame", name) as bar:
             for number, frame in enumerate(frames):
                 bar.total = frames.count
-                picture = pictures.to_tensor(frame)
+                made.picture = pictures.to_tensor(frame)
                 before = time.perf_counter()
-                faces = tracker.step(picture)
-                network_s += time.perf_counter() - before
-                drawn = {view: pictures.to_bytes(apply.draw(view, picture, faces, extra)) for view in job.views}
-                for view, shown in drawn.items():
-                    movie = movies.setdefault(view, Movie(job.out / f"{name}.{view}.mp4", frames.rate))
-                    movie.add(shown)
-                if "inverse" in job.views and faces and number % 5 == 0:
-                    face = faces[0]
-                    texture = texture or projections.TextureAccumulator(projections.fitting_size(face.visible, 512))
-                    texture.add(apply.cut(picture, face.window), face.uv, (face.visible > 0.5).float())
-                _write_maps(job, f"{name}.{number:06d}", faces, picture)
-                fits = _write_meshes(job, f"{name}.{number:06d}", faces, picture, extra)
-                records.append(_record(number, faces, extra, fits))
+                faces = tracker.step(made.picture)
+                made.network_s += time.perf_counter() - before
+                shown = _add_frame(work, made, name, number, faces, frames.rate)
                 bar.update()
-                if live is not None and not live.show(drawn[job.views[0]]):
+                if work.live is not None and not work.live.show(shown):
                     break
     except KeyboardInterrupt:
-        say("stopped")
+        work.say("stopped")
     finally:
-        for movie in movies.values():
+        for movie in made.movies.values():
             movie.close()
-    if texture is not None:
-        gathered = projections.closed_texture(*texture.texture())
-        Image.fromarray(pictures.to_bytes(gathered)).save(job.out / f"{name}.texture-of-all.png")
-    seconds = time.perf_counter() - start
-    found = sum(bool(r["faces"]) for r in records)
-    rates = f"{len(records) / max(seconds, 1e-9):.1f} frames/s"
-    drawing = f"{len(records) / max(seconds - network_s, 1e-9):.1f} without finding faces"
-    say(f"{source}: {len(records)} frames, {found} with a face; {rates}, {drawing}")
-    if picture is not None:
-        _write_records(job, name, source, picture, records)
+    if made.texture is not None:
+        gathered = textures.closed_texture(*made.texture.texture())
+        Image.fromarray(pictures.to_bytes(gathered)).save(work.path(f"{name}.texture-of-all.png"))
+    work.say(f"{source}: {_speed(made, time.perf_counter() - start)}")
+    if made.picture is not None:
+        _write_records(work, name, source, made.picture, made.records)
     return frames.problem
 
 
-def _record(
-    number: int, faces: Sequence[apply.Face], extra: Mapping[str, Any], fits: Sequence[Mapping[str, Any]] = ()
-) -> dict[str, Any]:
-    landmarks, head = extra.get("landmark_uv"), extra.get("head")
-    described = [apply.describe(f, landmarks, head, extra.get("focal_px")) for f in faces]
-    for face, fit in zip(described, fits, strict=False):
-        face |= fit
+def _add_frame(
+    work: _Work, made: _Recording, name: str, number: int, faces: Sequence[Face], rate: float
+) -> pictures.Bytes:
+    """Draw, gather and write one frame; returns its first view."""
+    picture = made.picture
+    assert picture is not None
+    drawn = {view: pictures.to_bytes(draw(view, picture, faces, work.needs)) for view in work.job.views}
+    for view, shown in drawn.items():
+        made.movies.setdefault(view, Movie(work.path(f"{name}.{view}.mp4"), rate)).add(shown)
+    if "inverse" in work.job.views and faces and number % TEXTURE_FRAMES == 0:
+        face = faces[0]
+        made.texture = made.texture or textures.TextureAccumulator(textures.fitting_size(face.visible, 512))
+        made.texture.add(cut(picture, face.window), face.uv, (face.visible > 0.5).float())
+    made.records.append(_write_faces(work, f"{name}.{number:06d}", number, faces, picture))
+    return drawn[work.job.views[0]]
+
+
+def _speed(made: _Recording, seconds: float) -> str:
+    count, found = len(made.records), sum(bool(r["faces"]) for r in made.records)
+    drawing = count / max(seconds - made.network_s, 1e-9)
+    rates = f"{count / max(seconds, 1e-9):.1f} frames/s, {drawing:.1f} without finding faces"
+    return f"{count} frames, {found} with a face; {rates}"
+
+
+# ---------------------------------------------------------------- files
+
+
+def _write_faces(work: _Work, name: str, number: int, faces: Sequence[Face], picture: Tensor) -> dict[str, Any]:
+    """Maps and meshes of one picture, as far as the job asks for them; returns its record."""
+    job, needs = work.job, work.needs
+    if job.maps:
+        height, width = picture.shape[2:]
+        results.write_maps(work.path(f"{name}.{job.maps}"), results.maps(faces, height, width))
+    described = [results.describe(f, needs.landmark_uv, needs.head, needs.focal_px) for f in faces]
+    for which, face in enumerate(faces if job.mesh else ()):
+        assert job.mesh is not None and needs.head is not None
+        fit = results.fitted(face, needs.head, needs.focal_px)
+        if fit is None:  # too little is seen
+            continue
+        described[which]["fit"] = results.describe_fit(fit, face)
+        made = results.face_mesh(picture, face, needs.head, fit, job.mesh)
+        for suffix in mesh.SUFFIXES:
+            mesh.write_mesh(made, work.path(f"{name}.face{which}{suffix}"))
     return {"frame": number, "faces": described}
 
 
-def _write_meshes(
-    job: Job, name: str, faces: Sequence[apply.Face], picture: Tensor, extra: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """NAME.faceN.obj and .glb of each face; returns what the record says of them, {} where too little is seen."""
-    described: list[dict[str, Any]] = []
-    for number, face in enumerate(faces if job.mesh else ()):
-        fit = apply.fitted(face, extra["head"], extra.get("focal_px"))
-        described.append({"fit": apply.describe_fit(fit, face)} if fit else {})
-        if fit:
-            made = apply.face_mesh(picture, face, extra["head"], fit, str(job.mesh))
-            for suffix in mesh.SUFFIXES:
-                mesh.write_mesh(made, job.out / f"{name}.face{number}{suffix}")
-    return described
-
-
-def _write_maps(job: Job, name: str, faces: Sequence[apply.Face], picture: Tensor) -> None:
-    if job.maps:
-        height, width = picture.shape[2:]
-        apply.write_maps(job.out / f"{name}.{job.maps}", apply.maps(faces, height, width))
-
-
-def _write_records(job: Job, name: str, source: str, picture: Tensor, records: Sequence[Mapping[str, Any]]) -> None:
+def _write_records(work: _Work, name: str, source: str, picture: Tensor, records: Sequence[Mapping[str, Any]]) -> None:
     height, width = picture.shape[2:]
     result = {"source": source, "width": width, "height": height, "frames": records}
-    write_atomic(job.out / f"{name}.json", json.dumps(result, indent=None, separators=(",", ":")).encode())
-    if not job.csv:
+    write_atomic(work.path(f"{name}.json"), json.dumps(result, indent=None, separators=(",", ":")).encode())
+    if not work.job.csv:
         return
     head = ["frame", "face", "left", "top", "right", "bottom", "score", "yaw_deg", "pitch_deg", "roll_deg"]
     head += [f"{axis}{i}" for i in range(68) for axis in "xy"]
-    with (job.out / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+    with work.path(f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(head)
         for record in records:

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from renderer.errors import AssetError
 from renderer.head.model import HeadModel
@@ -60,6 +62,11 @@ def pack_head() -> HeadModel:
     if found is None:
         raise AssetError("head pose and mesh need the head pack: run `gen assets build`")
     return head_of(found)
+
+
+def landmark_uv() -> Tensor:
+    """UVs of the 68 landmarks of the pack's head, (68, 2). Raises AssetError where there is none."""
+    return torch.from_numpy(np.asarray(pack_head().landmarks_uv, np.float32))
 
 
 class Chart:

@@ -17,7 +17,8 @@ from torch import Tensor
 from renderer.errors import HeadforgeError
 from renderer.report import collage
 from trainer.data.pictures import Bytes, to_bytes
-from trainer.uvmaps import projections
+from trainer.uvmaps import textures
+from trainer.uvmaps.grid import grid_lines, grid_points, uv_colours
 
 SHOWN: Final = 8  # held-out samples on a run's page
 COLUMNS: Final = (
@@ -49,21 +50,12 @@ def grid_picture(images: Mapping[str, npt.NDArray[Any]]) -> Bytes:
     picture = _tensor(collage.tone_map(images["input"]).astype(np.float32) / 255)
     uv = _tensor(images["uv"].astype(np.float32))
     mask = _tensor((images["mask"][..., :1] > 0.999).astype(np.float32))
-    return to_bytes(projections.grid_lines(picture, uv, mask, 16))
+    return to_bytes(grid_lines(picture, uv, mask, 16))
 
 
 def _tensor(image: npt.NDArray[np.float32]) -> Tensor:
     """(H, W, C) to (1, C, H, W)."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
-
-
-def checker(size: int = 512, squares: int = 16) -> Tensor:
-    """A texture that shows UV errors at a glance: coloured checkers whose hue tells where on the face they belong."""
-    line = (torch.arange(size) + 0.5) / size
-    v, u = torch.meshgrid(1 - line, line, indexing="ij")
-    dark = ((u * squares).floor() + (v * squares).floor()) % 2
-    colour = torch.stack([0.25 + 0.75 * u, 0.25 + 0.75 * v, 0.9 - 0.6 * u])
-    return (colour * (1 - 0.55 * dark))[None]
 
 
 def projection_gallery(run: Path, folder: Path, letter: str) -> tuple[dict[str, Any] | None, str]:
@@ -90,7 +82,7 @@ def _gallery(run: Path, folder: Path, letter: str) -> dict[str, Any]:
     positions = held_out if len(held_out) else training
     faces = (p for p in positions if reader.params(int(p))["measured"].get("face_share", 1) > 0.05)
     with_face = list(itertools.islice(faces, SHOWN))
-    texture = checker()
+    texture = textures.checker()
     rows, tiles = [], []
     for position in with_face or positions[:SHOWN].tolist():
         arrays = {name: torch.from_numpy(a.astype(np.float32))[None] for name, a in reader.read(int(position)).items()}
@@ -100,16 +92,16 @@ def _gallery(run: Path, folder: Path, letter: str) -> dict[str, Any]:
         uv, shown = prediction[:, :2].clamp(0, 1), (prediction[:, 2:3] > 0.5).float()
         record = reader.params(int(position))
         measured = {k: float(v[0]) for k, v in sample_metrics(prediction, sample, None).items()}
-        filled, weight = projections.inverse_texture_projection(sample.input, uv, shown, sample.input.shape[3])
+        filled, weight = textures.inverse_texture_projection(sample.input, uv, shown, sample.input.shape[3])
         pictures = [
             sample.input,
-            projections.uv_colours(uv, sample.mask),
-            projections.uv_colours(sample.uv, sample.mask),
-            projections.texture_projection(sample.input, uv, sample.mask, texture),
-            projections.texture_projection(sample.input, sample.uv, sample.mask, texture),
-            projections.grid_lines(sample.input, uv, shown, 16),
-            projections.grid_points(sample.input, uv, shown, 16, 1.0),
-            projections.closed_texture(filled, weight),
+            uv_colours(uv, sample.mask),
+            uv_colours(sample.uv, sample.mask),
+            textures.texture_projection(sample.input, uv, sample.mask, texture),
+            textures.texture_projection(sample.input, sample.uv, sample.mask, texture),
+            grid_lines(sample.input, uv, shown, 16),
+            grid_points(sample.input, uv, shown, 16, 1.0),
+            textures.closed_texture(filled, weight),
         ]
         tiles.append(np.concatenate([to_bytes(p) for p in pictures], 1))
         key = reader.keys[int(position)]

@@ -4,9 +4,9 @@ uv_error        mean over the pixels of the target mask of (|dU| + |dV|) / 2, in
                 side. NaN without a face.
 mask_iou        intersection over union of mask > 0.5, NaN where neither has a face.
 occluded_iou    the same for the face area that stays visible.
-landmark_nme    68 landmarks found through the predicted UV map (`find_landmarks`): mean distance in pixels to the
-                projected landmarks of the head model, divided by sqrt(width x height) of the box around those, over
-                the landmarks in view (`losses.landmarks_in_view`): inside the image, on the target mask, with
+landmark_nme    68 landmarks found through the predicted UV map (`points.nearest_points`): mean distance in pixels to
+                the projected landmarks of the head model, divided by sqrt(width x height) of the box around those,
+                over the landmarks in view (`losses.landmarks_in_view`): inside the image, on the target mask, with
                 target UV within `IN_VIEW_UV` of the canonical one (the others lie on a side of the face that no pixel
                 shows). NaN with fewer than 5 in view, or with more than one head.
 landmarks_used  share of the 68 that the NME counts.
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from trainer.augmentation.stages import Samples
 from trainer.systems.uvnet.losses import landmarks_in_view
+from trainer.uvmaps.points import nearest_points
 
 METRICS: Final = ("uv_error", "mask_iou", "occluded_iou", "landmark_nme", "landmarks_used")
 YAW_EDGES_DEG: Final = (0, 15, 30, 45, 60, 75, 90, 180)
@@ -67,7 +68,7 @@ def landmark_nme(prediction: Tensor, target: Samples, landmark_uv: Tensor) -> tu
     assert target.landmarks is not None
     truth = target.landmarks.float()
     used = landmarks_in_view(target, landmark_uv)
-    found = find_landmarks(prediction[:, :2], prediction[:, 2:3], landmark_uv)
+    found = nearest_points(prediction[:, :2], prediction[:, 2:3], landmark_uv)
     known = torch.isfinite(truth)
     box = truth.masked_fill(~known, -math.inf).amax(1) - truth.masked_fill(~known, math.inf).amin(1)
     scale = box.clamp(min=0).prod(-1).clamp(min=1).sqrt()
@@ -75,39 +76,6 @@ def landmark_nme(prediction: Tensor, target: Samples, landmark_uv: Tensor) -> tu
     distance = torch.where(used, distance, torch.zeros_like(distance)).sum(1)
     count = used.sum(1)
     return torch.where(count >= 5, distance / count.clamp(min=1), math.nan), count / used.shape[1]
-
-
-def find_landmarks(uv: Tensor, mask: Tensor, landmark_uv: Tensor) -> Tensor:
-    """Pixels (x, y) where a UV map shows the landmarks, (N, 68, 2); NaN where the mask is empty.
-
-    The pixel of nearest UV inside mask > 0.5, then one Newton step on the local slope of the map, of at most one pixel.
-    uv: (N, 2, H, W). mask: (N, 1, H, W). landmark_uv: (68, 2).
-    """
-    height, width = uv.shape[2:]
-    flat = uv.flatten(2).transpose(1, 2)
-    outside = (mask.flatten(1) <= 0.5)[:, None]
-    wanted = landmark_uv.to(uv.dtype)
-    # sample by sample: the distances of one alone, (68, H W), may be large
-    pairs = zip(flat, outside, strict=True)
-    nearest = torch.stack([torch.cdist(wanted, one).masked_fill_(out, math.inf).argmin(-1) for one, out in pairs])
-    x, y = nearest % width, nearest // width
-    x0, x1 = (x - 1).clamp(min=0), (x + 1).clamp(max=width - 1)
-    y0, y1 = (y - 1).clamp(min=0), (y + 1).clamp(max=height - 1)
-
-    def value(row: Tensor, column: Tensor) -> Tensor:
-        index = (row * width + column)[..., None].expand(-1, -1, 2)
-        return flat.gather(1, index)
-
-    slope_x = (value(y, x1) - value(y, x0)) / (x1 - x0)[..., None]
-    slope_y = (value(y1, x) - value(y0, x)) / (y1 - y0)[..., None]
-    missing = wanted - value(y, x)
-    determinant = slope_x[..., 0] * slope_y[..., 1] - slope_x[..., 1] * slope_y[..., 0]
-    step_x = (missing[..., 0] * slope_y[..., 1] - missing[..., 1] * slope_y[..., 0]) / determinant
-    step_y = (missing[..., 1] * slope_x[..., 0] - missing[..., 0] * slope_x[..., 1]) / determinant
-    step = torch.nan_to_num(torch.stack([step_x, step_y], -1), 0, 0, 0).clamp(-1, 1)
-    pixels = torch.stack([x, y], -1).to(uv.dtype) + 0.5 + step  # whole numbers would become torch's default dtype
-    empty = outside.all(-1)[..., None]
-    return torch.where(empty, math.nan, pixels)
 
 
 # ---------------------------------------------------------------- splits

@@ -1,0 +1,52 @@
+"""A trained UV-net, to be applied to pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from renderer.errors import FormatError
+from renderer.format.sample_format import UV_FRAME
+from trainer.data.device import device_named
+from trainer.training import checkpoint
+from trainer.uvmaps.finding import NETWORK_PX
+
+
+class OnDevice(nn.Module):
+    """A network that computes on a device, while the pictures it takes and gives stay on the CPU.
+
+    input_px: side of the pictures it was trained on.
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, input_px: int = NETWORK_PX) -> None:
+        super().__init__()
+        self.network, self.device, self.input_px = network.to(device), device, input_px
+
+    def forward(self, picture: Tensor) -> Tensor:
+        result: Tensor = self.network(picture.to(self.device)).cpu()
+        return result
+
+
+def load(run_or_weights: Path, device: str = "cpu") -> OnDevice:
+    """A trained network that takes pictures on the CPU, wherever it computes itself.
+
+    Raises MachineError for a device that this machine lacks, FormatError for weights of another UV frame or format
+    version.
+    """
+    place = device_named(device)
+    network, header = checkpoint.load_network(run_or_weights)
+    if header.get("uv_frame") != UV_FRAME:
+        raise FormatError(
+            f"{run_or_weights} was trained on UV frame {header.get('uv_frame')!r}; this headforge draws {UV_FRAME!r}"
+        )
+    return OnDevice(network, place, _input_px(header, run_or_weights))
+
+
+def _input_px(header: Mapping[str, str], source: Path) -> int:
+    text = header.get("input_px", str(NETWORK_PX))
+    if not text.isdecimal() or not 8 <= int(text) <= 8192:
+        raise FormatError(f"{source} says it was trained on pictures of {text!r} pixels; that is no size of a picture")
+    return int(text)
