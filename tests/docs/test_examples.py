@@ -28,6 +28,7 @@ PAGES = sorted(
     for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
     if "```python" in page.read_text()
 )
+OURS = ("renderer", "trainer", "slurm", "blend_assets")
 WALKS = ("docs/add-a-knob.md", "docs/add-an-occluder.md")
 
 
@@ -92,6 +93,32 @@ def test_the_examples_of_the_api_give_what_they_say(workplace: Path, monkeypatch
     landmarks = np.asarray(names["record"]["landmarks_px"][0])
     head = names["pixels"][:, :2]
     assert (landmarks >= head.min(axis=0) - 1).all() and (landmarks <= head.max(axis=0) + 1).all()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_imports_exists(page: str) -> None:
+    assert missing_imports((ROOT / page).read_text()) == []
+
+
+def missing_imports(text: str) -> list[str]:
+    """Names that Python blocks import from our packages and that are not there, without importing anything."""
+    missing = []
+    nodes = [node for _, block in python_blocks(text) for node in ast.walk(ast.parse(block))]
+    for node in nodes:
+        if not isinstance(node, ast.ImportFrom) or str(node.module).split(".")[0] not in OURS:
+            continue
+        folder = ROOT / str(node.module).replace(".", "/")
+        file = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
+        known = defined(str(file.relative_to(ROOT))) if file.is_file() else frozenset()
+        names = {alias.name for alias in node.names if not (folder / f"{alias.name}.py").is_file()}
+        missing += sorted(f"{node.module}.{name}" for name in names - known)
+    return missing
+
+
+def test_an_import_that_is_gone_is_found() -> None:
+    text = "```python\nfrom pathlib import Path\nfrom renderer import files\n"
+    text += "from renderer.files import write_atomic, gone\nfrom renderer.no_such_file import name\n```\n"
+    assert missing_imports(text) == ["renderer.files.gone", "renderer.no_such_file.name"]
 
 
 def test_an_error_in_a_block_names_the_line_of_the_page() -> None:
