@@ -29,7 +29,7 @@ PAGES = sorted(
     if "```python" in page.read_text()
 )
 OURS = ("renderer", "trainer", "slurm", "blend_assets")
-WALKS = ("docs/add-a-knob.md", "docs/add-an-occluder.md")
+WALKS = ("docs/reading.md", "docs/add-a-knob.md", "docs/add-an-occluder.md")
 
 
 # ---------------------------------------------------------------- blocks
