@@ -7,8 +7,8 @@ DEMO := out/demo
 DEMO_MINUTES := 3
 DATA ?= out/mixed
 BENCH_SPEC ?= train_uvnet$(if $(shell command -v nvidia-smi),,_small)
-# Libraries that the bpy wheel takes from the system (renderer/run/doctor.py has the same list, and checks them).
-DEBIAN := libx11-6 libxrender1 libxfixes3 libxi6 libxext6 libxxf86vm1 libxkbcommon0 libsm6 libice6 libgl1 libegl1 libgomp1
+# Debian packages of the libraries that the bpy wheel takes from the system.
+DEBIAN := $(shell awk '{print $$2}' renderer/run/libraries.txt)
 
 .PHONY: help setup system demo train test test-fast test-blender lint check format docs bench assets clean
 

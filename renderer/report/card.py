@@ -21,6 +21,34 @@ from renderer.report import collage
 _TILES = 48
 _MEASURED = 2000  # samples whose members are measured
 _NAMED = 20  # skipped samples that are named
+READING = """## Reading it
+
+With headforge:
+
+```python
+from pathlib import Path
+from renderer.format.dataset import open_dataset
+
+for shard, entry in open_dataset(Path("FOLDER")).entries():
+    image, uv = shard.image(entry, "input"), shard.image(entry, "uv")  # (H, W, 3), (H, W, 2)
+    knobs = shard.params(entry)["knobs"]
+```
+
+With webdataset:
+
+```python
+import io, json, OpenEXR, webdataset
+
+def exr(data):
+    return {n: c.pixels for n, c in OpenEXR.File(io.BytesIO(data), separate_channels=True).channels().items()}
+
+folder = "FOLDER"  # shards have ranges for names, which no {000..599} spans: the index lists them
+tars = [f"{folder}/{shard['tar']}" for shard in json.load(open(f"{folder}/index.json"))["shards"]]
+for sample in webdataset.WebDataset(tars, shardshuffle=False):
+    image, uv = exr(sample["input.exr"]), exr(sample["uv.exr"])
+```
+"""
+"""How the data set is read; FOLDER stands for its name."""
 
 
 def write_card(path: Path) -> None:
@@ -50,71 +78,24 @@ def _clips(dataset: Dataset) -> str:
 
 def card_text(dataset: Dataset, credit: str) -> str:
     """The card as Markdown."""
-    info, shards = dataset.info, [shard.summary for shard in dataset.shards]
-    size, versions = sum(s.tar_bytes for s in shards), dataset.shards[0].manifest.versions
-    images = list(image_names(tuple(info["labels"])))
-    some = [entry.members for _, entry in dataset.spread(_MEASURED)]
-    sizes = {e: sum(m[e].size for m in some) / max(len(some), 1) for e in (*(f"{n}.exr" for n in images), "json")}
-    lines = "\n".join(f"| `KEY.{n}.exr` | {' '.join(CHANNELS[n])} | {sizes[f'{n}.exr'] / 1e3:.1f} |" for n in images)
-    skipped = sorted(i for s in shards for i in s.skipped)
-    failed = ", ".join(map(str, skipped[:_NAMED])) + (f" and {len(skipped) - _NAMED} more" * (len(skipped) > _NAMED))
-    own = info["assets"]["own"]
+    info = dataset.info
+    reading = READING.replace("FOLDER", dataset.path.name)
+    again = f"Any sample can be made again, alone: `gen render --spec spec.yaml --seed {info['seed']} --only N`."
     return f"""# {info["name"]}
 
 {info["spec"].get("about", "")}
 
 ![samples](collage.png)
 
-| | |
-|---|---|
-| samples | {len(dataset)} ({len(dataset) * len(images)} images) |
-| clips | {_clips(dataset)} |
-| resolution | {info["resolution"]} x {info["resolution"]} |
-| seed, tag | {info["seed"]}, `{info["tag"]}` |
-| shards, bytes | {len(shards)}, {size / 1e6:.1f} MB |
-| skipped samples | {failed or "none"} |
-| UV frame | `{info["uv_frame"]}` |
-| head pack | `{info["assets"]["pack"]}`{f", own files: {len(own)}" if own else ""} |
-| sample format | {info["format_version"]} |
-| bit-repeatable | {"yes (CPU)" if info["bit_repeatable"] else "no (GPU render)"} |
-| code | {versions.get("commit", commit())}, bpy {versions.get("bpy", "?")} |
+{_facts(dataset)}
 
 ## Members of a sample
 
-| member | channels | kB (mean of {len(some)}) |
-|---|---|---|
-{lines}
-| `KEY.json` | every parameter | {sizes["json"] / 1e3:.1f} |
+{_members(dataset)}
 
-Any sample can be made again, alone: `gen render --spec spec.yaml --seed {info["seed"]} --only N`.
+{again}
 
-## Reading it
-
-With headforge:
-
-```python
-from pathlib import Path
-from renderer.format.dataset import open_dataset
-
-for shard, entry in open_dataset(Path("{dataset.path.name}")).entries():
-    image, uv = shard.image(entry, "input"), shard.image(entry, "uv")  # (H, W, 3), (H, W, 2)
-    knobs = shard.params(entry)["knobs"]
-```
-
-With webdataset:
-
-```python
-import io, json, OpenEXR, webdataset
-
-def exr(data):
-    return {{n: c.pixels for n, c in OpenEXR.File(io.BytesIO(data), separate_channels=True).channels().items()}}
-
-folder = "{dataset.path.name}"  # shards have ranges for names, which no {{000..599}} spans: the index lists them
-tars = [f"{{folder}}/{{shard['tar']}}" for shard in json.load(open(f"{{folder}}/index.json"))["shards"]]
-for sample in webdataset.WebDataset(tars, shardshuffle=False):
-    image, uv = exr(sample["input.exr"]), exr(sample["uv.exr"])
-```
-
+{reading}
 ## Spec
 
 ```yaml
@@ -129,3 +110,39 @@ The images are yours to use; the assets that they show are listed here.
 {credit.strip()}
 ```
 """
+
+
+def _facts(dataset: Dataset) -> str:
+    """A table of what the data set is."""
+    info, shards = dataset.info, [shard.summary for shard in dataset.shards]
+    versions = dataset.shards[0].manifest.versions
+    images, own, side = len(image_names(tuple(info["labels"]))), info["assets"]["own"], info["resolution"]
+    skipped = sorted(i for s in shards for i in s.skipped)
+    failed = ", ".join(map(str, skipped[:_NAMED])) + (f" and {len(skipped) - _NAMED} more" * (len(skipped) > _NAMED))
+    rows = {
+        "samples": f"{len(dataset)} ({len(dataset) * images} images)",
+        "clips": _clips(dataset),
+        "resolution": f"{side} x {side}",
+        "seed, tag": f"{info['seed']}, `{info['tag']}`",
+        "shards, bytes": f"{len(shards)}, {sum(s.tar_bytes for s in shards) / 1e6:.1f} MB",
+        "skipped samples": failed or "none",
+        "UV frame": f"`{info['uv_frame']}`",
+        "head pack": f"`{info['assets']['pack']}`" + (f", own files: {len(own)}" if own else ""),
+        "sample format": info["format_version"],
+        "bit-repeatable": "yes (CPU)" if info["bit_repeatable"] else "no (GPU render)",
+        "code": f"{versions.get('commit', commit())}, bpy {versions.get('bpy', '?')}",
+    }
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])
+
+
+def _members(dataset: Dataset) -> str:
+    """A table of a sample's files with their mean sizes."""
+    some = [entry.members for _, entry in dataset.spread(_MEASURED)]
+
+    def row(member: str, channels: str) -> str:
+        size = sum(members[member].size for members in some) / max(len(some), 1)
+        return f"| `KEY.{member}` | {channels} | {size / 1e3:.1f} |"
+
+    head = [f"| member | channels | kB (mean of {len(some)}) |", "|---|---|---|"]
+    names = image_names(tuple(dataset.info["labels"]))
+    return "\n".join([*head, *(row(f"{n}.exr", " ".join(CHANNELS[n])) for n in names), row("json", "every parameter")])

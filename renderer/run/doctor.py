@@ -20,21 +20,8 @@ from renderer.install import how_to_install
 from renderer.machine import granted_cores, memory_free_bytes
 from renderer.processor import this_processor
 
-LIBRARIES: Final = {
-    "libX11.so.6": "libx11-6",
-    "libXrender.so.1": "libxrender1",
-    "libXfixes.so.3": "libxfixes3",
-    "libXi.so.6": "libxi6",
-    "libXext.so.6": "libxext6",
-    "libXxf86vm.so.1": "libxxf86vm1",
-    "libxkbcommon.so.0": "libxkbcommon0",
-    "libSM.so.6": "libsm6",
-    "libICE.so.6": "libice6",
-    "libGL.so.1": "libgl1",
-    "libEGL.so.1": "libegl1",
-    "libgomp.so.1": "libgomp1",
-}
-"""What the bpy wheel takes from the system: library -> Debian package."""
+LIBRARIES: Final = dict(line.split() for line in Path(__file__).with_name("libraries.txt").read_text().splitlines())
+"""What the bpy wheel takes from the system: library -> Debian package. Makefile and slurm/renderer.def read it, too."""
 
 
 @dataclass(frozen=True)
