@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish to stop: the first lets what is in hand be finished, the second does not."""
+"""Ctrl-C and SIGTERM end work in order: the first lets work in hand finish, a second Ctrl-C ends it at once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Final
+from typing import Final, Self
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
@@ -15,8 +15,8 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 class Stopper:
     """Within `with Stopper(...) as stop`, `stop()` is true once a signal asked to stop.
 
-    finishing: what is still done then, in words, asked for when the signal comes. A second Ctrl-C raises
-    KeyboardInterrupt at once. Signals are for the main thread; in any other nothing changes.
+    finishing: says, when the signal comes, what is still done. A second Ctrl-C raises KeyboardInterrupt at once.
+    Signals are for the main thread; in any other nothing changes.
     """
 
     def __init__(self, finishing: Callable[[], str] = lambda: "", signals: Sequence[signal.Signals] = SIGNALS) -> None:
@@ -27,7 +27,7 @@ class Stopper:
     def __call__(self) -> bool:
         return self.asked
 
-    def __enter__(self) -> Stopper:
+    def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():
             self._old = {s: signal.signal(s, self._ask) for s in self.signals}
         return self

@@ -10,8 +10,8 @@ import click
 
 @click.command()
 @click.argument("out", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--watch", is_flag=True, help="Repeat every few seconds until no job works on it any more.")
-def status(out: Path, watch: bool) -> None:
+@click.option("--watch", "renew", is_flag=True, help="Repeat every few seconds until no job works on it any more.")
+def status(out: Path, renew: bool) -> None:
     """What is done, running, missing or failed of the data set at OUT.
 
     Read from the finished shards and the jobs' heartbeats; the scheduler is asked, but not needed. Exit code 0 if the
@@ -21,19 +21,19 @@ def status(out: Path, watch: bool) -> None:
     gen status out/mixed
     gen status out/mixed --watch
     """
-    from slurm import status as library
+    from slurm.status import describe, read_status, watch
 
-    if watch:
+    if renew:
 
         def show(text: str) -> None:
             if sys.stdout.isatty():
                 click.clear()
             click.echo(text)
 
-        found = library.watch(out, show)
+        found = watch(out, show)
     else:
-        found = library.read_status(out)
-        click.echo(library.describe(found))
+        found = read_status(out)
+        click.echo(describe(found))
     if not found.done:
         sys.exit(3)
 

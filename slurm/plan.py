@@ -35,7 +35,7 @@ class Array:
 
     tasks: tuple[Task, ...]
     parallel: int  # 0: no cap
-    after: int | None = None
+    depends_on: int | None = None
 
 
 @dataclass(frozen=True)

@@ -173,7 +173,7 @@ def watch(out: Path, show: Callable[[str], None], every_s: float | None = None) 
         time.sleep(every_s or POLL_S)
 
 
-def follow(out: Path, log: Callable[[str], None] = print, every_s: float | None = None) -> Status:
+def follow_jobs(out: Path, log: Callable[[str], None] = print, every_s: float | None = None) -> Status:
     """Wait with a progress bar until the queue is empty; Ctrl-C leaves the jobs alone."""
     status = read_status(out)
     try:

@@ -26,12 +26,15 @@ from renderer.errors import DatasetError, HeadforgeError, MachineError
 from renderer.files import file_sha256, is_private, private_folder, publish
 from renderer.format.folder import DATASET_FILE, finished_ranges, read_info
 from renderer.format.sample_format import shard_stem
+from renderer.head.catalog import build_catalog, check_assets
+from renderer.head.pack import load_head
 from renderer.machine import granted_cores
 from renderer.parameters.spec import Spec
 from renderer.run.context import RenderContext, check_machine, ensure_scene
 from renderer.run.local import FREE_BYTES, Report, render_shards
 from renderer.run.packing import packing
 from renderer.run.pool import PoolOptions
+from renderer.stopper import Stopper
 from slurm.plan import Range
 from slurm.records import Beat, Failure, JobFolder, read_beat
 
@@ -61,23 +64,12 @@ class RenderOrder:
     space_wait_s: float
 
 
-class Signals:
-    """Turns signals into a wish to stop; `again` tells whether the job should be started once more."""
+class Signals(Stopper):
+    """A scheduler's signals end work in order, too; `again` tells whether the job should be started once more."""
 
     def __init__(self) -> None:
-        self.asked = self.again = False
-
-    def __call__(self) -> bool:
-        return self.asked
-
-    def __enter__(self) -> Signals:
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)
-        self._old = {n: signal.signal(n, self._ask) for n in numbers}  # in place of submitit's
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._old.items():
-            signal.signal(number, handler)
+        super().__init__(signals=(signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2))
+        self.again = False
 
     def _ask(self, number: int, frame: object) -> None:
         os.write(2, f"told to stop by {signal.Signals(number).name}\n".encode())
@@ -178,9 +170,6 @@ def _render(order: RenderOrder, beat: Beat, folder: JobFolder, stop: Signals) ->
 
 def _context(order: RenderOrder, out: Path) -> RenderContext:
     """The data set, as the submitter prepared it; the node must see the same files."""
-    from renderer.head.catalog import build_catalog, check_assets
-    from renderer.head.pack import load_head
-
     node = node_name()
     needed = {out / DATASET_FILE: "output", Path(order.pack): "cache"}
     for path, what in needed.items():

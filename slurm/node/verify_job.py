@@ -16,6 +16,8 @@ from typing import Any
 from renderer.errors import DatasetError
 from renderer.format.dataset import write_index
 from renderer.format.folder import finished_stems
+from renderer.report.card import write_card
+from renderer.report.proof import conclude, unproven, verify_shards
 from slurm.node.render_job import AGAIN, BEAT_S, Signals, job_id, node_name, restarts, say
 from slurm.records import Beat, JobFolder, read_beat
 
@@ -36,8 +38,6 @@ def verify_task(order: VerifyOrder, part: int) -> dict[str, Any]:
 
     Raises SystemExit with `AGAIN` where time ran out. What is wrong with a shard stands in its proof; it is no error.
     """
-    from renderer.report.proof import unproven
-
     path = Path(order.out)
     with Signals() as stop:
         share = set(finished_stems(path)[part :: order.parts])
@@ -52,9 +52,6 @@ def finish(order: VerifyOrder) -> dict[str, Any]:
     Runs after all others, also where some of them failed, and may be repeated. Raises DatasetError where samples are
     missing, or problems are found; SystemExit with `AGAIN` where time ran out.
     """
-    from renderer.report.card import write_card
-    from renderer.report.proof import conclude, unproven
-
     path = Path(order.out)
     with Signals() as stop:
         left = _verify(order, unproven(path), stop)
@@ -78,8 +75,6 @@ def finish(order: VerifyOrder) -> dict[str, Any]:
 
 def _verify(order: VerifyOrder, stems: Sequence[str], stop: Signals) -> list[str]:
     """Examine shards with a heartbeat; returns those left. Raises SystemExit with `AGAIN` where time ran out."""
-    from renderer.report.proof import verify_shards
-
     folder, now = JobFolder(Path(order.out)), time.time()
     old = read_beat(folder, job_id())
     beat = Beat(

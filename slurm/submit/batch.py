@@ -82,20 +82,20 @@ class Batch:
         calls: Sequence[Call],
         *,
         parallel: int = 0,
-        after: Sequence[str] = (),
+        depends_on: Sequence[str] = (),
         shape: Shape | None = None,
         gres: bool = True,
     ) -> str:
         """Submit calls as one array, or as a plain job where it is one; returns its id.
 
-        parallel: elements running at once, 0: all. after: jobs that have to end first, whatever became of them. gres:
-        whether the jobs need the profile's. Raises MachineError where the cluster refuses.
+        parallel: elements running at once, 0: all. depends_on: jobs that have to end first, whatever became of them.
+        gres: whether the jobs need the profile's. Raises MachineError where the cluster refuses.
         """
         profile = self.profile if gres else replace(self.profile, gres="")
         executor = submitit.SlurmExecutor(
             folder=self.files, python=python_command(profile, self.folder.out, self.code, self.paths)
         )
-        given = parameters(profile, self.code, name, parallel or len(calls), after, shape or Shape())
+        given = parameters(profile, self.code, name, parallel or len(calls), depends_on, shape or Shape())
         comment = f"headforge {uuid4().hex}"  # by which this very submission is found again
         given["additional_parameters"] = {"comment": comment, **given["additional_parameters"]}
         executor.update_parameters(**given)
@@ -136,7 +136,7 @@ def _refusal(text: str, reason: str) -> str:
 
 
 def parameters(
-    profile: Profile, code: Path, name: str, parallel: int, after: Sequence[str], shape: Shape
+    profile: Profile, code: Path, name: str, parallel: int, depends_on: Sequence[str], shape: Shape
 ) -> dict[str, Any]:
     """What submitit is given; it turns them into #SBATCH lines and a script."""
     extra: dict[str, Any] = {"requeue": True}
@@ -151,7 +151,7 @@ def parameters(
         "constraint": profile.constraint,
         "gres": with_gpus(profile.gres, shape.gpus),
         "exclude": ",".join(profile.exclude),
-        "dependency": f"afterany:{':'.join(after)}" if after else "",
+        "dependency": f"afterany:{':'.join(depends_on)}" if depends_on else "",
     }
     task = "${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_}${SLURM_ARRAY_TASK_ID:-$SLURM_JOB_ID}"
     return {

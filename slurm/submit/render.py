@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from blend_assets.fetch import cache_root
 from renderer.errors import DatasetError, MachineError
@@ -19,6 +18,7 @@ from renderer.files import write_atomic
 from renderer.format.folder import finished_ranges
 from renderer.format.state import raise_count, read_state
 from renderer.parameters.spec import Spec
+from renderer.report.proof import stem_samples, unproven
 from renderer.run.claim import claim, locked
 from renderer.run.context import RenderContext, prepare
 from renderer.run.local import reopen_skipped
@@ -27,7 +27,7 @@ from renderer.run.plan import Plan, bytes_per_sample, make_plan, seconds_per_sam
 from slurm import scheduler
 from slurm.node.render_job import RenderOrder, render_task
 from slurm.node.verify_job import VerifyOrder, finish, verify_task
-from slurm.plan import Range, Task, Work, plan_arrays, plan_tasks, shard_warning, verify_parts
+from slurm.plan import Array, Range, Task, Work, plan_arrays, plan_tasks, shard_warning, verify_parts
 from slurm.profile import Profile, load_profile
 from slurm.records import (
     Failure,
@@ -38,6 +38,7 @@ from slurm.records import (
     read_beats,
     read_failures,
 )
+from slurm.status import follow_jobs, read_status
 from slurm.submit.batch import Batch, Log, Shape, Submission, check_paths, headers
 from slurm.submit.snapshot import snapshot
 
@@ -101,22 +102,19 @@ def submit_render(
     raise_count(out, count)
     folder.create()
     request = _Request(context, folder, count, shard_size, chosen, part, name, allow_dirty, log)
+    submission = _submit_unless_busy(request, retry_failed, waits=follow)
+    return _follow(request, submission) if follow else submission
+
+
+def _follow(request: _Request, submission: Submission | None) -> Submission | None:
+    """Wait until the queue is empty, and submit what did not fit into it, as long as that gets further."""
+    out = request.folder.out
     while True:
-        submission = None
-        with _locked(folder):
-            running = scheduler.queue(name)
-            if running and not follow:
-                raise DatasetError(_busy(running, name, out))
-            if not running:
-                _settle(folder)
-                submission = _submit(request, retry_failed)
-        if not follow:
-            return submission
-        done = len(finished_ranges(out))
-        end = _wait(out, log)
-        if submission is None or not submission.later or len(finished_ranges(out)) == done:
+        before = finished_ranges(out)
+        end = follow_jobs(out, request.log)
+        if submission is None or not submission.later or finished_ranges(out) == before:
             break
-        retry_failed = False
+        submission = _submit_unless_busy(request, retry_failed=False, waits=True)
     if not end.verified:
         raise DatasetError(
             f"{out} is not complete and verified: {end.samples} of {end.count} samples are there; `gen status"
@@ -125,10 +123,16 @@ def submit_render(
     return submission
 
 
-def _wait(out: Path, log: Log) -> Any:
-    from slurm.status import follow
-
-    return follow(out, log)
+def _submit_unless_busy(request: _Request, retry_failed: bool, waits: bool) -> Submission | None:
+    """Submit, or nothing where jobs are queued that the caller waits for. Raises DatasetError where it does not."""
+    with _locked(request.folder):
+        running = scheduler.queue(request.name)
+        if running and not waits:
+            raise DatasetError(_busy(running, request.name, request.folder.out))
+        if running:
+            return None
+        _settle(request.folder)
+        return _submit(request, retry_failed)
 
 
 def _submit(request: _Request, retry_failed: bool) -> Submission | None:
@@ -160,56 +164,85 @@ def _submit(request: _Request, retry_failed: bool) -> Submission | None:
     return None
 
 
+@dataclass(frozen=True)
+class _Jobs:
+    """What goes into the queue."""
+
+    arrays: tuple[Array, ...]  # of tasks that render
+    parts: int  # jobs among which the verification is divided; with one, the job that concludes verifies, too
+    doubtful: int  # samples to verify
+    later: int  # samples that do not fit into the queue now
+
+    @property
+    def tasks(self) -> list[Task]:
+        return [task for array in self.arrays for task in array.tasks]
+
+    @property
+    def samples(self) -> int:
+        return sum(task.samples for task in self.tasks)
+
+    @property
+    def shards(self) -> int:
+        return sum(len(task.ranges) for task in self.tasks)
+
+
 def _queue(request: _Request, plan: Plan, ranges: Sequence[Range]) -> Submission:
     """Queue the render of these shards, as far as the user may have jobs, and the jobs that verify and conclude."""
-    from renderer.report.proof import stem_samples, unproven
+    folder, profile, name, log = request.folder, request.profile, request.name, request.log
+    work = _work(profile, plan)
+    jobs = _plan_jobs(profile, work, ranges, unproven(folder.out))
+    if warning := shard_warning(ranges, work):
+        log(warning)
+    code, commit = snapshot(folder.code, request.allow_dirty)
+    order = _render_order(request, plan)
+    check = VerifyOrder(str(folder.out), profile.cores, jobs.parts, profile.requeues, jobs.later)
+    with Batch(folder, code, profile, list(_asset_paths(request.context).values()), log) as batch:
+        for array in jobs.arrays:
+            calls = [(render_task, (order, list(task.ranges))) for task in array.tasks]
+            first = (batch.jobs[array.depends_on],) if array.depends_on is not None else ()
+            batch.send(name, calls, parallel=array.parallel, depends_on=first)
+        if jobs.parts > 1:  # no job that verifies needs a GPU
+            shares = [(verify_task, (check, part)) for part in range(jobs.parts)]
+            batch.send(f"{name}-end", shares, parallel=profile.parallel, depends_on=tuple(batch.jobs), gres=False)
+        batch.send(f"{name}-end", [(finish, (check,))], depends_on=tuple(batch.jobs), gres=False)
+        record = {
+            "name": name, "jobs": batch.jobs, "count": plan.count, "shard_size": request.shard_size,
+            "tasks": len(jobs.tasks), "samples": jobs.samples, "shards": jobs.shards, "verifying": jobs.parts,
+            "later": jobs.later, "commit": commit, "user": getpass.getuser(), "time": time.time(),
+            "partition": request.part.name, "cores": profile.cores, "exclude": list(profile.exclude),
+        }  # fmt: skip
+        write_atomic(batch.files / "submission.json", json.dumps(record, indent=1).encode())
+    for line in _what_was_sent(jobs, batch.jobs, folder.out):
+        log(line)
+    return Submission(name, tuple(batch.jobs), len(jobs.tasks), jobs.samples, batch.files, jobs.later)
 
-    context, folder, profile, name, log = (
-        request.context, request.folder, request.profile, request.name, request.log
-    )  # fmt: skip
-    work, limit, room = _work(profile, plan), scheduler.max_array(), _room(profile, bool(ranges))
-    open_stems = unproven(folder.out)
+
+def _plan_jobs(profile: Profile, work: Work, ranges: Sequence[Range], open_stems: Sequence[str]) -> _Jobs:
+    """Divide shards to render, and finished ones to verify (`open_stems`), among as many jobs as may be submitted."""
+    limit, room = scheduler.max_array(), _room(profile, bool(ranges))
     doubtful = sum(b - a for a, b in ranges) + sum(map(stem_samples, open_stems))
     spare = limit if room is None else max(1, room - 2)
     parts = verify_parts(doubtful, work, len(ranges) + len(open_stems), min(limit, spare))
     most = None if room is None else room - 1 - (parts if parts > 1 else 0)
     tasks, later = _that_fit(plan_tasks(ranges, work, most), most)
-    arrays = plan_arrays(tasks, limit, profile.parallel)
-    if warning := shard_warning(ranges, work):
-        log(warning)
-    code, commit = snapshot(folder.code, request.allow_dirty)
-    order = _render_order(request, plan)
-    check = VerifyOrder(str(folder.out), profile.cores, parts, profile.requeues, later)
-    samples = sum(task.samples for task in tasks)
-    with Batch(folder, code, profile, list(_asset_paths(context).values()), log) as batch:
-        for array in arrays:
-            calls = [(render_task, (order, list(task.ranges))) for task in array.tasks]
-            after = (batch.jobs[array.after],) if array.after is not None else ()
-            batch.send(name, calls, parallel=array.parallel, after=after)
-        if parts > 1:  # no job that verifies needs a GPU
-            shares = [(verify_task, (check, part)) for part in range(parts)]
-            batch.send(f"{name}-end", shares, parallel=profile.parallel, after=tuple(batch.jobs), gres=False)
-        batch.send(f"{name}-end", [(finish, (check,))], after=tuple(batch.jobs), gres=False)
-        record = {
-            "name": name, "jobs": batch.jobs, "count": plan.count, "shard_size": request.shard_size,
-            "tasks": len(tasks), "samples": samples, "shards": sum(len(task.ranges) for task in tasks),
-            "verifying": parts, "later": later, "commit": commit, "user": getpass.getuser(), "time": time.time(),
-            "partition": request.part.name, "cores": profile.cores, "exclude": list(profile.exclude),
-        }  # fmt: skip
-        write_atomic(batch.files / "submission.json", json.dumps(record, indent=1).encode())
-    if tasks:
-        log(
-            f"submitted {samples} samples in {record['shards']} shards as {len(tasks)} tasks of {len(arrays)} array(s)"
-            f" {', '.join(batch.jobs[: len(arrays)])}"
+    return _Jobs(plan_arrays(tasks, limit, profile.parallel), parts, doubtful, later)
+
+
+def _what_was_sent(jobs: _Jobs, ids: Sequence[str], out: Path) -> Iterator[str]:
+    if jobs.tasks:
+        renders = ", ".join(ids[: len(jobs.arrays)])
+        yield (
+            f"submitted {jobs.samples} samples in {jobs.shards} shards as {len(jobs.tasks)} tasks of"
+            f" {len(jobs.arrays)} array(s) {renders}"
         )
     else:
-        log(f"nothing is missing; {doubtful} samples are to be verified")
-    log(f"{parts} job(s) verify, {batch.jobs[-1]} concludes and writes the index; `gen status {folder.out}` tells more")
-    if later:
-        log(
-            f"{later} samples wait until the queue has room for them: give the same command again then, or add --follow"
+        yield f"nothing is missing; {jobs.doubtful} samples are to be verified"
+    yield f"{jobs.parts} job(s) verify, {ids[-1]} concludes and writes the index; `gen status {out}` tells more"
+    if jobs.later:
+        yield (
+            f"{jobs.later} samples wait until the queue has room for them: give the same command again then, or add"
+            " --follow"
         )
-    return Submission(name, tuple(batch.jobs), len(tasks), samples, batch.files, later)
 
 
 def _render_order(request: _Request, plan: Plan) -> RenderOrder:
@@ -288,8 +321,6 @@ def _asset_paths(context: RenderContext) -> dict[str, Path]:
 
 def check_idle(out: Path, tag: str) -> None:
     """Raises DatasetError where jobs of the data set at `out` are queued or heard of: they render the same samples."""
-    from slurm.status import read_status
-
     found = read_status(out)
     if found.queue or (found.queue is None and {b.job for b in found.jobs} - found.silent):
         raise DatasetError(_busy(found.queue or "jobs that were heard minutes ago", job_name(out.absolute(), tag), out))

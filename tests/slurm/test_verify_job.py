@@ -16,7 +16,8 @@ from renderer.format import state
 from renderer.format.folder import INDEX_FILE
 from renderer.format.shard import write_shard
 from renderer.format.staging import encode_sample
-from renderer.report import card, proof
+from renderer.report.proof import Verdict
+from slurm.node import verify_job
 from slurm.node.render_job import AGAIN
 from slurm.node.verify_job import VerifyOrder, finish, verify_task
 from slurm.records import JobFolder, read_beats
@@ -55,8 +56,8 @@ def proven(monkeypatch: pytest.MonkeyPatch) -> list[str]:
                 os.kill(os.getpid(), signal.SIGUSR2)
         return left
 
-    monkeypatch.setattr(proof, "verify_shards", examine)
-    monkeypatch.setattr(proof, "unproven", lambda path: [s for s in STEMS if s not in done])
+    monkeypatch.setattr(verify_job, "verify_shards", examine)
+    monkeypatch.setattr(verify_job, "unproven", lambda path: [s for s in STEMS if s not in done])
     return done
 
 
@@ -84,7 +85,7 @@ def test_requeues_are_bounded(out: Path, proven: list[str], monkeypatch: pytest.
     monkeypatch.setenv("SLURM_RESTART_COUNT", "3")
     interrupt["after"] = 0
     order = VerifyOrder(str(out), 1, 1, 3)
-    monkeypatch.setattr(proof, "conclude", lambda path: proof.Verdict(12, 12, problems=["5 shards are open"], found=1))
+    monkeypatch.setattr(verify_job, "conclude", lambda path: Verdict(12, 12, problems=["5 shards are open"], found=1))
     if job == "verify":
         assert verify_task(order, 0) == {"examined": 1, "left": 5}
     else:
@@ -100,7 +101,7 @@ def test_a_job_at_work_is_shown_as_verifying_and_is_no_render(out: Path, monkeyp
         seen.append(read_status(out, ask_scheduler=False))
         return []
 
-    monkeypatch.setattr(proof, "verify_shards", examine)
+    monkeypatch.setattr(verify_job, "verify_shards", examine)
     verify_task(VerifyOrder(str(out), 1, 1, 3), 0)
     assert seen[0].done and not seen[0].verified and seen[0].rate == 0 and seen[0].running == 0
     assert "verifying" in describe(seen[0])
@@ -110,8 +111,8 @@ def test_the_last_job_writes_index_and_card_where_all_is_well(
     out: Path, proven: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cards: list[Path] = []
-    monkeypatch.setattr(card, "write_card", cards.append)
-    monkeypatch.setattr(proof, "conclude", lambda path: proof.Verdict(12, 12))
+    monkeypatch.setattr(verify_job, "write_card", cards.append)
+    monkeypatch.setattr(verify_job, "conclude", lambda path: Verdict(12, 12))
     verify_task(VerifyOrder(str(out), 1, 2, 3), 0)
     assert finish(VerifyOrder(str(out), 1, 2, 3))["verified"] and sorted(proven) == STEMS, "it does what was left"
     assert cards == [out] and (out / INDEX_FILE).exists() and not (JobFolder(out).root / "saved").exists()
@@ -120,7 +121,7 @@ def test_the_last_job_writes_index_and_card_where_all_is_well(
 def test_missing_samples_are_an_error_unless_they_are_to_be_submitted_later(
     out: Path, proven: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proof, "conclude", lambda path: proof.Verdict(16, 12, missing=4, problems=["gaps"], found=1))
+    monkeypatch.setattr(verify_job, "conclude", lambda path: Verdict(16, 12, missing=4, problems=["gaps"], found=1))
     with pytest.raises(DatasetError, match="4 of 16 samples are missing; run the same"):
         finish(VerifyOrder(str(out), 1, 1, 3))
     assert finish(VerifyOrder(str(out), 1, 1, 3, later=4))["missing"] == 4
