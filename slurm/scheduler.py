@@ -109,7 +109,7 @@ def minutes(limit: str) -> float:
 
 
 def check(profile: Profile, source: Path) -> Partition:
-    """Everything that would make jobs wait for ever or fail at birth. Raises SpecError or MachineError."""
+    """Checks whatever would make jobs wait for ever or fail as they start. Raises SpecError or MachineError."""
     for tool in ("sbatch", "srun", "squeue", "scontrol", "sinfo"):
         if shutil.which(tool) is None:
             raise MachineError(f"{tool} is not on PATH: run this on a login node of a SLURM cluster, or drop --slurm")

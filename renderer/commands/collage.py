@@ -15,7 +15,7 @@ from renderer.errors import DatasetError, SpecError
 from renderer.format.dataset import open_dataset
 from renderer.parameters.jobspecs import load_spec
 from renderer.progress import Progress
-from renderer.report import collage as pictures
+from renderer.report.collage import caption, sheet, tone_map, triplet_picture
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def collage(**options: Any) -> None:
     _check(r)
     if r.augment:
         assert r.dataset is not None
-        from trainer.commands.train import collage as augment_collages
+        from trainer.commands.train import augment_collages
 
         for path in augment_collages(r.dataset, r.out or Path(f"{r.dataset.resolve().name}-augment")):
             click.echo(path)
@@ -89,7 +89,7 @@ def _check(r: Request) -> None:
     at_least(1, count=r.count, columns=r.columns)
     at_least(0, seed=r.seed, clip=r.clip)
     if r.augment and r.dataset is None:
-        raise SpecError("--augment needs --dataset: which data set shall be augmented?")
+        raise SpecError("--augment needs --dataset: which data set is to be augmented?")
     if r.clip is not None and r.out is not None and r.out.suffix != ".mp4":
         raise SpecError(f"--out is {str(r.out)!r}; the video of a clip is an .mp4 file")
     if not r.augment and r.clip is None:
@@ -106,13 +106,13 @@ def _write_sheet(dataset: Path, name: str, r: Request) -> Path:
     with Progress(len(chosen), "tile", "drawing") as bar:
         for shard, entry in chosen:
             images = {n: shard.image(entry, n) for n in (("input", "uv", "mask") if r.triplets else ("input",))}
-            tiles.append(pictures.triplet_picture(images) if r.triplets else pictures.tone_map(images["input"]))
+            tiles.append(triplet_picture(images) if r.triplets else tone_map(images["input"]))
             if r.captions:
-                texts.append(pictures.caption(shard.params(entry)))
+                texts.append(caption(shard.params(entry)))
             bar.update()
     out = r.out or Path(f"{name}-collage{'-triplets' if r.triplets else ''}.png")
     out.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(pictures.sheet(tiles, r.columns, texts))).save(out)
+    Image.fromarray(np.asarray(sheet(tiles, r.columns, texts))).save(out)
     return out
 
 
@@ -138,9 +138,9 @@ def _write_clip(dataset: Path, name: str, clip: int, r: Request) -> Path:
     with Progress(len(frames), "frame", "writing") as bar:
         for shard, entry in frames:
             if r.triplets:
-                movie.add(pictures.triplet_picture({n: shard.image(entry, n) for n in ("input", "uv", "mask")}))
+                movie.add(triplet_picture({n: shard.image(entry, n) for n in ("input", "uv", "mask")}))
             else:
-                movie.add(pictures.tone_map(shard.image(entry, "input")))
+                movie.add(tone_map(shard.image(entry, "input")))
             bar.update()
     movie.close()
     return out

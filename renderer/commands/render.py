@@ -125,7 +125,7 @@ def _check(request: Request) -> None:
         alone=r.only is not None,
     )
     if r.count is None and r.only is None:
-        raise SpecError("--count is missing: how many samples shall the data set have?")
+        raise SpecError("--count is missing: how many samples is the data set to have?")
     at_least(1, count=r.count, shard_size=r.shard_size, workers=r.workers, threads=r.threads)
     at_least(0, seed=r.seed, only=r.only)
     if r.profile is not None:

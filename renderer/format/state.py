@@ -58,7 +58,7 @@ def asked_count(path: Path) -> int:
 
 
 def raise_count(path: Path, count: int) -> None:
-    """Write down that the data set shall have `count` samples, unless it is meant to have more already."""
+    """Raise the number of samples that the data set is meant to have to `count`, if it is lower."""
     if count > asked_count(path):
         write_atomic(path / STATE_FILE, json.dumps({"count": count}).encode())
 

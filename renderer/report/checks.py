@@ -36,7 +36,7 @@ class Findings:
     sums: Sums = field(default_factory=Sums)
     uv_errors: list[float] = field(default_factory=list)  # by view: median error of re-projection in pixels
     fingerprints: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))  # by sample, in order
-    note: str = ""  # what holds for data sets of today but could not be asked of this one
+    note: str = ""  # which checks are left out, as an older version made the data set
     unchecked: str = ""  # why records and UV could not be compared with the spec's geometry; empty: they were
 
 

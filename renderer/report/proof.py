@@ -53,7 +53,7 @@ class Verdict:
     problems: list[str] = field(default_factory=list)
     found: int = 0  # problems, listed or not
     uv_error_px: float | None = None  # median over all views of their median error; None: no face to compare
-    note: str = ""  # what holds for data sets of today but could not be asked of this one
+    note: str = ""  # which checks are left out, as an older version made the data set
     unchecked: str = ""  # why records and UV could not be compared with the spec's geometry; empty: they were
 
     @property

@@ -89,7 +89,7 @@ class RenderContext:
 
     def job(self) -> RenderJob:
         if self.blend is None:
-            raise MachineError("this data set was set up for rendering elsewhere: no scene was built here")
+            raise MachineError("this data set was prepared for rendering elsewhere: no scene was built here")
         return RenderJob(self.spec, self.seed, self.tag, str(self.pack), str(self.blend))
 
 
@@ -107,7 +107,7 @@ def prepare(spec: Spec, seed: int, log: Callable[[str], None] = print, renders: 
     pack = Path(spec.assets.head) if spec.assets.head else ensure_pack(log=log)
     model = load_head(pack)
     if lacking(pack):
-        ensure_pack(log=log)  # lends what an own head leaves out
+        ensure_pack(log=log)  # what an own head leaves out is taken from it
     catalog = build_catalog(pack, spec)
     check_assets(catalog)
     for line in model.missing:

@@ -36,7 +36,7 @@ class Worker:
     process: subprocess.Popen[str]
     scratch: Path
     log: IO[bytes]
-    heard: float  # monotonic time of its last answer, or of the request after which it is expected to work
+    heard: float  # monotonic time since which its silence counts
     device: str = ""  # the GPU that it sees; empty: whatever there is
     cpu_s: float = 0.0  # CPU time at `heard`
     busy: deque[int] = field(default_factory=deque)  # samples that it was sent and has not answered
@@ -125,7 +125,7 @@ class Worker:
 def start_worker(job: dict[str, Any], scratch_bytes: int, device: str = "", variable: str = "") -> Worker:
     """Start a worker and send it its job, to which its scratch folder is added.
 
-    scratch_bytes: that all workers together need there. device: a GPU that it shall see alone, by `variable`.
+    scratch_bytes: what all workers together need there. device: the one GPU that it will see; `variable` tells it.
     """
     scratch = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=scratch_base(scratch_bytes)))
     log = (scratch / "log.txt").open("wb")

@@ -1,1 +1,1 @@
-"""What one job does on its node."""
+"""What one job does on its node: render, verify, or run a command. Imports renderer and slurm's records and plan."""

@@ -38,8 +38,8 @@ def submit_commands(
 
     orders: the time between the profile's warning and its limit replaces their `grace_s`, the profile's `requeues`
     theirs. Jobs start in the code snapshot, so paths must be absolute. folder: on shared disk; logs and code go to
-    FOLDER/.slurm. shape: processes of each job. paths: what else the jobs read, by a word for it. Raises SpecError,
-    MachineError or DatasetError before anything is queued.
+    FOLDER/.slurm. shape: processes of each job. paths: what else the jobs read, by the name that errors give it.
+    Raises SpecError, MachineError or DatasetError before anything is queued.
     """
     if not 1 <= len(orders) <= MAX_COMMANDS:
         raise SpecError(f"{len(orders)} commands to submit; one array takes 1 to {MAX_COMMANDS}")

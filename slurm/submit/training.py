@@ -66,7 +66,7 @@ def submit_training(
 
 
 def _reads(config: TrainConfig, must_exist: bool) -> Iterator[tuple[str, Path]]:
-    """What a run reads, by a word for it. Raises SpecError or DatasetError for what is not there."""
+    """What a run reads, by the name that errors give it. Raises SpecError or DatasetError for what is not there."""
     for key in config.PATHS:
         path = attrgetter(key)(config)
         if not path or key == "output.runs":

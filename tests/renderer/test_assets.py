@@ -13,8 +13,7 @@ from PIL import Image
 
 from blend_assets.build import seal_pack
 from renderer.errors import AssetError
-from renderer.head import catalog as assets
-from renderer.head.catalog import build_catalog, check_assets, decode
+from renderer.head.catalog import build_catalog, check_assets, decode, pack_folder
 from renderer.head.pack import load_head, pack_content
 from renderer.parameters.spec import Spec, parse_spec
 from renderer.run.context import RenderContext, prepare
@@ -87,13 +86,13 @@ def test_an_own_head_without_panoramas_borrows_them(pack: Path, head_pack: Path)
     assert own.catalog.own_files() == []
     name = draw(own.spec, 0, 3, own.catalog, own.model, own.tag).environment.name
     assert own.catalog.hdris[name].is_relative_to(head_pack)
-    assert assets.pack_folder(own.info()) == pack
+    assert pack_folder(own.info()) == pack
 
 
 def test_an_own_head_that_is_gone_is_named(head_pack: Path, tmp_path: Path) -> None:
     info = {"spec": {"assets": {"head": str(tmp_path / "gone")}}, "assets": {"pack": "gone"}}
     with pytest.raises(AssetError, match="gone is not on this machine"):
-        assets.pack_folder(info)
+        pack_folder(info)
 
 
 # ---------------------------------------------------------------- own pictures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,15 @@ def test_doctor_counts_memory_that_could_be_had_not_only_what_is_unused(monkeypa
         finding = doctor._memory()
         assert (finding.ok, finding.found) == (ok, f"{available / 2**30:.1f} GiB")
     assert "--workers 1" in finding.fix
+
+
+@pytest.mark.parametrize("ok", [True, False])
+def test_the_doctor_ends_with_one_where_something_is_wrong_and_names_the_fix(
+    monkeypatch: pytest.MonkeyPatch, ok: bool
+) -> None:
+    sound = doctor.Finding("Python", True, "3.11.9", "install Python 3.11")
+    monkeypatch.setattr(doctor, "examine", lambda: [sound, replace(sound, what="scratch disk", ok=ok, fix="free some")])
+    result = gen("doctor")
+    assert result.exit_code == (0 if ok else 1)
+    assert ("BAD  scratch disk" in result.output and "fix: free some" in result.output) == (not ok)
+    assert "install Python" not in result.output

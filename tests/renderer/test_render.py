@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -548,6 +549,8 @@ def test_collage_stats_card_and_gather_are_made(rendered: Dataset, tmp_path: Pat
         assert result.exit_code == 0, result.output
     for name in ("t", "c", "s"):
         assert np.asarray(Image.open(tmp_path / f"{name}.png")).std() > 5
+    with tarfile.open(tmp_path / "all.tar") as tar:
+        assert len(tar.getnames()) == 24 * 4
     from renderer.report.card import write_card
 
     write_card(rendered.path)
@@ -588,9 +591,7 @@ def test_a_folder_with_another_seed_spec_or_content_is_refused(rendered: Dataset
     assert other_seed.returncode == 2 and "its seed is 3, this run's 4" in other_seed.stderr
     words = ["render", "--spec", "smoke", "--seed", "3", "--count", "4", "--set", "pose.yaw_deg=5"]
     other_spec = gen(*words, "--out", str(rendered.path))
-    assert (
-        other_spec.returncode == 2 and "pose.yaw_deg" in other_spec.stderr
-    ) or "differs in pose" in other_spec.stderr
+    assert other_spec.returncode == 2 and "its spec is 'smoke' and differs in pose.yaw_deg;" in other_spec.stderr
     (tmp_path / "holiday.jpg").write_bytes(b"x")
     for more in ([], ["--dry-run"]):
         foreign = gen("render", "--count", "4", "--out", str(tmp_path), *more)
@@ -611,7 +612,6 @@ def test_doctor_finds_this_machine_well(smoke: RenderContext) -> None:
     result = gen("doctor", "--json")
     findings = {f["what"]: f for f in json.loads(result.stdout)}
     assert findings["Blender starts"]["ok"] and findings["Python"]["ok"] and findings["head pack"]["ok"]
-    assert result.returncode == (0 if all(f["ok"] for f in findings.values()) else 1)
 
 
 def test_an_own_head_without_panoramas_is_rendered_and_verified(smoke: RenderContext, tmp_path: Path) -> None:

@@ -231,7 +231,7 @@ def bench_network(spec: Path, data: Path | None, values: tuple[str, ...], size: 
         click.echo(line)
 
 
-def collage(dataset: Path, out: Path, spec: Path | None = None, columns: int = 8) -> list[Path]:
+def augment_collages(dataset: Path, out: Path, spec: Path | None = None, columns: int = 8) -> list[Path]:
     """For `gen collage --augment`: pictures of every augmentation stage. Returns the files written."""
     from trainer.augmentation.preview import augment_collage
 
