@@ -29,6 +29,7 @@ COMMANDS: Final = {
         "Build the page of a run, of two runs, or of a data set; it opens from disk.",
     ),
     "assets": ("blend_assets.cli:assets", "Build and inspect the head pack."),
+    "knobs": ("renderer.commands.knobs:list_knobs", "Every knob of a spec, a training or a cluster profile."),
     "bench": ("renderer.cli:bench", "Measure this machine: renderer, trainer, packing, scaling."),
 }
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
@@ -303,6 +304,11 @@ def knobs(kind: type, prefix: str = "") -> list[Knob]:
         words = (_accepted(hint, f.metadata), unit, f.metadata.get("path", False), f.metadata.get("about", ""))
         found.append(Knob(f"{prefix}{f.name}", plain, *words))
     return found
+
+
+def section_at(kind: type, key: str) -> type:
+    """The dataclass of the section with this dotted key."""
+    return reduce(lambda section, name: get_type_hints(section)[name], key.split("."), kind)
 
 
 def _accepted(hint: Any, meta: Mapping[str, Any]) -> str:
