@@ -39,6 +39,7 @@ class MachineError(HeadforgeError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """For the end of a message: the known word that `word` was meant to be, or nothing where none is like it."""
-    near = difflib.get_close_matches(word, list(known), n=1)
+    """For the end of a message: the known word that `word` begins, or is like; nothing where there is none."""
+    known = list(known)
+    near = [name for name in known if word and name.startswith(word)] or difflib.get_close_matches(word, known, n=1)
     return f": did you mean {near[0]!r}?" if near else ""

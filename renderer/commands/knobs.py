@@ -49,7 +49,7 @@ def _kind(name: str) -> str:
 def _loaded(name: str, kind: str) -> Any:
     """The spec, the (first) training or the profile of this name. Raises SpecError."""
     if kind == "training":
-        from trainer.config import load_sweep
+        from trainer.systems.registry import load_sweep
 
         return load_sweep(find_jobspec(name, "training spec", training_names()))[0]
     if kind == "profile":

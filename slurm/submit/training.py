@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from renderer.errors import SpecError
 from renderer.format.folder import read_info
+from renderer.strict import to_yaml
 from slurm.node.command_job import CommandOrder
 from slurm.profile import Profile, load_profile
 from slurm.records import JobFolder
@@ -43,7 +43,6 @@ def submit_training(
     DatasetError before anything is queued.
     """
     from trainer.commands.train import configs_of
-    from trainer.config import to_yaml
     from trainer.training.config import absolute_paths
 
     configs = [absolute_paths(config) for config in configs_of(spec, data, runs, values)]
@@ -67,9 +66,10 @@ def submit_training(
 
 def _reads(config: TrainConfig, must_exist: bool) -> Iterator[tuple[str, Path]]:
     """What a run reads, by the name that errors give it. Raises SpecError or DatasetError for what is not there."""
-    for key in config.PATHS:
-        path = attrgetter(key)(config)
-        if not path or key == "output.runs":
+    from trainer.training.config import named_paths
+
+    for key, path in named_paths(config).items():
+        if key == "output.runs":
             continue
         if must_exist and not Path(path).exists():
             raise SpecError(f"{key} of {config.name} is {path}, which does not exist")

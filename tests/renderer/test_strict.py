@@ -20,7 +20,7 @@ from renderer.parameters.jobspecs import spec_names
 from renderer.parameters.spec import Spec, parse_spec, spec_identity
 from renderer.strict import Numbers, knob, knobs, load, override, read, settings, to_plain, to_yaml
 from slurm.profile import Profile
-from trainer.config import TrainConfig
+from trainer.systems.uvnet.config import UVNetConfig
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ def test_what_data_set_tags_are_made_of_stays() -> None:
     assert hashlib.sha256(canonical_json(spec_identity(Spec()))).hexdigest()[:16] == "049122fac9babb64"
 
 
-@pytest.mark.parametrize("kind", [Spec, Profile, TrainConfig])
+@pytest.mark.parametrize("kind", [Spec, Profile, UVNetConfig])
 def test_every_knob_says_what_it_means_and_accepts_its_default(kind: type) -> None:
     found = knobs(kind)
     assert len(found) > 20
@@ -171,7 +171,7 @@ def test_a_unit_follows_from_the_name_of_a_knob() -> None:
 @pytest.mark.parametrize("name", [*spec_names(), "train_uvnet", "sweep_occlusion", "cluster_local"])
 def test_gen_knobs_lists_every_knob_of_a_file(name: str) -> None:
     result = CliRunner().invoke(list_knobs, [name], catch_exceptions=False)
-    kind = TrainConfig if name.startswith(("train", "sweep")) else Profile if "cluster" in name else Spec
+    kind = UVNetConfig if name.startswith(("train", "sweep")) else Profile if "cluster" in name else Spec
     listed = [line.split()[0] for line in result.output.splitlines() if line.startswith("  ")]
     assert listed == [k.key for k in knobs(kind)]
 

@@ -14,7 +14,7 @@ from trainer.augmentation import stages as aug
 from trainer.augmentation.config import STAGES, AugmentConfig
 from trainer.augmentation.draws import Draws
 from trainer.augmentation.occluders import EnvironmentBank, load_environments, opacities
-from trainer.config import Ramp
+from trainer.ramp import Ramp
 from trainer.systems.uvnet.losses import sample_at
 from trainer.uvmaps.head_pose import landmark_uv as head_pack_landmarks
 

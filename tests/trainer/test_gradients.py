@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.config import override
+from renderer.strict import override
 from trainer.systems.uvnet.system import UVTask
 from trainer.training import loop
 from trainer.training.checkpoint import checkpoints, load_checkpoint

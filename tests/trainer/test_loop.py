@@ -21,7 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from renderer.errors import AssetError, DatasetError, FormatError, HeadforgeError, MachineError, SpecError
-from trainer.config import override, to_yaml
+from renderer.strict import override, to_yaml
 from trainer.data import device
 from trainer.data.reader import SampleReader
 from trainer.systems.uvnet.network import make_network

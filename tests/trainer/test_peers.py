@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from renderer.errors import DatasetError, HeadforgeError
-from trainer.config import override, to_yaml
+from renderer.strict import override, to_yaml
 from trainer.data.loader import epoch_order
 from trainer.data.reader import SampleReader
 from trainer.training import loop

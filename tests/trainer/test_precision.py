@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from trainer.config import override
+from renderer.strict import override
 from trainer.data.loader import BadSamples, open_source
 from trainer.systems.uvnet import system as uv
 from trainer.training import loop

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from click.testing import CliRunner
 
 from renderer.errors import FormatError, SpecError
+from renderer.strict import override
 from trainer.commands.train import train
-from trainer.config import override
 from trainer.systems.uvnet.network import make_network
 from trainer.training import loop
 from trainer.training.checkpoint import checkpoints, load_checkpoint, read_weights

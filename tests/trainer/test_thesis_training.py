@@ -8,7 +8,7 @@ import pytest
 
 from trainer.augmentation.config import STAGES
 from trainer.augmentation.stages import BASE_GAMMA
-from trainer.config import Ramp
+from trainer.ramp import Ramp
 from trainer.systems.registry import load_config
 from trainer.systems.uvnet.config import UVNetConfig
 from trainer.systems.uvnet.losses import active_terms

@@ -10,118 +10,119 @@ from typing import Final
 
 from renderer.errors import SpecError
 from renderer.format.sample_format import CENTRE_U
-from trainer.config import Ramp, noted, ranged
+from renderer.strict import knob
+from trainer.ramp import Ramp
 
 
 @dataclass(frozen=True)
 class QuarterTurns:
     """Rotation by 0, 90, 180 or 270 degrees. Off, as in the thesis's final run."""
 
-    enabled: bool = False
-    share: Ramp = ranged(Ramp(1, 1), 0, 1, "share of samples")
+    enabled: bool = knob(False, "whether this stage is applied")
+    share: Ramp = knob(Ramp(1, 1), "share of samples", 0, 1)
 
 
 @dataclass(frozen=True)
 class CropScale:
     """A random window of the image, turned and scaled to full size (thesis 4.5)."""
 
-    enabled: bool = False
-    share: Ramp = ranged(Ramp(1, 1), 0, 1, "share of samples")
-    scale: tuple[float, float] = ranged((0.75, 1.25), 0.1, 10, "magnification, drawn log-uniformly")
-    shift: float = ranged(0.15, 0, 1, "largest shift as a share of the side")
-    turn_deg: float = ranged(0, 0, 180, "largest rotation, either way")
+    enabled: bool = knob(False, "whether this stage is applied")
+    share: Ramp = knob(Ramp(1, 1), "share of samples", 0, 1)
+    scale: tuple[float, float] = knob((0.75, 1.25), "magnification, drawn log-uniformly", 0.1, 10)
+    shift: float = knob(0.15, "largest shift as a share of the side", 0, 1)
+    turn_deg: float = knob(0, "largest rotation, either way", 0, 180)
 
 
 @dataclass(frozen=True)
 class Mirror:
     """Left and right exchanged, in the image and in the UV frame."""
 
-    enabled: bool = False
-    share: Ramp = ranged(Ramp(0.5, 0.5), 0, 1, "share of samples")
-    centre_u: float = ranged(CENTRE_U, 0, 1, "U of the face's midline; that of the frame hm08-frontal-1")
+    enabled: bool = knob(False, "whether this stage is applied")
+    share: Ramp = knob(Ramp(0.5, 0.5), "share of samples", 0, 1)
+    centre_u: float = knob(CENTRE_U, "U of the face's midline; that of the frame hm08-frontal-1", 0, 1)
 
 
 @dataclass(frozen=True)
 class NoFace:
     """Samples without any face: a crop of an environment, all targets empty (thesis 4.5)."""
 
-    enabled: bool = False
-    share: Ramp = ranged(Ramp(0.02, 0.02), 0, 1, "share of samples")
+    enabled: bool = knob(False, "whether this stage is applied")
+    share: Ramp = knob(Ramp(0.02, 0.02), "share of samples", 0, 1)
 
 
 @dataclass(frozen=True)
 class Occlusion:
     """Blobs cut from one environment, coloured by another, blended over the input (thesis 3.5)."""
 
-    enabled: bool = True
-    share: Ramp = ranged(Ramp(0.5, 0.5), 0, 1, "share of samples")
-    cover: tuple[float, float] = ranged((0.1, 0.6), 0, 1, "share of the image that the occluder covers")
-    softness: tuple[float, float] = ranged((0.02, 0.2), 0, 2, "width of the soft threshold, in image contrast")
-    binary_share: float = ranged(0.25, 0, 1, "share of the occluders with a hard edge (thesis 4.5)")
-    oversample: int = ranged(2, 1, 8, "masks are made this much larger and scaled down (thesis 4.5)")
-    crop: tuple[float, float] = ranged((0.05, 0.5), 0.001, 1, "side of a crop as a share of the environment's height")
-    tries: int = ranged(4, 1, 100, "crops tried until the cover is in range; then no occluder")
+    enabled: bool = knob(True, "whether this stage is applied")
+    share: Ramp = knob(Ramp(0.5, 0.5), "share of samples", 0, 1)
+    cover: tuple[float, float] = knob((0.1, 0.6), "share of the image that the occluder covers", 0, 1)
+    softness: tuple[float, float] = knob((0.02, 0.2), "width of the soft threshold, in image contrast", 0, 2)
+    binary_share: float = knob(0.25, "share of the occluders with a hard edge (thesis 4.5)", 0, 1)
+    oversample: int = knob(2, "masks are made this much larger and scaled down (thesis 4.5)", 1, 8)
+    crop: tuple[float, float] = knob((0.05, 0.5), "side of a crop as a share of the environment's height", 0.001, 1)
+    tries: int = knob(4, "crops tried until the cover is in range; then no occluder", 1, 100)
 
 
 @dataclass(frozen=True)
 class ChannelShuffle:
     """A random order of R, G, B."""
 
-    enabled: bool = True
-    share: Ramp = ranged(Ramp(0.5, 0.5), 0, 1, "share of samples")
+    enabled: bool = knob(True, "whether this stage is applied")
+    share: Ramp = knob(Ramp(0.5, 0.5), "share of samples", 0, 1)
 
 
 @dataclass(frozen=True)
 class Exposure:
     """Brightness in photographic stops."""
 
-    enabled: bool = True
-    share: Ramp = ranged(Ramp(1, 1), 0, 1, "share of samples")
-    stops: tuple[float, float] = ranged((-1.0, 1.0), -10, 10, "factor 2^stops")
+    enabled: bool = knob(True, "whether this stage is applied")
+    share: Ramp = knob(Ramp(1, 1), "share of samples", 0, 1)
+    stops: tuple[float, float] = knob((-1.0, 1.0), "factor 2^stops", -10, 10)
 
 
 @dataclass(frozen=True)
 class Gamma:
     """Exponent from linear light to picture values. Where off, or not drawn, `BASE_GAMMA`."""
 
-    enabled: bool = True
-    share: Ramp = ranged(Ramp(1, 1), 0, 1, "share of samples")
-    gamma: tuple[float, float] = ranged((1.6, 2.8), 0.2, 10, "picture = light^(1/gamma)")
+    enabled: bool = knob(True, "whether this stage is applied")
+    share: Ramp = knob(Ramp(1, 1), "share of samples", 0, 1)
+    gamma: tuple[float, float] = knob((1.6, 2.8), "picture = light^(1/gamma)", 0.2, 10)
 
 
 @dataclass(frozen=True)
 class Contrast:
     """Contrast about the image's mean (thesis 4.5)."""
 
-    enabled: bool = False
-    share: Ramp = ranged(Ramp(0.5, 0.5), 0, 1, "share of samples")
-    factor: tuple[float, float] = ranged((0.7, 1.3), 0, 10, "factor on the distance from the mean")
+    enabled: bool = knob(False, "whether this stage is applied")
+    share: Ramp = knob(Ramp(0.5, 0.5), "share of samples", 0, 1)
+    factor: tuple[float, float] = knob((0.7, 1.3), "factor on the distance from the mean", 0, 10)
 
 
 @dataclass(frozen=True)
 class Blur:
     """Gaussian blur (thesis 4.5)."""
 
-    enabled: bool = False
-    share: Ramp = ranged(Ramp(0.3, 0.3), 0, 1, "share of samples")
-    sigma_px: tuple[float, float] = ranged((0.3, 1.5), 0, 20, "standard deviation in pixels")
+    enabled: bool = knob(False, "whether this stage is applied")
+    share: Ramp = knob(Ramp(0.3, 0.3), "share of samples", 0, 1)
+    sigma_px: tuple[float, float] = knob((0.3, 1.5), "standard deviation in pixels", 0, 20)
 
 
 @dataclass(frozen=True)
 class Noise:
     """Gaussian noise; each sample draws its own standard deviation between 0 and the limit."""
 
-    enabled: bool = True
-    share: Ramp = ranged(Ramp(1, 1), 0, 1, "share of samples")
-    limit: Ramp = ranged(Ramp(0.1, 0.0), 0, 1, "largest standard deviation; ramped down to zero")
+    enabled: bool = knob(True, "whether this stage is applied")
+    share: Ramp = knob(Ramp(1, 1), "share of samples", 0, 1)
+    limit: Ramp = knob(Ramp(0.1, 0.0), "largest standard deviation; ramped down to zero", 0, 1)
 
 
 @dataclass(frozen=True)
 class AugmentConfig:
     """The stages in the order in which they are applied; clipping and 256 levels follow, always."""
 
-    environments: str = noted("", "folder of EXR environments for crops; empty = that of the head pack")
-    environment_height_px: int = ranged(256, 16, 4096, "environments are scaled to this height")
+    environments: str = knob("", "folder of EXR environments for crops; empty = that of the head pack", path=True)
+    environment_height_px: int = knob(256, "environments are scaled to this height", 16, 4096)
     quarter_turns: QuarterTurns = QuarterTurns()
     mirror: Mirror = Mirror()
     crop_scale: CropScale = CropScale()

@@ -17,9 +17,9 @@ from renderer.errors import DatasetError, SpecError
 from trainer.augmentation.config import STAGES, AugmentConfig
 from trainer.augmentation.draws import Draws
 from trainer.augmentation.stages import Samples, augment, erode
-from trainer.config import Ramp
 from trainer.data.loader import BadSamples, Minibatch, Streaming
 from trainer.data.reader import SampleReader
+from trainer.ramp import Ramp
 from trainer.systems.uvnet import system as uv
 from trainer.systems.uvnet.config import UVNetConfig
 

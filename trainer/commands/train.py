@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
 
 from renderer.errors import SpecError
 from renderer.parameters.jobspecs import find_jobspec, training_names
-from trainer.config import override, to_yaml
+from renderer.strict import override, settings, to_yaml
 from trainer.systems.registry import load_sweep
 from trainer.systems.uvnet.config import UVNetConfig
 
@@ -24,21 +23,12 @@ INTERRUPTED = 75  # exit code of a run that a signal stopped and `--resume` cont
 def configs_of(spec: Path, data: Path | None, runs: Path | None, values: tuple[str, ...]) -> list[Any]:
     """The runs of a spec or sweep, by file or name, with the command line's overrides. Raises SpecError."""
     path = find_jobspec(spec, "training spec", training_names())
-    changes: dict[str, Any] = {}
-    for text in values:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise SpecError(f"--set {text!r}: write KEY=VALUE, for example --set data.batch_size=16")
-        try:
-            changes[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise SpecError(f"--set {text!r} has a value that is not YAML") from error
+    changes = settings(values)
     if data is not None:
         changes["data.path"] = str(data)
     if runs is not None:
         changes["output.runs"] = str(runs)
-    runs_of = load_sweep(path)
-    return [override(config, changes, f"{spec} and the command line") for config in runs_of]
+    return [override(config, changes, f"{spec} and the command line") for config in load_sweep(path)]
 
 
 @click.command(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from renderer.errors import SpecError
-from renderer.strict import load_yaml
-from trainer.config import override, read
+from renderer.strict import knob, load, load_yaml, override, read
 from trainer.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -44,47 +43,49 @@ def _named(name: str, module: str, kind: str, what: str) -> Any:
 # ---------------------------------------------------------------- reading
 
 
+@dataclass(frozen=True)
+class Sweep:
+    """Several runs that differ from a training spec in some of its knobs."""
+
+    base: str
+    vary: Mapping[str, tuple[Any, ...]] = knob({}, "dotted key: its values; every combination is a run")
+    runs: tuple[Mapping[str, Any], ...] = knob(({},), "or each run as dotted keys with their values")
+
+    def check(self) -> None:
+        if not all(self.vary.values()) or not self.runs:
+            raise SpecError("vary and runs must hold at least one value each, where they are given")
+        if (number := len(self.combinations())) > MAX_SWEEP:
+            raise SpecError(f"vary and runs make {number} runs; at most {MAX_SWEEP} are allowed: split the sweep")
+
+    def combinations(self) -> list[dict[str, Any]]:
+        """What each run changes of the base: dotted keys with their values."""
+        grids = [dict(zip(self.vary, values, strict=True)) for values in itertools.product(*self.vary.values())]
+        return [{**run, **grid} for run in self.runs for grid in grids]
+
+
 def load_config(path: Path) -> TrainConfig:
     """Read a training spec. Raises SpecError on anything but a valid spec; a sweep is refused with a hint."""
     raw = load_yaml(path)
     if "base" in raw:
         raise SpecError(f"{path} is a sweep (it has `base`), not a single run: use `load_sweep`")
-    return parse_config(raw, str(path))
+    return load(config_class(raw.get("system", DEFAULT), str(path)), path)
 
 
 def parse_config(raw: Mapping[str, Any], source: str) -> TrainConfig:
     """The config of a system from plain values. source: where they came from, for messages."""
-    name = raw.get("system", DEFAULT) if isinstance(raw, Mapping) else DEFAULT
-    return read(config_class(name, source), raw, source)
+    return read(config_class(raw.get("system", DEFAULT), source), raw, source)
 
 
 def load_sweep(path: Path) -> list[TrainConfig]:
-    """Read a sweep: `base` (a spec beside it), and `vary` (dotted key -> list of values, all combinations) or
-    `runs` (a list of dotted key -> value). A plain spec is a sweep of one. At most `MAX_SWEEP` runs.
+    """The runs of a sweep, whose `base` is a spec beside it; a plain training spec is a sweep of one.
 
     Where there are several, each run's name gets the number of its combination, so that run-IDs tell them apart.
     """
-    raw = load_yaml(path)
-    if "base" not in raw:
-        return [parse_config(raw, str(path))]
-    if unknown := sorted(raw.keys() - {"base", "vary", "runs"}):
-        raise SpecError(f"{path}: unknown keys {unknown}; a sweep has base, vary and runs")
-    base = load_config(path.parent / str(raw["base"]))
-    runs = _combinations(raw, path)
-    if len(runs) > MAX_SWEEP:
-        raise SpecError(f"{path} makes {len(runs)} runs; at most {MAX_SWEEP} are allowed: split it")
-    configs = []
-    for number, values in enumerate(runs):
-        config = override(base, values, f"{path} run {number}")
-        configs.append(replace(config, name=f"{config.name}-{number:02d}") if len(runs) > 1 else config)
-    return configs
-
-
-def _combinations(raw: Mapping[str, Any], path: Path) -> list[dict[str, Any]]:
-    vary, runs = raw.get("vary", {}), raw.get("runs", [{}])
-    if not isinstance(vary, dict) or not all(isinstance(v, list) and v for v in vary.values()):
-        raise SpecError(f"{path}: `vary` maps dotted keys to lists of values")
-    if not isinstance(runs, list) or not runs or not all(isinstance(r, dict) for r in runs):
-        raise SpecError(f"{path}: `runs` is a list of mappings from dotted keys to values")
-    grids = [dict(zip(vary, values, strict=True)) for values in itertools.product(*vary.values())]
-    return [{**run, **grid} for run in runs for grid in grids]
+    if "base" not in load_yaml(path):
+        return [load_config(path)]
+    sweep = load(Sweep, path)
+    base, runs = load_config(path.parent / sweep.base), sweep.combinations()
+    configs = [override(base, values, f"{path} run {number}") for number, values in enumerate(runs)]
+    if len(runs) == 1:
+        return configs
+    return [replace(config, name=f"{config.name}-{number:02d}") for number, config in enumerate(configs)]

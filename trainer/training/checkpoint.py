@@ -21,7 +21,7 @@ from torch import Tensor
 
 from renderer.errors import DatasetError, FormatError, SpecError
 from renderer.files import sync_folder
-from trainer.config import read, to_plain
+from renderer.strict import read, to_plain
 from trainer.systems.uvnet.config import NetworkConfig
 from trainer.systems.uvnet.config import UVNetConfig as TrainConfig
 from trainer.systems.uvnet.network import UVNet

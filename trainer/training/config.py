@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from renderer.errors import SpecError
-from trainer.config import noted, override, ranged, to_plain
+from renderer.strict import knob, knobs, override, to_plain
 
 C = TypeVar("C", bound="TrainConfig")
 BELOW_ONE: Final = 0.999999  # for decays: at 1 nothing would ever change
@@ -19,16 +19,16 @@ BELOW_ONE: Final = 0.999999  # for decays: at 1 nothing would ever change
 class DataConfig:
     """Which samples, and how they reach the network."""
 
-    path: str = noted("", "data set folder, as `gen render` wrote it")
-    test_share: float = ranged(0.1, 0.0, 0.9, "share of the keys held out, chosen by a hash of the key")
-    limit: int = ranged(0, 0, 10**9, "use only the first LIMIT training samples; 0 = all")
-    test_limit: int = ranged(1000, 0, 10**9, "evaluate on at most this many held-out samples; 0 = all")
-    test_on_train: bool = noted(False, "evaluate on the training samples: for overfitting on purpose")
-    cache: Literal["none", "memory", "device"] = noted("none", "stream from the tars, or hold all decoded samples")
-    batch_size: int = ranged(40, 1, 65536, "samples per step over all processes")
-    window: int = ranged(2000, 1, 10**9, "shuffle window in samples, after the shards are shuffled")
-    workers: int = ranged(2, 0, 256, "decoding threads; 0 decodes in the training thread")
-    max_bad: int = ranged(10, 0, 10**9, "bad samples skipped and reported before the run stops")
+    path: str = knob("", "data set folder, as `gen render` wrote it", path=True)
+    test_share: float = knob(0.1, "share of the keys held out, chosen by a hash of the key", 0.0, 0.9)
+    limit: int = knob(0, "use only the first LIMIT training samples; 0 = all", 0, 10**9)
+    test_limit: int = knob(1000, "evaluate on at most this many held-out samples; 0 = all", 0, 10**9)
+    test_on_train: bool = knob(False, "evaluate on the training samples: for overfitting on purpose")
+    cache: Literal["none", "memory", "device"] = knob("none", "stream from the tars, or hold all decoded samples")
+    batch_size: int = knob(40, "samples per step over all processes", 1, 65536)
+    window: int = knob(2000, "shuffle window in samples, after the shards are shuffled", 1, 10**9)
+    workers: int = knob(2, "decoding threads; 0 decodes in the training thread", 0, 256)
+    max_bad: int = knob(10, "bad samples skipped and reported before the run stops", 0, 10**9)
 
 
 @dataclass(frozen=True)
@@ -38,61 +38,61 @@ class ScheduleConfig:
     The error is UV error + 1 - mask IoU: the loss itself may mean something else from epoch to epoch (ramps).
     """
 
-    optimiser: Literal["adam", "muon"] = noted(
+    optimiser: Literal["adam", "muon"] = knob(
         "adam", "muon: orthogonalised steps for kernels (trainer/training/optimisers.py), Adam for the rest"
     )
-    lr: tuple[float, float] = ranged((1e-4, 1e-5), 0, 10, "learning rate of the two phases")
-    beta1: tuple[float, float] = ranged((0.9, 0.99), 0, BELOW_ONE, "Adam's beta1 of the two phases")
-    beta2: float = ranged(0.999, 0, BELOW_ONE, "Adam's beta2")
-    plateau_epochs: int = ranged(5, 1, 10**6, "epochs without `plateau_gain` before the second phase")
-    plateau_gain: float = ranged(0.01, 0, 1, "improvement of UV error + 1 - mask IoU that counts, relative")
-    second_phase_at: float = ranged(1.0, 0, 1, "share of training at which the second phase starts at the latest")
-    decay: Literal["step", "linear"] = noted(
+    lr: tuple[float, float] = knob((1e-4, 1e-5), "learning rates of the two phases", 0, 10)
+    beta1: tuple[float, float] = knob((0.9, 0.99), "Adam's beta1 of the two phases", 0, BELOW_ONE)
+    beta2: float = knob(0.999, "Adam's beta2", 0, BELOW_ONE)
+    plateau_epochs: int = knob(5, "epochs without `plateau_gain` before the second phase", 1, 10**6)
+    plateau_gain: float = knob(0.01, "improvement of UV error + 1 - mask IoU that counts, relative", 0, 1)
+    second_phase_at: float = knob(1.0, "share of training at which the second phase starts at the latest", 0, 1)
+    decay: Literal["step", "linear"] = knob(
         "step",
         "step: lr[1] all through the second phase; linear: from lr[0] at its start to lr[1] at the end of training",
     )
-    max_samples: int = ranged(8_000_000, 1, 10**12, "training stops after this many samples")
-    max_minutes: float = ranged(
+    max_samples: int = knob(8_000_000, "training stops after this many samples", 1, 10**12)
+    max_minutes: float = knob(
         0.0,
+        "or after this time, all sessions together; ramps then depend on the machine's load; 0 = no limit",
         0,
         10**7,
-        "or after this time, all sessions together; ramps then depend on the machine's load; 0 = no limit",
     )
-    ema: float = ranged(0.0, 0, BELOW_ONE, "decay of the moving average of the weights per step; 0 = none")
-    grad_clip: float = ranged(0.0, 0, 1e9, "largest gradient norm; 0 = none")
+    ema: float = knob(0.0, "decay of the moving average of the weights per step; 0 = none", 0, BELOW_ONE)
+    grad_clip: float = knob(0.0, "largest gradient norm; 0 = none", 0, 1e9)
 
 
 @dataclass(frozen=True)
 class DeviceConfig:
     """Where and in which arithmetic."""
 
-    accelerator: Literal["auto", "cpu", "cuda"] = noted("auto", "auto takes a GPU where there is one")
-    devices: int = ranged(1, 1, 4096, "processes on this node")
-    nodes: int = ranged(1, 1, 4096, "nodes")
-    strategy: Literal["auto", "ddp", "ddp_spawn", "ddp_fork"] = noted("auto", "Fabric's strategy for many processes")
-    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true"] = noted(
+    accelerator: Literal["auto", "cpu", "cuda"] = knob("auto", "auto takes a GPU where there is one")
+    devices: int = knob(1, "processes on this node", 1, 4096)
+    nodes: int = knob(1, "nodes", 1, 4096)
+    strategy: Literal["auto", "ddp", "ddp_spawn", "ddp_fork"] = knob("auto", "Fabric's strategy for many processes")
+    precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true"] = knob(
         "auto", "Fabric's precision; auto: bf16-mixed where the device computes bfloat16 in hardware, else 32-true"
     )
-    channels_last: bool = noted(False, "N, H, W, C memory layout")
-    compile: bool = noted(False, "torch.compile the network; on a CPU with the compiler g++, or that of CXX")
-    threads: int = ranged(0, 0, 1024, "CPU threads of torch; 0 = torch's choice")
+    channels_last: bool = knob(False, "N, H, W, C memory layout")
+    compile: bool = knob(False, "torch.compile the network; on a CPU with the compiler g++, or that of CXX")
+    threads: int = knob(0, "CPU threads of torch; 0 = torch's choice", 0, 1024)
 
 
 @dataclass(frozen=True)
 class OutputConfig:
     """What a run leaves behind, and how often."""
 
-    runs: str = noted("runs", "folder of the run directories")
-    checkpoint_minutes: float = ranged(10.0, 0, 10**6, "between checkpoints; each epoch's end has one, too")
-    checkpoint_steps: int = ranged(0, 0, 10**9, "or every so many steps; 0 = by time alone")
-    keep_checkpoints: int = ranged(2, 1, 10**6, "older ones are removed")
-    log_steps: int = ranged(50, 1, 10**9, "steps between lines in log.jsonl")
-    evaluate_epochs: int = ranged(1, 1, 10**6, "epochs between evaluations")
-    images: bool = noted(True, "write evaluation images")
-    chosen: tuple[str, ...] = noted((), "keys of the held-out samples shown every time; empty = six by hash")
-    photos: str = noted("", "folder of real photos, shown beside the synthetic ones")
-    chosen_photos: tuple[str, ...] = noted((), "file names shown every time; empty = the first six")
-    tensorboard: bool = noted(True, "write TensorBoard scalars")
+    runs: str = knob("runs", "folder of the run directories", path=True)
+    checkpoint_minutes: float = knob(10.0, "between checkpoints; each epoch's end has one, too", 0, 10**6)
+    checkpoint_steps: int = knob(0, "or every so many steps; 0 = by time alone", 0, 10**9)
+    keep_checkpoints: int = knob(2, "older ones are removed", 1, 10**6)
+    log_steps: int = knob(50, "steps between lines in log.jsonl", 1, 10**9)
+    evaluate_epochs: int = knob(1, "epochs between evaluations", 1, 10**6)
+    images: bool = knob(True, "write evaluation images")
+    chosen: tuple[str, ...] = knob((), "keys of the held-out samples shown every time; empty = six by hash")
+    photos: str = knob("", "folder of real photos, shown beside the synthetic ones", path=True)
+    chosen_photos: tuple[str, ...] = knob((), "file names shown every time; empty = the first six")
+    tensorboard: bool = knob(True, "write TensorBoard scalars")
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,11 @@ class TrainConfig:
     """One training run. The config of a system extends it with sections of its own."""
 
     ARCHITECTURE: ClassVar[tuple[str, ...]] = ("network",)  # sections that decide the shape of the weights
-    PATHS: ClassVar[tuple[str, ...]] = ("start", "data.path", "output.runs", "output.photos")  # may be empty
 
-    name: str = noted("run", "start of the run-ID")
-    system: str = noted("uvnet", "what is trained: a folder of trainer/systems")
-    seed: int = ranged(0, 0, 2**31 - 1, "of weights, order and augmentation")
-    start: str = noted("", "run directory or weights file to start from; empty = new weights from the seed")
+    name: str = knob("run", "start of the run-ID")
+    system: str = knob("uvnet", "what is trained: a folder of trainer/systems")
+    seed: int = knob(0, "of weights, order and augmentation", 0, 2**31 - 1)
+    start: str = knob("", "run directory or weights file to start from; empty = new weights from the seed", path=True)
     data: DataConfig = DataConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     device: DeviceConfig = DeviceConfig()
@@ -130,7 +129,14 @@ class TrainConfig:
         return {name: plain[name] for name in self.ARCHITECTURE}
 
 
+def named_paths(config: TrainConfig) -> dict[str, str]:
+    """The files and folders that a config names, by the dotted keys of their fields; empty ones are left out."""
+    found = {knob.key: attrgetter(knob.key)(config) for knob in knobs(type(config)) if knob.path}
+    return {key: path for key, path in found.items() if path}
+
+
 def absolute_paths(config: C) -> C:
     """The config with its paths made absolute: a run is resumed, looked at and queued from other working folders."""
-    found = {key: attrgetter(key)(config) for key in config.PATHS}
-    return override(config, {key: str(Path(path).absolute()) for key, path in found.items() if path}, "absolute paths")
+    return override(
+        config, {key: str(Path(path).absolute()) for key, path in named_paths(config).items()}, "absolute paths"
+    )

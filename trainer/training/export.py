@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from renderer.errors import MachineError, SpecError
 from renderer.files import write_atomic
 from renderer.install import how_to_install
-from trainer.config import to_plain
+from renderer.strict import to_plain
 from trainer.systems.uvnet.network import UVNet
 from trainer.training.checkpoint import load_network, read_weights, weights_file
 

@@ -30,7 +30,7 @@ from renderer.errors import DatasetError, HeadforgeError, MachineError, SpecErro
 from renderer.files import write_atomic
 from renderer.progress import Progress as ProgressLine
 from renderer.stopper import Stopper
-from trainer.config import read, to_plain
+from renderer.strict import read, to_plain
 from trainer.data.device import chosen_precision, precision_warning
 from trainer.data.loader import BadSamples, Cached, Loader, Minibatch, Positions, Streaming, check_room, open_source
 from trainer.data.reader import SampleReader

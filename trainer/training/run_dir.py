@@ -48,7 +48,7 @@ from typing import Any, Final
 from renderer.commit import commit
 from renderer.errors import DatasetError, SpecError
 from renderer.files import locked, write_atomic
-from trainer.config import read, to_yaml
+from renderer.strict import read, to_yaml
 from trainer.systems.uvnet.config import UVNetConfig as TrainConfig
 
 META_VERSION: Final = 1

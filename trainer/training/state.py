@@ -13,7 +13,7 @@ from lightning_fabric.plugins import Precision
 from torch import Tensor, nn
 
 from renderer.errors import DatasetError, HeadforgeError
-from trainer.config import to_plain
+from renderer.strict import to_plain
 from trainer.data.loader import Loader
 from trainer.data.reader import SampleReader
 from trainer.systems.uvnet.config import UVNetConfig as TrainConfig

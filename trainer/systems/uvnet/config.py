@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Final, Literal
+from typing import Final, Literal
 
 from renderer.errors import SpecError
+from renderer.strict import knob
 from trainer.augmentation.config import AugmentConfig
-from trainer.config import Ramp, noted, ranged
+from trainer.ramp import Ramp
 from trainer.training.config import TrainConfig
 
 
@@ -18,19 +19,19 @@ class NetworkConfig:
     The defaults are the network of Ronkainen 2017 exactly (docs/design/0204).
     """
 
-    input_channels: int = ranged(3, 1, 64, "channels of the input")
-    output_channels: int = ranged(4, 1, 64, "U, V, mask, occluded mask")
-    levels: int = ranged(6, 1, 10, "times the resolution is halved")
-    initial_features: int = ranged(32, 1, 1024, "features at full resolution")
-    feature_multiplier: float = ranged(1.75, 0.5, 4, "growth per level")
-    up_factor: float = ranged(1.25, 0.1, 4, "features on the way up per feature on the way down")
-    filter_sizes: tuple[int, ...] = ranged((5, 5, 5, 5, 5, 3, 5), 1, 15, "per level; the last is the output layer's")
-    down: Literal["pool", "stride"] = noted("pool", "max-pooling, or the second convolution with stride 2")
-    batch_norm: bool = noted(False, "batch normalisation after each convolution but the transpose ones and the last")
-    dilation: int = ranged(1, 1, 8, "dilation of the second convolution of each level")
-    patch_size: int = ranged(1, 1, 16, "side of the squares of pixels that the levels take as one; 1: pixels")
-    fine_patch: int = ranged(1, 1, 16, "side of the squares, within patches, that the last convolutions work on")
-    fine_features: int = ranged(8, 1, 256, "features of those")
+    input_channels: int = knob(3, "channels of the input", 1, 64)
+    output_channels: int = knob(4, "U, V, mask, occluded mask", 1, 64)
+    levels: int = knob(6, "times the resolution is halved", 1, 10)
+    initial_features: int = knob(32, "features at full resolution", 1, 1024)
+    feature_multiplier: float = knob(1.75, "growth per level", 0.5, 4)
+    up_factor: float = knob(1.25, "features on the way up per feature on the way down", 0.1, 4)
+    filter_sizes: tuple[int, ...] = knob((5, 5, 5, 5, 5, 3, 5), "per level; the last is the output layer's", 1, 15)
+    down: Literal["pool", "stride"] = knob("pool", "max-pooling, or the second convolution with stride 2")
+    batch_norm: bool = knob(False, "batch normalisation after each convolution but the transpose ones and the last")
+    dilation: int = knob(1, "dilation of the second convolution of each level", 1, 8)
+    patch_size: int = knob(1, "side of the squares of pixels that the levels take as one; 1: pixels", 1, 16)
+    fine_patch: int = knob(1, "side of the squares, within patches, that the last convolutions work on", 1, 16)
+    fine_features: int = knob(8, "features of those", 1, 256)
 
     def check(self) -> None:
         """What fields must satisfy together. Raises SpecError."""
@@ -52,22 +53,22 @@ class NetworkConfig:
 class LossConfig:
     """Weights of the terms by name; 0 leaves a term out. Every term is a mean over the pixels of a sample."""
 
-    uv: Ramp = ranged(Ramp(1, 1), 0, 1e6, "UV under the mask")
-    mask: Ramp = ranged(Ramp(1, 1), 0, 1e6, "face area")
-    occluded_mask: Ramp = ranged(Ramp(1, 1), 0, 1e6, "face area still visible")
-    uv_dudx: Ramp = ranged(Ramp(1, 1), 0, 1e6, "dU/dx under the eroded mask")
-    uv_dudy: Ramp = ranged(Ramp(1, 1), 0, 1e6, "dU/dy under the eroded mask")
-    uv_dvdx: Ramp = ranged(Ramp(1, 1), 0, 1e6, "dV/dx under the eroded mask")
-    uv_dvdy: Ramp = ranged(Ramp(1, 1), 0, 1e6, "dV/dy under the eroded mask")
-    landmarks: Ramp = ranged(Ramp(0, 0), 0, 1e6, "UV at the 68 landmarks in view")
-    face_present: Ramp = ranged(Ramp(0, 0), 0, 1e6, "largest mask value against whether there is a face")
-    combine: Literal["sum", "mean"] = noted("sum", "total = sum or mean of the weighted terms")
-    erosion_px: int = ranged(1, 1, 32, "radius of the erosion behind the eroded mask")
-    overshoot: Literal["counts", "free"] = noted(
+    uv: Ramp = knob(Ramp(1, 1), "UV under the mask", 0, 1e6)
+    mask: Ramp = knob(Ramp(1, 1), "face area", 0, 1e6)
+    occluded_mask: Ramp = knob(Ramp(1, 1), "face area still visible", 0, 1e6)
+    uv_dudx: Ramp = knob(Ramp(1, 1), "dU/dx under the eroded mask", 0, 1e6)
+    uv_dudy: Ramp = knob(Ramp(1, 1), "dU/dy under the eroded mask", 0, 1e6)
+    uv_dvdx: Ramp = knob(Ramp(1, 1), "dV/dx under the eroded mask", 0, 1e6)
+    uv_dvdy: Ramp = knob(Ramp(1, 1), "dV/dy under the eroded mask", 0, 1e6)
+    landmarks: Ramp = knob(Ramp(0, 0), "UV at the 68 landmarks in view", 0, 1e6)
+    face_present: Ramp = knob(Ramp(0, 0), "largest mask value against whether there is a face", 0, 1e6)
+    combine: Literal["sum", "mean"] = knob("sum", "total = sum or mean of the weighted terms")
+    erosion_px: int = knob(1, "radius of the erosion behind the eroded mask", 1, 32)
+    overshoot: Literal["counts", "free"] = knob(
         "counts", "mask terms above 1 on the face and below 0 off it; counts: L1 as the thesis has it; free: 0"
     )
-    balance: Ramp = ranged(
-        Ramp(0, 0), 0, 1, "mask terms: 0 counts each pixel alike, 1 face and background alike, whatever their area"
+    balance: Ramp = knob(
+        Ramp(0, 0), "mask terms: 0 counts each pixel alike, 1 face and background alike, whatever their area", 0, 1
     )
 
 
@@ -79,10 +80,8 @@ TERMS: Final = ("uv", "mask", "occluded_mask", "uv_dudx", "uv_dudy", "uv_dvdx", 
 class UVNetConfig(TrainConfig):
     """A training of UV-net."""
 
-    PATHS: ClassVar[tuple[str, ...]] = (*TrainConfig.PATHS, "augment.environments")
-
-    name: str = noted("uvnet", "start of the run-ID")
-    system: Literal["uvnet"] = noted("uvnet", "what is trained")
+    name: str = knob("uvnet", "start of the run-ID")
+    system: Literal["uvnet"] = knob("uvnet", "what is trained")
     augment: AugmentConfig = AugmentConfig()
     network: NetworkConfig = NetworkConfig()
     loss: LossConfig = LossConfig()

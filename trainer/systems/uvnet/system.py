@@ -20,9 +20,9 @@ from renderer.errors import AssetError, DatasetError, SpecError
 from trainer.augmentation import occluders, stages
 from trainer.augmentation.draws import Draws
 from trainer.augmentation.occluders import EnvironmentBank
-from trainer.config import Ramp
 from trainer.data.loader import Minibatch
 from trainer.data.reader import LANDMARKS, SampleReader
+from trainer.ramp import Ramp
 from trainer.systems.uvnet import losses, metrics
 from trainer.systems.uvnet.config import UVNetConfig
 
