@@ -23,8 +23,8 @@ def build() -> None:
     scene.render.engine = "CYCLES"
     camera = bpy.data.objects.new(CAMERA, bpy.data.cameras.new(CAMERA))
     sun = bpy.data.objects.new(SUN, bpy.data.lights.new(SUN, "SUN"))
-    for thing in (camera, sun):
-        scene.collection.objects.link(thing)
+    for obj in (camera, sun):
+        scene.collection.objects.link(obj)
     scene.camera = camera
     scene.world = materials.world(WORLD)
     backdrop = bpy.data.scenes.new(BACKDROP)  # what the camera sees behind everything: the surroundings alone

@@ -150,7 +150,7 @@ def lens(name: str) -> bpy.types.Material:
 
 
 def prop(name: str) -> bpy.types.Material:
-    """A thing before the face. Sets: texture (image), textured, colour, roughness."""
+    """A prop before the face. Sets: texture (image), textured, colour, roughness."""
     material, t = _material(name)
     rest = t.node("ShaderNodeAttribute", attribute_name="rest").outputs["Vector"]
     texture = t.node("ShaderNodeTexImage", "texture", {"Vector": rest}, projection="BOX", projection_blend=0.25)

@@ -47,13 +47,13 @@ _BORDER_PX = 2  # pixels around the heads' bounding box, more than the filter's 
 class PassRenderer:
     """Renders the images of a sample. One per process.
 
-    scratch: a folder for Blender's own files, best in memory. seconds: time spent, by pass, since the last `reset`.
+    scratch: a folder for Blender's own files, best in memory. seconds: of the last sample, by pass.
     """
 
     def __init__(self, scene: SceneBuilder, spec: RenderSpec, threads: int, scratch: Path) -> None:
         self.builder, self.spec, self.scratch = scene, spec, scratch
-        self.area = maps.load_face_area(scene.builder.model.mask_path)
-        self.rasteriser = Rasteriser(scene.builder.picture)
+        self.area = maps.load_face_area(scene.parts.model.mask_path)
+        self.rasteriser = Rasteriser(scene.parts.picture)
         self.seconds: dict[str, float] = {}
         self._behind = bpy.data.scenes[BACKDROP]
         for one in (self.builder.scene, self._behind):
@@ -100,13 +100,13 @@ class PassRenderer:
             self.builder.set_sample(params)
         rays = self._rays(params.camera, 0.0)
         images = {"input": self._input(params, 0.0, rays, params.cycles_seed)}
-        images |= self._labels(rays, params, params.camera, 0.0, wanted)
+        images |= self._labels(rays, params, 0.0, wanted)
         measured = self._measure(images)
         if "view2" in wanted:
             yaw = params.second_camera_yaw_rad
             self.builder.set_camera(params.camera, yaw)
             rays = self._rays(params.camera, yaw)
-            second = self._labels(rays, params, params.camera, yaw, ())
+            second = self._labels(rays, params, yaw, ())
             images |= {"view2": self._input(params, yaw, rays, params.cycles_seed + 1)}
             images |= {"view2_uv": second["uv"], "view2_mask": second["mask"]}
         if "neutral" in wanted:
@@ -127,16 +127,16 @@ class PassRenderer:
             )
 
     def _input(self, params: SampleParams, yaw_rad: float, rays: Rays | None, seed: int) -> Image:
-        """(H, W, 3) half: linear radiance, the things path traced before the backdrop.
+        """(H, W, 3) half: linear radiance, heads and props path traced over the backdrop.
 
-        So paths are traced where there are things only, what lies behind them has no noise, and neither have outlines.
+        Paths are traced where heads and props are, and the backdrop and the outlines have no noise.
         """
         image = self.backdrop(params.environment, params.camera, yaw_rad)
         if rays is not None:
             grid = self.spec.mask_grid
             height, width = (n // grid for n in rays.opacity.shape)
             box = rays.row, rays.column, rays.row + height, rays.column + width
-            colour, sampled = np.split(self._things(box, seed), [3], axis=-1)
+            colour, sampled = np.split(self._foreground(box, seed), [3], axis=-1)
             with self._timed("filter"):
                 opacity = sampled
                 if self.spec.samples_per_pixel <= _RAY_WORTH * grid**2:
@@ -175,11 +175,11 @@ class PassRenderer:
         channels = self._render(self._behind, "backdrop")
         return np.stack([channels[c] for c in "RGB"], axis=-1)
 
-    def _things(self, box: Box, seed: int) -> Image:
+    def _foreground(self, box: Box, seed: int) -> Image:
         """(h, w, 4): heads and props in the box, colour times opacity and opacity.
 
-        Cycles averages over (small) pixels, denoises them, and we weigh them by its pixel filter: so a sample serves
-        every pixel that it is near to, where Cycles' own filter draws samples for each pixel alone.
+        Cycles averages over (sub)pixels and denoises them; then its pixel filter is applied to them. So a sample counts
+        for every pixel that it is near to, where Cycles' own filter draws samples for each pixel alone.
         """
         scene, grid = self.builder.scene, self.spec.oversample
         cycles = scene.cycles
@@ -194,24 +194,24 @@ class PassRenderer:
         image = np.stack([channels[c] for c in "RGBA"], axis=-1)
         row, column, bottom, right = box
         if image.shape[:2] != ((bottom - row) * grid, (right - column) * grid):
-            raise FormatError(f"Blender rendered {image.shape[:2]} small pixels, {grid} to a pixel's side, of {box}")
+            raise FormatError(f"Blender rendered {image.shape[:2]} subpixels, {grid} to a pixel's side, of {box}")
         with self._timed("filter"):
             return filtered(image, grid, _SPREAD)
 
     def _labels(
-        self, rays: Rays | None, params: SampleParams, camera: Camera, yaw_rad: float, wanted: tuple[str, ...]
+        self, rays: Rays | None, params: SampleParams, yaw_rad: float, wanted: tuple[str, ...]
     ) -> dict[str, Image]:
         """UV and mask, and whatever else of `wanted` is seen along the same rays."""
-        grid, resolution = self.spec.mask_grid, self.spec.resolution
+        camera, grid, resolution = params.camera, self.spec.mask_grid, self.spec.resolution
         counted = self.spec.hidden_face == "counted"
         skins = [shown.part.vertices for shown in self.builder.shown if shown.part.kind == "skin"]
-        box = self._box(camera, yaw_rad, [skin[self.builder.builder.face_vertices] for skin in skins])
+        box = self._box(camera, yaw_rad, [skin[self.builder.parts.face_vertices] for skin in skins])
         rays = maps.nothing(grid) if rays is None or box is None else rays.cropped(box, grid)
         with self._timed("labels"):
             face = maps.face_rays(rays, self.area)
-            bare = face & ~rays.veiled
+            bare = face & ~rays.occluded
             visible = maps.coverage(bare, grid)
-            mask = maps.coverage(face, grid) if counted and rays.veiled.any() else visible
+            mask = maps.coverage(face, grid) if counted and rays.occluded.any() else visible
             face = face if counted else bare
         inside = maps.centre(face, grid)[..., None]
         uv = maps.centre(rays.uv, grid) * inside

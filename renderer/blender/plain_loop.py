@@ -22,7 +22,7 @@ from renderer.format import exr
 from renderer.head.catalog import build_catalog
 from renderer.head.pack import load_head
 from renderer.head.parts import PartBuilder
-from renderer.labels.raster import IN_THE_WAY, PAINTED
+from renderer.labels.raster import OCCLUDERS, PAINTED
 from renderer.parameters.spec import parse_spec
 from renderer.sampling.draw import draw
 
@@ -96,9 +96,9 @@ class PlainLoop:
         """Every part black but the skin's face, which shows UV or mask. What is worn is hidden, as for mask Y."""
         self.builder.scene.world = self.dark
         bpy.data.objects[SUN].hide_render = True
-        for thing, shown in zip(self.builder._linked, self.builder.shown, strict=True):
-            thing.hide_render = shown.part.kind in IN_THE_WAY | PAINTED
-            for number, slot in enumerate(thing.material_slots):
+        for obj, shown in zip(self.builder.objects, self.builder.shown, strict=True):
+            obj.hide_render = shown.part.kind in OCCLUDERS | PAINTED
+            for number, slot in enumerate(obj.material_slots):
                 slot.material = self.emit[kind if shown.part.kind == "skin" and number == 0 else "black"]
 
     def sample(self, index: int, folder: Path, mask_samples: int | None = None) -> dict[str, Any]:

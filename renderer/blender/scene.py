@@ -44,16 +44,16 @@ def to_blender(points: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]
 class SceneBuilder:
     """Owns the open .blend. One per process."""
 
-    def __init__(self, blend: Path, builder: PartBuilder, catalog: Catalog) -> None:
+    def __init__(self, blend: Path, parts: PartBuilder, catalog: Catalog) -> None:
         bpy.ops.wm.open_mainfile(filepath=str(blend), load_ui=False)
         self.scene = bpy.context.scene
-        self.builder, self.catalog = builder, catalog
+        self.parts, self.catalog = parts, catalog
         self._objects: dict[str, bpy.types.Object] = {}
         self._materials: dict[str, bpy.types.Material] = {}
         self._images: dict[Path, bpy.types.Image] = {}
         self._panoramas: dict[Path, npt.NDArray[np.float16]] = {}
-        self._linked: list[bpy.types.Object] = []
-        self.shown: list[Shown] = []  # every part in the scene, in the order of `_linked`
+        self.shown: list[Shown] = []  # every part in the scene
+        self.objects: list[bpy.types.Object] = []  # of them, in the same order
 
     # -- one sample ------------------------------------------------------------------------------------------------
 
@@ -64,7 +64,7 @@ class SceneBuilder:
         self._set_light(params.light)
         self._set_environment(params.environment)
         for number, head in enumerate(params.heads):
-            for part in self.builder.build(head):
+            for part in self.parts.build(head):
                 self._show(Shown(part, number, head), self._part_materials(part, head, number))
         for number, prop in enumerate(params.props):
             part = build_prop(prop)
@@ -72,7 +72,7 @@ class SceneBuilder:
 
     def set_camera(self, camera: Camera, yaw_rad: float = 0.0) -> None:
         """The camera, turned about the head by `yaw_rad`."""
-        thing, data = bpy.data.objects[CAMERA], bpy.data.cameras[CAMERA]
+        obj, data = bpy.data.objects[CAMERA], bpy.data.cameras[CAMERA]
         data.type, data.sensor_fit = "PERSP", "HORIZONTAL"
         data.lens, data.sensor_width = camera.focal_mm, camera.sensor_mm
         # Blender's shift moves the frame, ours the image in it
@@ -80,18 +80,18 @@ class SceneBuilder:
         data.clip_start, data.clip_end = 0.001, 1000.0
         data.dof.use_dof = False
         where = np.array([[camera.distance_m * math.sin(yaw_rad), 0.0, camera.distance_m * math.cos(yaw_rad)]])
-        thing.location = to_blender(where)[0].tolist()
-        thing.rotation_euler = (math.pi / 2, 0.0, yaw_rad)
+        obj.location = to_blender(where)[0].tolist()
+        obj.rotation_euler = (math.pi / 2, 0.0, yaw_rad)
 
     # -- light -----------------------------------------------------------------------------------------------------
 
     def _set_light(self, light: Light) -> None:
-        thing, data = bpy.data.objects[SUN], bpy.data.lights[SUN]
+        obj, data = bpy.data.objects[SUN], bpy.data.lights[SUN]
         towards = Vector(to_blender(np.array([light.direction]))[0].tolist())
-        thing.rotation_mode = "QUATERNION"
-        thing.rotation_quaternion = towards.to_track_quat("Z", "Y")
+        obj.rotation_mode = "QUATERNION"
+        obj.rotation_quaternion = towards.to_track_quat("Z", "Y")
         data.energy, data.angle, data.color = light.strength, light.angle_rad, light.colour
-        thing.hide_render = not light.on
+        obj.hide_render = not light.on
 
     def _set_environment(self, e: Environment) -> None:
         world = bpy.data.worlds[WORLD]
@@ -109,23 +109,23 @@ class SceneBuilder:
     # -- objects ---------------------------------------------------------------------------------------------------
 
     def _clear(self) -> None:
-        for thing in self._linked:
-            self.scene.collection.objects.unlink(thing)
-            thing.hide_render = False
-        self._linked, self.shown = [], []
+        for obj in self.objects:
+            self.scene.collection.objects.unlink(obj)
+            obj.hide_render = False
+        self.objects, self.shown = [], []
 
     def _show(self, shown: Shown, materials: Sequence[bpy.types.Material]) -> None:
         part = shown.part
-        thing = self._object(part, shown.number)
-        mesh = thing.data
+        obj = self._object(part, shown.number)
+        mesh = obj.data
         mesh.attributes["position"].data.foreach_set("vector", to_blender(part.vertices).ravel())
         if part.topology.rest is not None:  # props of one topology differ in shape
             mesh.attributes["rest"].data.foreach_set("vector", to_blender(part.topology.rest).ravel())
         mesh.update()
-        for slot, material in zip(thing.material_slots, materials, strict=True):
+        for slot, material in zip(obj.material_slots, materials, strict=True):
             slot.material = material
-        self.scene.collection.objects.link(thing)
-        self._linked.append(thing)
+        self.scene.collection.objects.link(obj)
+        self.objects.append(obj)
         self.shown.append(shown)
 
     def _object(self, part: Part, number: int) -> bpy.types.Object:
@@ -133,12 +133,12 @@ class SceneBuilder:
         if key not in self._objects:
             mesh = _mesh(key, part)
             slots = 1 if part.topology.slots is None else int(part.topology.slots.max()) + 1
-            thing = bpy.data.objects.new(key, mesh)
+            obj = bpy.data.objects.new(key, mesh)
             for _ in range(slots):
                 mesh.materials.append(None)
-            for slot in thing.material_slots:
+            for slot in obj.material_slots:
                 slot.link = "OBJECT"
-            self._objects[key] = thing
+            self._objects[key] = obj
         return self._objects[key]
 
     # -- materials -------------------------------------------------------------------------------------------------
@@ -206,12 +206,12 @@ class SceneBuilder:
             path, canonical = self.catalog.face_texture(name)
             nodes["face"].image = self._image(path)
             nodes["face_uv"].uv_map = "uv" if canonical else "uv_skin"
-            location, scale = self.builder.mirror_map(canonical) if flip else ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+            location, scale = self.parts.mirror_map(canonical) if flip else ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
         _move(nodes["face"], scale=scale, location=location)
 
     def _card(self, part: Part, kind: str, number: int, tint: Vec3, iris: str) -> bpy.types.Material:
         material = self._copy(f"{number}.{kind}", kind)
-        path = self.catalog.irises[iris] if kind == "eyes" else self.builder.picture(part)
+        path = self.catalog.irises[iris] if kind == "eyes" else self.parts.picture(part)
         nodes = material.node_tree.nodes
         nodes["picture"].image = self._image(path)
         nodes["colour"].outputs[0].default_value = (*tint, 1.0)

@@ -43,11 +43,11 @@ class Catalog:
     lashes: Mapping[str, Path]
     hair: Mapping[str, Path]
     hats: Mapping[str, Path]
-    lender: Path | None = None  # the standard pack, where it lends panoramas or textures to an own head without
+    fallback_pack: Path | None = None  # the standard pack, for the panoramas or textures that an own head lacks
 
     @property
     def packs(self) -> tuple[Path, ...]:
-        return (self.pack,) if self.lender is None else (self.pack, self.lender)
+        return (self.pack,) if self.fallback_pack is None else (self.pack, self.fallback_pack)
 
     def face_texture(self, name: str) -> tuple[Path, bool]:
         """File of a face texture, and whether it is laid out in canonical UV."""
@@ -55,9 +55,9 @@ class Catalog:
 
     def identity(self) -> dict[str, Any]:
         """What tells this catalog from another: packs by name and content, content hashes of the user's files."""
-        lent = {"lender": pack_content(self.lender)} if self.lender else {}
+        fallback = {"lender": pack_content(self.fallback_pack)} if self.fallback_pack else {}
         own = {f"{kind}/{name}": _sha(path) for kind, name, path in self.own_files()}
-        return {"pack": self.pack.name, "content": pack_content(self.pack), "own": own, **lent}
+        return {"pack": self.pack.name, "content": pack_content(self.pack), "own": own, **fallback}
 
     def own_files(self) -> list[tuple[str, str, Path]]:
         """(kind, name, file) of what the user adds."""
@@ -87,12 +87,12 @@ def check_assets(catalog: Catalog) -> None:
 
 
 def build_catalog(pack: Path, spec: Spec) -> Catalog:
-    """Everything the spec may draw from. Raises AssetError for folders or files that cannot be used."""
+    """Everything the spec may draw by name. Raises AssetError for folders or files that cannot be used."""
     own = spec.assets
     proxies = pack / "proxies"
-    lender = _lender(pack)
-    hdris = _merged(_lent(pack, lender, "hdris"), own.hdris, _PANORAMAS, own.only_own, "HDRI")
-    textures = _merged(_lent(pack, lender, "textures"), own.textures, _IMAGES, own.only_own, "texture")
+    fallback = _fallback_pack(pack)
+    hdris = _merged(_source(pack, fallback, "hdris"), own.hdris, _PANORAMAS, own.only_own, "HDRI")
+    textures = _merged(_source(pack, fallback, "textures"), own.textures, _IMAGES, own.only_own, "texture")
     faces = _files(pack / "skins", _IMAGES)
     own_faces = _own(own.faces, _IMAGES, "face")
     catalog = Catalog(
@@ -107,7 +107,7 @@ def build_catalog(pack: Path, spec: Spec) -> Catalog:
         lashes=_files(proxies / "eyelashes", (".npz",)),
         hair=_files(proxies / "hair", (".npz",)),
         hats=_files(proxies / "hats", (".npz",)),
-        lender=lender,
+        fallback_pack=fallback,
     )
     if not hdris or not textures:
         raise AssetError(
@@ -145,7 +145,10 @@ def decode(path: Path) -> None:
 
 
 def _walk_radiance(data: bytes) -> None:
-    """Follow the run lengths of a Radiance picture to its end; ValueError or IndexError where it is cut or garbled."""
+    """Follow the run lengths of a Radiance picture to its end; ValueError or IndexError where it is cut or garbled.
+
+    Neither Pillow nor OpenEXR reads the format, and OpenCV is not on render nodes. No pixel is needed here.
+    """
     header, _, rest = data.partition(b"\n\n")
     size, _, body = rest.partition(b"\n")
     words = size.split()
@@ -185,13 +188,13 @@ def pack_folder(info: Mapping[str, Any]) -> Path:
 
 
 def lacking(pack: Path) -> tuple[str, ...]:
-    """Which of panoramas and textures a pack leaves to the standard one."""
+    """Which of `hdris` and `textures` a pack has no files of: the standard pack's are drawn instead."""
     kinds = {"hdris": _PANORAMAS, "textures": _IMAGES}
     return tuple(kind for kind, suffixes in kinds.items() if not _files(pack / kind, suffixes))
 
 
-def _lender(pack: Path) -> Path | None:
-    """The standard pack, if this one leaves panoramas or textures to it. Raises AssetError where there is none."""
+def _fallback_pack(pack: Path) -> Path | None:
+    """The standard pack, if this one lacks panoramas or textures. Raises AssetError where it is not here."""
     if not (gaps := lacking(pack)):
         return None
     from blend_assets.build import find_pack
@@ -202,8 +205,8 @@ def _lender(pack: Path) -> Path | None:
     return standard if standard.resolve() != pack.resolve() else None
 
 
-def _lent(pack: Path, lender: Path | None, kind: str) -> Path:
-    return lender / kind if lender is not None and kind in lacking(pack) else pack / kind
+def _source(pack: Path, fallback: Path | None, kind: str) -> Path:
+    return fallback / kind if fallback is not None and kind in lacking(pack) else pack / kind
 
 
 def _merged(

@@ -31,15 +31,15 @@ class Rays:
     """Label rays of a part of the image.
 
     row, column: first pixel of the part; nothing is in the rest of the image. All else by ray, (h*grid, w*grid):
-    head: number of the head hit, 0 for none. veiled: something worn or held is in front. uv: (..., 2). depth: metres
-    along the viewing axis, infinite for none. opacity: share of the light from behind everything that does not come
+    head: number of the head hit, 0 for none. occluded: something worn or held hides it. uv: (..., 2). depth: metres
+    along the viewing axis, infinite for none. opacity: share of the backdrop's light that does not come
     through.
     """
 
     row: int
     column: int
     head: npt.NDArray[np.int32]
-    veiled: Bools
+    occluded: Bools
     uv: Floats
     depth: Floats
     opacity: Floats
@@ -52,7 +52,7 @@ class Rays:
             slice((column - self.column) * grid, (right - self.column) * grid),
         )
         return Rays(
-            row, column, self.head[part], self.veiled[part], self.uv[part], self.depth[part], self.opacity[part]
+            row, column, self.head[part], self.occluded[part], self.uv[part], self.depth[part], self.opacity[part]
         )
 
 
@@ -63,7 +63,7 @@ def nothing(grid: int) -> Rays:
 
 
 def load_face_area(path: Path) -> Bools:
-    """(LOOKUP, LOOKUP) table over canonical UV, row 0 at V = 1: is this point of the texture part of the face area?"""
+    """(LOOKUP, LOOKUP) table over canonical UV, row 0 at V = 1: True inside the face area."""
     with Image.open(path) as image:
         big = image.convert("L").resize((LOOKUP, LOOKUP), Image.Resampling.BICUBIC)
     return np.asarray(big) >= 128
@@ -78,7 +78,7 @@ def face_rays(rays: Rays, area: Bools) -> Bools:
 
 
 def look_up(table: Bools, uv: npt.NDArray[Any]) -> Bools:
-    """(..., 2) UV to (...): a table over canonical UV, V = 1 in row 0, as `load_face_area` gives; False outside."""
+    """(..., 2) UV to (...): values of a table that `load_face_area` returns; False where it ends."""
     height, width = table.shape
     inside = ((uv >= 0) & (uv < 1)).all(axis=-1)
     u, v = uv[inside].T
@@ -89,7 +89,7 @@ def look_up(table: Bools, uv: npt.NDArray[Any]) -> Bools:
 
 
 def shown(pixels: npt.NDArray[Any], own_uv: npt.NDArray[Any], uv: npt.NDArray[Any], visible: npt.NDArray[Any]) -> Bools:
-    """Which points of a head can be seen: (N,), judged by the labels, so that no geometry is needed.
+    """(N,) which points of a head are visible, by the labels alone.
 
     pixels: (N, 2) column and row of the points. own_uv: (N, 2) their UV. uv: (H, W, 2) and visible: (H, W), the labels.
     A point is seen where one of the 3 x 3 pixels about it is visible face whose UV is within four pixels of its own.

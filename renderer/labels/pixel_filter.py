@@ -11,10 +11,10 @@ SUPPORT_PX = 3  # Cycles' default filter width of 1.5 pixels, which it doubles
 
 
 def filter_weights(grid: int, spread: float = 0.0) -> list[float]:
-    """3 * grid weights along one axis, sum 1: for the rays or small pixels of a pixel and of its two neighbours.
+    """Weights along one axis of the subpixels (or rays) of a pixel and its two neighbours: 3 * grid, sum 1.
 
-    spread: share of a small pixel's side over which the filter is averaged. Rays are points: 0. Small pixels are
-    averages themselves: 1 would fit the filter best and share most samples, but blurs twice, 0 blurs least.
+    spread: the filter is averaged over this share of a subpixel's side. Rays are points: 0. Subpixels are averages
+    themselves: 1 uses most samples for a pixel but blurs twice, 0 blurs least.
     """
     within = (np.arange(64) - 31.5) / 64 * spread
     x = (np.arange(SUPPORT_PX * grid)[:, None] + 0.5 + within) / grid
@@ -24,9 +24,9 @@ def filter_weights(grid: int, spread: float = 0.0) -> list[float]:
 
 
 def filtered(image: npt.NDArray[Any], grid: int, spread: float = 0.0) -> npt.NDArray[Any]:
-    """(h*grid, w*grid, ...) rays or small pixels to (h, w, ...) pixels: all that lie under the pixel filter, weighted.
+    """(h*grid, w*grid, ...) subpixels (or rays) to (h, w, ...) pixels, each the filter's weighted sum.
 
-    What lies beyond the edges counts as its nearest neighbour inside.
+    Edges are padded with their own values.
     """
     weights = filter_weights(grid, spread)
     for _ in range(2):  # rows, then columns, which are the rows of the turned image

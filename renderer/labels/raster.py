@@ -1,4 +1,4 @@
-"""Rays without Blender: which part of which head does each meet first, where on it, and how much light comes through?
+"""Label rays without Blender: the head that each ray hits, its UV and depth there, and the light that is let through.
 
 A rasteriser over triangles in the camera's space. For the ray d from the origin, the three triple products of d with
 two corners each have the same sign inside a triangle, are proportional to the barycentric coordinates of the hit, and
@@ -30,11 +30,11 @@ from renderer.labels.maps import Box, Rays
 from renderer.parameters.params import Camera
 
 PAINTED = frozenset({"brows", "lashes"})  # belong to the face: no hole in the mask
-IN_THE_WAY = WORN | {"prop"}
+OCCLUDERS = WORN | {"prop"}
 NEAR_M = 0.001  # what is nearer to the camera is not seen
-VEILED = 0.5  # a ray of which less light comes through what is worn or held does not see the face
+OPAQUE = 0.5  # what is worn or held hides the face from a ray if it lets less light through
 
-_VEIL = -1  # in place of a head's number: lets rays pass, weakened
+_ATTENUATES = -1  # in place of a head's number: the triangles let rays pass, weakened
 _SOLID = np.full((1, 1), 255, np.uint8)
 
 Bytes = npt.NDArray[np.uint8]
@@ -42,7 +42,7 @@ Bytes = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Mesh:
-    """What stays the same about a part. triangles: (T, 3). uv: (T, 3, 2) of the layer `uv`. slots: (T,)."""
+    """A topology in triangles. triangles: (T, 3). uv: (T, 3, 2) of the layer `uv`. slots: (T,)."""
 
     triangles: npt.NDArray[np.int32]
     uv: npt.NDArray[np.float64]
@@ -70,7 +70,7 @@ class Rasteriser:
         row, column, bottom, right = box
         size = ((bottom - row) * grid, (right - column) * grid)
         depth, head = np.full(size, np.inf), np.zeros(size, np.int32)
-        uv, clear = np.zeros((*size, 2), np.float32), np.ones(size, np.float32)
+        uv, transmittance = np.zeros((*size, 2), np.float32), np.ones(size, np.float32)
         turn = second_camera(yaw_rad)
         step = camera.sensor_mm / camera.focal_mm / (resolution * grid)
         left, top = at_unit_depth(column + 0.5 / grid, row + 0.5 / grid, camera, resolution)
@@ -79,25 +79,25 @@ class Rasteriser:
             mesh = self._mesh(shown.part)
             points = shown.part.vertices.astype(np.float64) @ turn.T - [0.0, 0.0, camera.distance_m]
             chosen = mesh.triangles[which], mesh.uv[which]
-            _draw(points, *chosen, number, opacity, left, top, step, depth, head, uv, clear)
+            _draw(points, *chosen, number, opacity, left, top, step, depth, head, uv, transmittance)
 
-        def veil(kinds: frozenset[str]) -> None:
+        def attenuate(kinds: frozenset[str]) -> None:
             for shown in scene:
                 if shown.part.kind in kinds:
                     for slot, opacity in enumerate(self._opacities(shown)):
-                        draw(shown, self._mesh(shown.part).slots == slot, _VEIL, opacity)
+                        draw(shown, self._mesh(shown.part).slots == slot, _ATTENUATES, opacity)
 
         for shown in scene:
-            if shown.part.kind not in IN_THE_WAY | PAINTED:
+            if shown.part.kind not in OCCLUDERS | PAINTED:
                 draw(shown, slice(None), shown.number + 1 if shown.part.kind == "skin" else 0, _SOLID)
-        veil(IN_THE_WAY)
-        veiled = clear < VEILED
-        veil(PAINTED)
-        opacity = np.where(np.isfinite(depth), np.float32(1.0), 1 - clear)
-        return Rays(row, column, head, veiled, uv, depth.astype(np.float32), opacity)
+        attenuate(OCCLUDERS)
+        occluded = transmittance < OPAQUE
+        attenuate(PAINTED)
+        opacity = np.where(np.isfinite(depth), np.float32(1.0), 1 - transmittance)
+        return Rays(row, column, head, occluded, uv, depth.astype(np.float32), opacity)
 
     def _opacities(self, shown: Shown) -> list[Bytes]:
-        """By slot: (H, W) of 255ths over the UVs of something that lets rays pass, V = 0 in row 0."""
+        """By material slot: (H, W) opacity in 255ths over UV, V = 0 in row 0, of a part that lets light through."""
         part = shown.part
         if part.kind in ("hair", "hat", *PAINTED):
             return [self._alpha(self._picture(part))]
@@ -143,15 +143,15 @@ def _draw(
     points: Any,  # (V, 3) in the camera's space: x right, y up, z to the viewer
     corners: Any,  # (T, 3)
     corner_uv: Any,  # (T, 3, 2)
-    number: int,  # written to `head` where a triangle is nearest; _VEIL: weaken what is behind instead
-    opacity: Any,  # (H, W) of a veil over its UV
+    number: int,  # written to `head` where a triangle is nearest; _ATTENUATES: weaken the rays instead
+    opacity: Any,  # (H, W), 255ths over UV, of triangles that attenuate
     left: float,  # x at z = -1 of the first ray
     top: float,  # y at z = -1 of the first ray
     step: float,  # from ray to ray at z = -1
     depth: Any,
     head: Any,
     uv: Any,
-    clear: Any,
+    transmittance: Any,
 ) -> None:
     rows, columns = depth.shape
     for t in range(len(corners)):
@@ -187,8 +187,8 @@ def _draw(
                     continue
                 u = (wa * corner_uv[t, 0, 0] + wb * corner_uv[t, 1, 0] + wc * corner_uv[t, 2, 0]) / total
                 v = (wa * corner_uv[t, 0, 1] + wb * corner_uv[t, 1, 1] + wc * corner_uv[t, 2, 1]) / total
-                if number == _VEIL:
-                    clear[row, column] *= 1.0 - _look_up(opacity, u, v) / 255
+                if number == _ATTENUATES:
+                    transmittance[row, column] *= 1.0 - _look_up(opacity, u, v) / 255
                 else:
                     depth[row, column] = away
                     head[row, column] = number

@@ -81,7 +81,7 @@ def test_an_own_head_without_panoramas_borrows_them(pack: Path, head_pack: Path)
     seal_pack(pack)
     own = context(pack, spec(head=str(pack)))
     check_assets(own.catalog)
-    assert own.catalog.lender == head_pack and len(own.catalog.hdris) > 5
+    assert own.catalog.fallback_pack == head_pack and len(own.catalog.hdris) > 5
     assert own.info()["assets"]["lender"] == pack_content(head_pack)
     assert own.catalog.own_files() == []
     name = draw(own.spec, 0, 3, own.catalog, own.model, own.tag).environment.name

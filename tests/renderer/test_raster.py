@@ -42,7 +42,7 @@ def test_uv_and_depth_of_a_square() -> None:
     hit = rays.head > 0
     want = np.stack(np.broadcast_arrays(u[None], v[:, None]), -1)
     np.testing.assert_allclose(rays.uv[hit], want[hit], atol=1e-6)
-    assert (rays.depth[hit] == 1.0).all() and np.isinf(rays.depth[~hit]).all() and not rays.veiled.any()
+    assert (rays.depth[hit] == 1.0).all() and np.isinf(rays.depth[~hit]).all() and not rays.occluded.any()
 
 
 def test_the_window_of_a_turned_and_shifted_camera_is_cut_from_the_whole() -> None:
@@ -93,7 +93,7 @@ def test_the_nearest_surface_counts_whatever_the_order(order: int) -> None:
 def test_things_in_front_veil_the_face_and_leave_its_uv() -> None:
     bare = cast(square("skin", 0.0))
     held = cast(square("prop", 0.2, size=0.3), square("skin", 0.0), square("prop", -0.2, name="behind"))
-    assert held.veiled.sum() == 36 and (held.head == 1).all()
+    assert held.occluded.sum() == 36 and (held.head == 1).all()
     assert (held.uv == bare.uv).all()
 
 
@@ -103,8 +103,8 @@ def test_only_a_dark_lens_is_in_the_way(tint: float, dark: bool) -> None:
     frame, lens = (square("glasses", 0.2, size=0.15, x=x).vertices for x in (-0.25, 0.25))
     both = Part("glasses", "g", Topology(quads, slots=np.array([0, 1], np.int32)), np.concatenate([frame, lens]))
     rays = cast(square("skin", 0.0), both, tint=tint)
-    assert rays.veiled[:, : SIDE // 2].any()
-    assert rays.veiled[:, SIDE // 2 :].any() == dark
+    assert rays.occluded[:, : SIDE // 2].any()
+    assert rays.occluded[:, SIDE // 2 :].any() == dark
 
 
 def test_hair_is_where_its_picture_is_opaque(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_hair_is_where_its_picture_is_opaque(tmp_path: Path) -> None:
     Image.fromarray(np.stack([alpha] * 4, -1)).save(tmp_path / "hair.png")
     hair = square("hair", 0.0001, x=0.001)  # off the rays: one along the diagonal would meet both triangles
     rays = cast(square("skin", 0.0), hair, picture=tmp_path / "hair.png")
-    assert rays.veiled[: SIDE // 4].all() and not rays.veiled[SIDE // 4 :].any()
+    assert rays.occluded[: SIDE // 4].all() and not rays.occluded[SIDE // 4 :].any()
 
 
 def test_opacity_is_what_all_layers_together_stop(tmp_path: Path) -> None:
@@ -133,5 +133,5 @@ def test_opacity_is_what_all_layers_together_stop(tmp_path: Path) -> None:
 def test_lashes_belong_to_the_face_and_stick_out_of_it(tmp_path: Path) -> None:
     Image.fromarray(np.full((2, 2, 4), 255, np.uint8)).save(tmp_path / "lashes.png")
     rays = cast(square("skin", 0.0, size=0.5), square("lashes", 0.1, size=1.2), picture=tmp_path / "lashes.png")
-    assert (rays.head[4:12, 4:12] == 1).all() and not rays.veiled.any()
+    assert (rays.head[4:12, 4:12] == 1).all() and not rays.occluded.any()
     assert (rays.opacity == 1).all()
