@@ -14,7 +14,7 @@ from renderer.lazy_group import LazyGroup
 
 def _pack() -> Path:
     """The pack in the cache; AssetError if there is none."""
-    from blend_assets.build import find_pack, pack_folders
+    from blend_assets.standard import find_pack, pack_folders
 
     found = find_pack()
     if found is None:

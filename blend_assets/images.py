@@ -13,8 +13,9 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from blend_assets.hm08 import MIDLINE_U, SKIN_U0, SOCKET_SHIFT, U_FROM_V, V_FROM_U
+from blend_assets.hm08 import SKIN_U0, SOCKET_SHIFT, U_FROM_V, V_FROM_U
 from renderer.errors import AssetError
+from renderer.format.sample_format import CENTRE_U
 
 FACE_MASK_PX: Final = 1024
 MASK_ROWS_PX: Final = 1024  # height of region masks in the skins' frame
@@ -40,7 +41,7 @@ def face_mask(raw: bytes) -> Bytes:
     centre = (np.arange(FACE_MASK_PX) + 0.5) / FACE_MASK_PX
     u = (V_FROM_U[0] - V_FROM_U[1] * centre[::-1]) * size - 0.5  # source column of each V, top first
     sides = []
-    for across in (centre, 2 * MIDLINE_U - centre):
+    for across in (centre, 2 * CENTRE_U - centre):
         v = (1 - (U_FROM_V[0] + U_FROM_V[1] * across)) * size - 0.5  # source row of each U
         rows, cols = np.meshgrid(v, u)
         sides.append(ndimage.map_coordinates(source, [rows, cols], order=1, mode="constant"))

@@ -30,6 +30,14 @@ BEAT_S: Final = 5.0  # the holder of a lock renews its name so often
 WATCH_S: Final = 20.0  # a holder on another machine that is silent for so long is dead
 
 
+def cache_root() -> Path:
+    """HEADFORGE_CACHE, else $XDG_CACHE_HOME/headforge, else ~/.cache/headforge (not created here)."""
+    if own := os.environ.get("HEADFORGE_CACHE"):
+        return Path(own).expanduser()
+    xdg = os.environ.get("XDG_CACHE_HOME")
+    return (Path(xdg) if xdg else Path.home() / ".cache") / "headforge"
+
+
 def file_sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:

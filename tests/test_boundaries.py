@@ -23,7 +23,7 @@ BREACHES = [  # contract, file, a line that it forbids there
     ("renderer-alone", "renderer/run/plan.py", "from slurm import profile"),
     ("bpy", "renderer/labels/maps.py", "import bpy"),
     ("bpy", "trainer/uvmaps/mesh.py", "import bpy"),
-    ("assets", "blend_assets/textures.py", "from renderer.sampling import draw"),
+    ("assets", "blend_assets/synthetic/textures.py", "from renderer.sampling import draw"),
     ("packs", "renderer/format/exr.py", "import blend_assets.build"),
     ("trainer-alone", "trainer/data/reader.py", "from renderer.run import local"),
     ("slurm-alone", "slurm/node/render_job.py", "def late():\n    from renderer.commands import render"),

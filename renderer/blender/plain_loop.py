@@ -16,6 +16,7 @@ from typing import Any
 import bpy
 import numpy as np
 
+from blend_assets.standard import find_pack
 from renderer.blender.make_scene import SUN
 from renderer.blender.scene import SceneBuilder
 from renderer.format import exr
@@ -34,7 +35,7 @@ class PlainLoop:
         self.spec = parse_spec(job["spec"], "the job")
         pack = Path(job["pack"])
         self.job, self.samples = job, samples
-        self.model, self.catalog = load_head(pack), build_catalog(pack, self.spec)
+        self.model, self.catalog = load_head(pack), build_catalog(pack, self.spec, find_pack())
         self.builder = SceneBuilder(Path(job["blend"]), PartBuilder(self.model, self.catalog), self.catalog)
         self.emit = {kind: self._emission(kind) for kind in ("uv", "mask", "black")}
         self.dark = bpy.data.worlds.new("dark")

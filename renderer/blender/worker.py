@@ -76,6 +76,7 @@ def _prepare(job: dict[str, Any]) -> Any:
     """Open Blender and return the function that renders one index and stages it."""
     with _narrowed(job["threads"]):
         import bpy  # noqa: F401
+    from blend_assets.standard import find_pack
     from renderer.blender.passes import PassRenderer
     from renderer.blender.scene import SceneBuilder
     from renderer.format.staging import encode_sample, stage_sample
@@ -88,7 +89,7 @@ def _prepare(job: dict[str, Any]) -> Any:
 
     spec = parse_spec(job["spec"], "the job")
     pack, staging = Path(job["pack"]), Path(job["staging"])
-    model, catalog = load_head(pack), build_catalog(pack, spec)
+    model, catalog = load_head(pack), build_catalog(pack, spec, find_pack())
     builder = PartBuilder(model, catalog)
     scene = SceneBuilder(Path(job["blend"]), builder, catalog)
     scratch = Path(job["scratch"])

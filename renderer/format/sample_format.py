@@ -48,7 +48,7 @@ FORMAT_VERSION: Final = 1
 DRAW_VERSION: Final = 1  # raise it when (spec, seed, index) gives other parameters
 RENDER_VERSION: Final = 1  # raise it when parameters give other pixels, or other measures in the record
 UV_FRAME: Final = "hm08-frontal-1"  # name of the UV frame; never mix two frames in one data set
-CENTRE_U: Final = 0.4987  # of the face's midline in that frame
+CENTRE_U: Final = 0.4987  # of the vertices on the plane of symmetry: hm08's chart is not quite centred in that frame
 
 TRIPLET: Final = ("input", "uv", "mask")
 OPTIONAL_LABELS: Final = ("depth", "normal", "albedo", "position", "camera_position", "neutral", "view2")

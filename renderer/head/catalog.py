@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from renderer.errors import AssetError, FormatError
-from renderer.files import file_sha256
+from renderer.files import cache_root, file_sha256
 from renderer.format import exr
 from renderer.head.pack import check_hashes, pack_content
 from renderer.parameters.spec import Spec
@@ -86,11 +86,14 @@ def check_assets(catalog: Catalog) -> None:
         decode(path)
 
 
-def build_catalog(pack: Path, spec: Spec) -> Catalog:
-    """Everything the spec may draw by name. Raises AssetError for folders or files that cannot be used."""
+def build_catalog(pack: Path, spec: Spec, standard: Path | None = None) -> Catalog:
+    """Everything the spec may draw by name. Raises AssetError for folders or files that cannot be used.
+
+    standard: the standard pack, for the panoramas or textures that an own pack lacks.
+    """
     own = spec.assets
     proxies = pack / "proxies"
-    fallback = _fallback_pack(pack)
+    fallback = _fallback_pack(pack, standard)
     hdris = _merged(_source(pack, fallback, "hdris"), own.hdris, _PANORAMAS, own.only_own, "HDRI")
     textures = _merged(_source(pack, fallback, "textures"), own.textures, _IMAGES, own.only_own, "texture")
     faces = _files(pack / "skins", _IMAGES)
@@ -178,7 +181,6 @@ def _walk_radiance(data: bytes) -> None:
 
 def pack_folder(info: Mapping[str, Any]) -> Path:
     """The head pack that a data set (its dataset.json) was rendered with. Raises AssetError where it is not here."""
-    from blend_assets.fetch import cache_root
 
     own = info["spec"]["assets"]["head"]
     folder = Path(own) if own else cache_root() / info["assets"]["pack"]
@@ -193,13 +195,10 @@ def lacking(pack: Path) -> tuple[str, ...]:
     return tuple(kind for kind, suffixes in kinds.items() if not _files(pack / kind, suffixes))
 
 
-def _fallback_pack(pack: Path) -> Path | None:
+def _fallback_pack(pack: Path, standard: Path | None) -> Path | None:
     """The standard pack, if this one lacks panoramas or textures. Raises AssetError where it is not here."""
     if not (gaps := lacking(pack)):
         return None
-    from blend_assets.build import find_pack
-
-    standard = find_pack()
     if standard is None:
         raise AssetError(f"head pack {pack} has no {' and no '.join(gaps)} of its own: run `gen assets build`")
     return standard if standard.resolve() != pack.resolve() else None

@@ -55,47 +55,20 @@ def catmull_clark(faces: IntArray, vertex_count: int) -> Subdivision:
     edges, face_edge = _edges(faces)
     n_edges = len(edges)
 
-    corner_face = np.repeat(np.arange(n_faces), 4)
-    centroid = _matrix(corner_face, faces.ravel(), np.full(4 * n_faces, 0.25), (n_faces, vertex_count))
-    midpoint = _matrix(
-        np.repeat(np.arange(n_edges), 2), edges.ravel(), np.full(2 * n_edges, 0.5), (n_edges, vertex_count)
-    )
-    edge_faces = _matrix(face_edge.ravel(), corner_face, np.ones(4 * n_faces), (n_edges, n_faces))
-    faces_per_edge = np.asarray(edge_faces.sum(axis=1)).ravel()
-    inner = faces_per_edge == 2
+    corner_face, edge_end = np.repeat(np.arange(n_faces), 4), np.repeat(np.arange(n_edges), 2)
+    corners, ends = np.ones(4 * n_faces), np.ones(2 * n_edges)
+    centroid = _matrix(corner_face, faces.ravel(), 0.25 * corners, (n_faces, vertex_count))
+    midpoint = _matrix(edge_end, edges.ravel(), 0.5 * ends, (n_edges, vertex_count))
+    edge_faces = _matrix(face_edge.ravel(), corner_face, corners, (n_edges, n_faces))
+    vertex_face = _matrix(faces.ravel(), corner_face, corners, (vertex_count, n_faces))
+    vertex_edge = _matrix(edges.ravel(), edge_end, ends, (vertex_count, n_edges))
+    inner = np.asarray(edge_faces.sum(axis=1)).ravel() == 2
+
     # An inner edge's point is the mean of its two ends and its two face points; a boundary's is its midpoint.
     edge_point = (
         sp.diags(np.where(inner, 0.5, 1.0)) @ midpoint + sp.diags(np.where(inner, 0.25, 0.0)) @ edge_faces @ centroid
     )
-
-    vertex_face = _matrix(faces.ravel(), corner_face, np.ones(4 * n_faces), (vertex_count, n_faces))
-    valence = np.asarray(vertex_face.sum(axis=1)).ravel()
-    if (valence == 0).any():
-        raise ValueError(f"{int((valence == 0).sum())} vertices belong to no face")
-    vertex_edge = _matrix(
-        edges.ravel(), np.repeat(np.arange(n_edges), 2), np.ones(2 * n_edges), (vertex_count, n_edges)
-    )
-    boundary_edge = np.flatnonzero(~inner)
-    on_boundary = np.zeros(vertex_count, bool)
-    on_boundary[edges[boundary_edge].ravel()] = True
-    # Inside: (mean of face points + 2 * mean of edge midpoints + (n - 3) * old point) / n.
-    n = valence
-    inside = (
-        sp.diags(1.0 / n**2) @ vertex_face @ centroid
-        + sp.diags(2.0 / n**2) @ vertex_edge @ midpoint
-        + sp.diags((n - 3.0) / n)
-    )
-    # On the boundary: 3/4 of the old point and 1/8 of each boundary neighbour.
-    b = edges[boundary_edge]
-    border = sp.diags(np.full(vertex_count, 0.75)) + _matrix(
-        np.concatenate([b[:, 0], b[:, 1]]),
-        np.concatenate([b[:, 1], b[:, 0]]),
-        np.full(2 * len(b), 0.125),
-        (vertex_count, vertex_count),
-    )
-    vertex_point = (
-        sp.diags(np.where(on_boundary, 0.0, 1.0)) @ inside + sp.diags(np.where(on_boundary, 1.0, 0.0)) @ border
-    )
+    vertex_point = _vertex_points(vertex_face, vertex_edge, centroid, midpoint, edges[~inner])
     operator = sp.csr_matrix(sp.vstack([vertex_point, edge_point, centroid]))
     operator.sum_duplicates()
     operator.eliminate_zeros()
@@ -105,6 +78,33 @@ def catmull_clark(faces: IntArray, vertex_count: int) -> Subdivision:
     face_id = (vertex_count + n_edges + np.arange(n_faces))[:, None].repeat(4, axis=1)
     new = np.stack([faces, edge_id, face_id, np.roll(edge_id, 1, axis=1)], axis=2)
     return Subdivision(operator, new.reshape(-1, 4).astype(np.int32))
+
+
+def _vertex_points(
+    vertex_face: sp.csr_matrix, vertex_edge: sp.csr_matrix, centroid: sp.csr_matrix, midpoint: sp.csr_matrix,
+    boundary: IntArray,
+) -> Any:  # fmt: skip
+    """(N, N) operator that moves the old vertices. boundary: (B, 2) edges of one face."""
+    count = vertex_face.shape[0]
+    n = np.asarray(vertex_face.sum(axis=1)).ravel()  # valence
+    if (n == 0).any():
+        raise ValueError(f"{int((n == 0).sum())} vertices belong to no face")
+    # Inside: (mean of face points + 2 * mean of edge midpoints + (n - 3) * old point) / n.
+    inside = (
+        sp.diags(1.0 / n**2) @ vertex_face @ centroid
+        + sp.diags(2.0 / n**2) @ vertex_edge @ midpoint
+        + sp.diags((n - 3.0) / n)
+    )
+    # On the boundary: 3/4 of the old point and 1/8 of each boundary neighbour.
+    border = sp.diags(np.full(count, 0.75)) + _matrix(
+        np.concatenate([boundary[:, 0], boundary[:, 1]]),
+        np.concatenate([boundary[:, 1], boundary[:, 0]]),
+        np.full(2 * len(boundary), 0.125),
+        (count, count),
+    )
+    on_boundary = np.zeros(count, bool)
+    on_boundary[boundary.ravel()] = True
+    return sp.diags(np.where(on_boundary, 0.0, 1.0)) @ inside + sp.diags(np.where(on_boundary, 1.0, 0.0)) @ border
 
 
 def subdivide_corners(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:

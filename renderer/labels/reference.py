@@ -10,12 +10,19 @@ from typing import Any
 import numpy as np
 from scipy.spatial import cKDTree
 
+from blend_assets.standard import find_pack
 from renderer.errors import AssetError
 from renderer.format.sample_format import DRAW_VERSION, PURE, RENDER_VERSION
+from renderer.head.catalog import build_catalog, pack_folder
+from renderer.head.pack import load_head
+from renderer.head.parts import PartBuilder, triangles
 from renderer.head.pose import posed
 from renderer.labels import maps
 from renderer.labels.camera import project, second_camera
+from renderer.labels.record import sample_record
 from renderer.parameters.params import Camera, Deform, Expression, Head, Identity, Interior, Pose, Surface, Wear
+from renderer.parameters.spec import parse_spec
+from renderer.sampling.draw import draw
 
 _POINTS = 400  # skin points that are projected per sample
 _HIDDEN_PX = 6.0  # what hides a point must lie so near to it in the image
@@ -45,14 +52,10 @@ class Reference:
     """
 
     def __init__(self, info: dict[str, Any]) -> None:
-        from renderer.head.catalog import build_catalog, pack_folder
-        from renderer.head.pack import load_head
-        from renderer.head.parts import PartBuilder, triangles
-        from renderer.parameters.spec import parse_spec
 
         folder = pack_folder(info)
         self.info, self.spec = info, parse_spec(info["spec"], "dataset.json")
-        self.model, self.catalog = load_head(folder), build_catalog(folder, self.spec)
+        self.model, self.catalog = load_head(folder), build_catalog(folder, self.spec, find_pack())
         if changed := [k for k, v in self.catalog.identity().items() if info["assets"].get(k, v) != v]:
             raise AssetError(f"the assets on this machine are not those of the data set: {', '.join(changed)} differ")
         self.builder = PartBuilder(self.model, self.catalog)
@@ -74,8 +77,6 @@ class Reference:
 
     def record_problems(self, record: dict[str, Any], images: dict[str, Any]) -> Iterable[str]:
         """Where the stored record differs from one made anew from (spec, seed, index)."""
-        from renderer.labels.record import sample_record
-        from renderer.sampling.draw import draw
 
         if self.not_redrawn:
             return

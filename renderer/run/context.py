@@ -106,9 +106,7 @@ def prepare(spec: Spec, seed: int, log: Callable[[str], None] = print, renders: 
 
     pack = Path(spec.assets.head) if spec.assets.head else ensure_pack(log=log)
     model = load_head(pack)
-    if lacking(pack):
-        ensure_pack(log=log)  # what an own head leaves out is taken from it
-    catalog = build_catalog(pack, spec)
+    catalog = build_catalog(pack, spec, ensure_pack(log=log) if lacking(pack) else None)
     check_assets(catalog)
     for line in model.missing:
         log(f"head pack {pack.name} lacks {line}")
@@ -138,7 +136,7 @@ def _check_labels(spec: Spec, model: HeadModel) -> None:
 
 def ensure_scene(log: Callable[[str], None] = print) -> Path:
     """The scene file in the cache, built now if this version's is not there."""
-    from blend_assets.fetch import cache_root
+    from renderer.files import cache_root
 
     folder = Path(__file__).parent.parent / "blender"
     source = b"".join((folder / name).read_bytes() for name in ("make_scene.py", "materials.py"))

@@ -118,7 +118,7 @@ def _scratch() -> Finding:
 
 
 def _pack() -> Finding:
-    from blend_assets.build import find_pack
+    from blend_assets.standard import find_pack
     from renderer.head.pack import check_hashes
 
     pack = find_pack()

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from blend_assets.standard import find_pack
 from renderer.errors import DatasetError, HeadforgeError, MachineError
 from renderer.files import file_sha256, is_private, private_folder, publish
 from renderer.format.folder import DATASET_FILE, finished_ranges, read_info
@@ -177,7 +178,8 @@ def _context(order: RenderOrder, out: Path) -> RenderContext:
             raise MachineError(f"node {node} does not see {path}: put the {what} on shared disk")
     check_machine()
     spec, pack = order.spec, Path(order.pack)
-    context = RenderContext(spec, order.seed, pack, ensure_scene(say), load_head(pack), build_catalog(pack, spec))
+    catalog = build_catalog(pack, spec, find_pack())
+    context = RenderContext(spec, order.seed, pack, ensure_scene(say), load_head(pack), catalog)
     there = read_info(out)["tag"]
     if not context.tag == order.tag == there:
         raise DatasetError(f"{out} holds data set {there}, submitted was {order.tag}, this node makes {context.tag}")

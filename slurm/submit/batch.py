@@ -21,8 +21,8 @@ from uuid import uuid4
 import submitit
 from submitit.slurm.slurm import _make_sbatch_string
 
-from blend_assets.fetch import cache_root
 from renderer.errors import DatasetError, MachineError, SpecError
+from renderer.files import cache_root
 from slurm import scheduler
 from slurm.node.render_job import AGAIN
 from slurm.profile import Profile

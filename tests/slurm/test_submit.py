@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from blend_assets.fetch import cache_root
 from renderer.errors import DatasetError, MachineError, SpecError
+from renderer.files import cache_root
 from renderer.format import state
 from renderer.format.folder import finished_ranges
 from renderer.format.sample_format import sample_key

@@ -55,7 +55,7 @@ def head_of(folder: Path) -> HeadModel:
 def pack_head() -> HeadModel:
     """The head of the pack in the cache. Raises AssetError where there is none."""
     try:
-        from blend_assets.build import find_pack
+        from blend_assets.standard import find_pack
     except ImportError as error:
         raise AssetError("the head pack cannot be found on this machine") from error
     found = find_pack()
