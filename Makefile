@@ -6,6 +6,9 @@ GEN := $(BIN)/gen
 DEMO := out/demo
 DEMO_MINUTES := 3
 DATA ?= out/mixed
+# Two processes test at a time, each whole files; many tests wait for one process of their own. PROCESSES=0: one, in order.
+PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
 BENCH_SPEC ?= train_uvnet$(if $(shell command -v nvidia-smi),,_small)
 # Debian packages of the libraries that the bpy wheel takes from the system.
 DEBIAN := $(shell awk '{print $$2}' renderer/run/libraries.txt)
@@ -64,13 +67,13 @@ train: setup ## the trainer's default run; on a cluster's GPU partition where th
 	$(GEN) train train_uvnet $$(command -v sbatch >/dev/null && echo --slurm cluster_gpu)
 
 test: setup ## every test that this machine can run
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: setup ## tests that start neither Blender nor a cluster nor a browser
-	$(BIN)/python -m pytest -m 'not blender and not slurm and not browser and not slow'
+	$(PYTEST) -m 'not blender and not slurm and not browser and not slow'
 
 test-blender: setup ## tests that start Blender
-	$(BIN)/python -m pytest -m blender
+	$(PYTEST) -m blender
 
 lint: setup ## format, lint, types, who imports whom; changes nothing
 	$(BIN)/ruff format --check .
