@@ -42,7 +42,7 @@ def submit_training(
     processes as `device` says; after a time limit or a lost node it resumes its run. Raises SpecError, MachineError or
     DatasetError before anything is queued.
     """
-    from trainer.commands.train import configs_of
+    from trainer.systems.registry import configs_of
     from trainer.training.config import absolute_paths
 
     configs = [absolute_paths(config) for config in configs_of(spec, data, runs, values)]

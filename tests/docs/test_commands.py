@@ -13,7 +13,7 @@ import pytest
 from renderer.cli import main
 from renderer.errors import SpecError
 from renderer.parameters.jobspecs import load_spec
-from trainer.commands.train import configs_of
+from trainer.systems.registry import configs_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", ROOT / "blend_assets" / "README.md", *(ROOT / "docs").rglob("*.md")])

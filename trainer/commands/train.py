@@ -4,31 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from renderer.errors import SpecError
-from renderer.parameters.jobspecs import find_jobspec, training_names
-from renderer.strict import override, settings, to_yaml
-from trainer.systems.registry import load_sweep
+from renderer.parameters.jobspecs import training_names
+from renderer.strict import to_yaml
+from trainer.systems.registry import configs_of, load_sweep
 from trainer.systems.uvnet.config import UVNetConfig
 
 if TYPE_CHECKING:
     from trainer.training.loop import Outcome
 
 INTERRUPTED = 75  # exit code of a run that a signal stopped and `--resume` continues (EX_TEMPFAIL)
-
-
-def configs_of(spec: Path, data: Path | None, runs: Path | None, values: tuple[str, ...]) -> list[Any]:
-    """The runs of a spec or sweep, by file or name, with the command line's overrides. Raises SpecError."""
-    path = find_jobspec(spec, "training spec", training_names())
-    changes = settings(values)
-    if data is not None:
-        changes["data.path"] = str(data)
-    if runs is not None:
-        changes["output.runs"] = str(runs)
-    return [override(config, changes, f"{spec} and the command line") for config in load_sweep(path)]
 
 
 @click.command(

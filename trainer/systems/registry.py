@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from renderer.errors import SpecError
-from renderer.strict import knob, load, load_yaml, override, read
+from renderer.parameters.jobspecs import find_jobspec, training_names
+from renderer.strict import knob, load, load_yaml, override, read, settings
 from trainer.training.config import TrainConfig
 
 if TYPE_CHECKING:
@@ -89,3 +90,14 @@ def load_sweep(path: Path) -> list[TrainConfig]:
     if len(runs) == 1:
         return configs
     return [replace(config, name=f"{config.name}-{number:02d}") for number, config in enumerate(configs)]
+
+
+def configs_of(spec: Path, data: Path | None, runs: Path | None, values: tuple[str, ...]) -> list[Any]:
+    """The runs of a spec or sweep, by file or name, with the command line's overrides. Raises SpecError."""
+    path = find_jobspec(spec, "training spec", training_names())
+    changes = settings(values)
+    if data is not None:
+        changes["data.path"] = str(data)
+    if runs is not None:
+        changes["output.runs"] = str(runs)
+    return [override(config, changes, f"{spec} and the command line") for config in load_sweep(path)]
