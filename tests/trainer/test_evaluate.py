@@ -29,7 +29,7 @@ from trainer.systems.uvnet.config import NetworkConfig, UVNetConfig
 from trainer.systems.uvnet.network import make_network
 from trainer.training.checkpoint import save_weights
 from trainer.uvmaps import head_pose
-from trainer.viewer import pages
+from trainer.viewer import page as pages
 
 TINY = NetworkConfig(levels=2, initial_features=4, filter_sizes=(3, 3, 1))
 IMAGES = ("input", "uv", "mask")
@@ -139,7 +139,7 @@ def test_the_command_writes_a_report_that_the_page_of_the_run_shows(small: Path,
         assert sheet.size == (32 * len(report["worst"]["columns"]), 32 * evaluate.WORST)
     for name in ("curves.svg", "knobs.svg"):
         assert (folder / name).read_text().startswith("<?xml")
-    page = pages.build_page([run], projections=False)
+    page = pages.build_page([run])
     shown = json.loads((page.index.parent / "data.js").read_text().removeprefix("window.HEADFORGE = ").rstrip(";\n"))
     assert len(shown["runs"][0]["worst"]["rows"]) == evaluate.WORST
     assert (page.index.parent / shown["runs"][0]["worst"]["file"]).is_file()

@@ -24,6 +24,7 @@ from renderer.errors import AssetError, DatasetError, FormatError, HeadforgeErro
 from renderer.strict import override, to_yaml
 from trainer.data import device
 from trainer.data.reader import SampleReader
+from trainer.systems.uvnet.gallery import projection_gallery
 from trainer.systems.uvnet.network import make_network
 from trainer.systems.uvnet.system import COLUMNS, UVTask
 from trainer.training import loop
@@ -32,7 +33,6 @@ from trainer.training.config import ScheduleConfig
 from trainer.training.run_dir import RunDir
 from trainer.training.state import NonFiniteError, Progress, State, checkpoint_state, restore
 from trainer.training.validation import load_photo
-from trainer.viewer.extras import projection_gallery
 
 ROOT = Path(__file__).resolve().parents[2]
 OFF = {s: {"enabled": False} for s in ("occlusion", "channel_shuffle", "exposure", "gamma", "noise")}
@@ -303,7 +303,7 @@ def test_a_run_started_with_relative_paths_is_resumed_and_shown_from_anywhere(co
     stored = RunDir(run).load_config()
     assert stored.start == str(first) and stored.output.photos == str(tmp_path / "photos")
     assert loop.resume(run).state == "finished"
-    gallery, why_not = projection_gallery(run, tmp_path / "elsewhere", "a")
+    gallery, why_not = projection_gallery(run, tmp_path / "elsewhere" / "a.png")
     assert gallery is not None and not why_not and len(gallery["rows"]) >= 4
     with Image.open(tmp_path / "elsewhere" / gallery["file"]) as picture:
         assert picture.size == (32 * len(gallery["columns"]), 32 * len(gallery["rows"]))

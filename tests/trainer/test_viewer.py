@@ -26,9 +26,10 @@ from renderer.parameters.jobspecs import load_spec
 from renderer.parameters.spec import Uniform
 from renderer.strict import to_plain
 from trainer.commands.view import view as view_command
+from trainer.data.rerender import render_command
 from trainer.training.run_dir import RunDir
 from trainer.training.sprites import sheet_name, write_sheet
-from trainer.viewer import pages
+from trainer.viewer import page as pages
 
 COLUMNS = ["input", "uv predicted", "uv target"]
 FLAGS = (
@@ -91,7 +92,7 @@ def read_data(page: pages.Page) -> dict[str, Any]:
 
 
 def test_the_page_of_a_run_holds_figures_curves_and_every_sheet(tmp_path: Path) -> None:
-    page = pages.build_page([make_run(tmp_path / "run", 12)], projections=False)
+    page = pages.build_page([make_run(tmp_path / "run", 12)])
     assert page.index == tmp_path / "run" / "view" / "index.html" and page.index.is_file()
     run = read_data(page)["runs"][0]
     assert len(run["sheets"]["epochs"]) == 12 and run["sheets"]["columns"] == COLUMNS
@@ -128,7 +129,7 @@ def test_a_report_from_elsewhere_shows_nothing_from_outside_the_run(worst: dict[
     (report.parent / "linked.png").symlink_to(secret)
     report.write_text(json.dumps({"worst": {"columns": ["input"], "rows": [{"name": "a"}], **worst}}))
     (tmp_path / "run" / "log.jsonl").touch()
-    page = pages.build_page([tmp_path / "run"], projections=False)
+    page = pages.build_page([tmp_path / "run"])
     assert not list(page.index.parent.glob("worst*"))
     assert read_data(page)["runs"][0]["worst"] is None
 
@@ -141,26 +142,26 @@ def test_rows_of_a_report_that_lack_what_ours_have_are_shown_without(tmp_path: P
     worst = {"file": "worst.png", "columns": ["input"], "rows": rows}
     (folder / "evaluation.json").write_text(json.dumps({"worst": worst}))
     (tmp_path / "run" / "log.jsonl").touch()
-    page = pages.build_page([tmp_path / "run"], projections=False)
+    page = pages.build_page([tmp_path / "run"])
     empty = {"name": "", "key": "", "command": "", "metrics": {}, "knobs": {}}
     assert read_data(page)["runs"][0]["worst"]["rows"] == [empty, empty | {"name": "3", "metrics": {"uv_error": 0.5}}]
 
 
 def test_a_run_that_has_just_started_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "log.jsonl").touch()
-    page = pages.build_page([tmp_path], projections=False)
+    page = pages.build_page([tmp_path])
     assert read_data(page)["runs"][0]["curves"] == []
 
 
 def test_800_epochs_of_17_images_make_fewer_than_1000_files(tmp_path: Path) -> None:
-    page = pages.build_page([make_run(tmp_path / "run", 800, rows=17, tile=2)], projections=False)
+    page = pages.build_page([make_run(tmp_path / "run", 800, rows=17, tile=2)])
     assert page.files < 1000 and page.files == len(list(page.index.parent.iterdir()))
     assert len(read_data(page)["runs"][0]["sheets"]["epochs"]) == 800
 
 
 def test_two_long_runs_are_thinned_to_stay_below_1000_files(tmp_path: Path) -> None:
     runs = [make_run(tmp_path / name, 500, rows=1, tile=1) for name in "ab"]
-    page = pages.build_page(runs, projections=False)
+    page = pages.build_page(runs)
     assert page.files < 1000
     for run in read_data(page)["runs"]:
         epochs = [e["epoch"] for e in run["sheets"]["epochs"]]
@@ -210,13 +211,13 @@ def test_shards_without_a_sample_are_passed_over(make_dataset: Any, tmp_path: Pa
 def test_the_command_renders_a_sample_again_as_it_was() -> None:
     changed = replace(load_spec("gray"), render=replace(load_spec("gray").render, resolution=64, denoise=False))
     info = {"name": "gray", "seed": 3, "resolution": 64, "spec": to_plain(changed)}
-    command = shlex.split(pages.render_command(info).replace("{index}", "5"))
+    command = shlex.split(render_command(info).replace("{index}", "5"))
     assert command[:8] == ["gen", "render", "--spec", "gray", "--seed", "3", "--only", "5"]
     again = load_spec(command[3], tuple(command[9::2]))
     assert again == replace(changed, render=replace(changed.render, resolution=256))  # four times as large
 
     nasty = replace(changed, name="my spec; rm -rf ~", camera=replace(changed.camera, focal_mm=Uniform(50, 80)))
-    command = shlex.split(pages.render_command({**info, "name": nasty.name, "spec": to_plain(nasty)}))
+    command = shlex.split(render_command({**info, "name": nasty.name, "spec": to_plain(nasty)}))
     assert "rm" not in command
     assert load_spec(command[3], tuple(command[9::2])).camera == nasty.camera
 
@@ -235,14 +236,14 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
     with pytest.raises(DatasetError, match="--out"):
-        pages.build_page([run], tmp_path / "mine", projections=False)
+        pages.build_page([run], tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").is_file()
     (tmp_path / "mine" / "data.js").write_text("export const results = [];\n")  # many a page has a file of that name
     with pytest.raises(DatasetError, match="--out"):
-        pages.build_page([run], tmp_path / "mine", projections=False)
+        pages.build_page([run], tmp_path / "mine")
     assert (tmp_path / "mine" / "thesis.txt").is_file()
-    pages.build_page([run], projections=False)
-    pages.build_page([run], projections=False)  # its own page, however, is
+    pages.build_page([run])
+    pages.build_page([run])  # its own page, however, is
     assert [p.name for p in run.iterdir() if "partial" in p.name] == []
 
 
@@ -358,7 +359,7 @@ def assert_quiet(driver: Any, root: str) -> None:
 def test_sliders_move_the_images_of_both_runs(way: str, driver: Any, server: tuple[Path, str], tmp_path: Path) -> None:
     runs = [make_run(tmp_path / "a", 30), make_run(tmp_path / "b", 20)]
     folder = (tmp_path if way == "file" else server[0]) / "page"
-    pages.build_page(runs, folder, projections=False)
+    pages.build_page(runs, folder)
     root = folder.as_uri() if way == "file" else f"{server[1]}/page"
     open_page(driver, f"{root}/index.html")
     shown = "return [...document.querySelectorAll('#images [data-epoch]')].map(n => n.dataset.epoch).join()"
@@ -379,7 +380,7 @@ def test_sliders_move_the_images_of_both_runs(way: str, driver: Any, server: tup
 
 @pytest.mark.browser
 def test_nothing_in_the_data_becomes_markup(driver: Any, make_dataset: Any, tmp_path: Path) -> None:
-    page = pages.build_page([make_run(tmp_path / "run", 2, name=NASTY)], projections=False)
+    page = pages.build_page([make_run(tmp_path / "run", 2, name=NASTY)])
     open_page(driver, page.index.as_uri())
     assert driver.execute_script("return document.querySelectorAll('img, b[onerror]').length") == 0
     assert driver.title != "pwned" and NASTY in driver.execute_script("return document.querySelector('h1').textContent")
@@ -388,7 +389,7 @@ def test_nothing_in_the_data_becomes_markup(driver: Any, make_dataset: Any, tmp_
 
 @pytest.mark.browser
 def test_while_a_slider_moves_only_the_sheet_it_rests_on_is_loaded(driver: Any, tmp_path: Path) -> None:
-    page = pages.build_page([make_run(tmp_path / "run", 100)], projections=False)
+    page = pages.build_page([make_run(tmp_path / "run", 100)])
     open_page(driver, page.index.as_uri())
     wait(driver, "return document.querySelector('#images [data-epoch]').dataset.epoch === '100'")
     driver.get_log("performance")
@@ -407,7 +408,7 @@ def test_the_page_of_a_run_works_with_the_keyboard_alone(driver: Any, tmp_path: 
     from selenium.webdriver.common.action_chains import ActionChains
     from selenium.webdriver.common.keys import Keys
 
-    page = pages.build_page([make_run(tmp_path / "run", 6)], projections=False)
+    page = pages.build_page([make_run(tmp_path / "run", 6)])
     open_page(driver, page.index.as_uri())
     for _ in range(60):
         ActionChains(driver).send_keys(Keys.TAB).perform()
@@ -453,7 +454,7 @@ def test_a_data_set_is_filtered_by_words_and_ranges_and_opened(driver: Any, smal
 @pytest.mark.parametrize("kind", ["run", "dataset"])
 def test_a_narrow_window_needs_no_sideways_scrolling(kind: str, driver: Any, small: Path, tmp_path: Path) -> None:
     target = make_run(tmp_path / "run", 3) if kind == "run" else small
-    page = pages.build_page([target], tmp_path / "page", projections=False)
+    page = pages.build_page([target], tmp_path / "page")
     driver.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 360, "height": 800, "deviceScaleFactor": 1, "mobile": False}
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -40,15 +41,22 @@ def view(targets: tuple[Path, ...], out: Path | None, limit: int, projections: b
     gen view runs/uvnet-A runs/uvnet-B   two runs side by side
     gen view out/mixed                   tiles, filters and histograms of a data set
     """
-    from trainer.viewer.pages import build_page
+    from trainer.viewer.page import build_page
 
     with Progress(None, "image", "drawing") as bar:
-        page = build_page(targets, out, limit=limit, projections=projections, progress=bar.update)
+        page = build_page(targets, out, limit=limit, gallery=_projections if projections else None, progress=bar.update)
     click.echo(page.index)
     if page.note:
         click.echo(page.note, err=True)
     if open_page and sys.stdout.isatty():
         click.launch(str(page.index.resolve()))
+
+
+def _projections(run: Path, png: Path) -> tuple[dict[str, Any] | None, str]:
+    """What the network of a run makes of held-out samples; loads torch."""
+    from trainer.systems.uvnet.gallery import projection_gallery
+
+    return projection_gallery(run, png)
 
 
 @click.command("apply")

@@ -22,12 +22,14 @@ from torch import Tensor
 
 from renderer.errors import DatasetError
 from renderer.files import write_atomic
+from renderer.format.folder import DATASET_FILE
 from renderer.format.sample_format import key_index
 from renderer.progress import Progress
 from trainer.augmentation.mirror import Averaged, Network
 from trainer.augmentation.stages import Samples, plain
 from trainer.data.loader import BadSamples, Streaming
 from trainer.data.reader import SampleReader
+from trainer.data.rerender import render_command
 from trainer.evaluation import jitter as temporal
 from trainer.evaluation import photos, plots
 from trainer.evaluation.plots import Floats
@@ -38,7 +40,6 @@ from trainer.training.run_dir import REPORT_VERSION, RunDir, finite, rounded
 from trainer.training.sprites import write_sheet
 from trainer.training.validation import with_records
 from trainer.uvmaps import finding, head_pose
-from trainer.viewer.pages import is_dataset, render_command
 
 WORST: Final = 20
 MAX_BAD: Final = DataConfig.max_bad
@@ -242,7 +243,7 @@ def evaluate(
     out = out or home / f"evaluation-{target.resolve().name}{'-mirrored' * mirrored}"
     if not target.is_dir():
         raise DatasetError(f"there is no folder {target}")
-    if not is_dataset(target):
+    if not (target / DATASET_FILE).is_file():
         report = photos.evaluate_photos(
             network, target, head_pose.landmark_uv(), bar=bar, network_px=finding.trained_px(loaded)
         )

@@ -111,16 +111,8 @@ class RunDir:
             file.write(json.dumps(finite(line), allow_nan=False) + "\n")
 
     def lines(self) -> list[dict[str, Any]]:
-        """All whole lines of log.jsonl; one cut short by a crash is left out."""
-        if not self.log.exists():
-            return []
-        rows = []
-        for text in self.log.read_text("utf-8").splitlines():
-            try:
-                rows.append(json.loads(text))
-            except ValueError:
-                continue
-        return rows
+        """All whole lines of log.jsonl."""
+        return read_lines(self.log)
 
     def forget_after(self, step: int) -> None:
         """Drop log lines of steps that will be taken again, after a resume from an older checkpoint."""
@@ -132,10 +124,7 @@ class RunDir:
 
     def update_status(self, state: str, message: str) -> None:
         """A new state and message in status.json; how far the run is stays as it was last noted."""
-        try:
-            before = json.loads(self.status.read_text("utf-8"))
-        except (OSError, ValueError):
-            before = {"epoch": 0, "step": 0, "samples_seen": 0, "seconds": 0.0}
+        before = read_json(self.status) or {"epoch": 0, "step": 0, "samples_seen": 0, "seconds": 0.0}
         self.write_json(self.status, {**before, "state": state, "message": message})
 
     def load_config(self) -> TrainConfig:
@@ -147,6 +136,32 @@ class RunDir:
         except OSError as error:
             raise SpecError(f"{self.path} is not a run directory: it has no config.yaml") from error
         return read(TrainConfig, raw, str(self.config))
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file of a run, {} where it is missing or damaged: a run that is still starting can be read, too."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """Whole lines of a JSON-lines file; one that is being written, or was cut short by a crash, is left out."""
+    rows: list[dict[str, Any]] = []
+    try:
+        text = path.read_text("utf-8", errors="replace")
+    except OSError:
+        return rows
+    for line in text.splitlines():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
 
 
 def finite(value: Any) -> Any:

@@ -18,7 +18,7 @@ from renderer.head.model import HeadModel
 from trainer.data.pictures import read_picture, to_tensor
 from trainer.uvmaps import textures
 from trainer.uvmaps.faces import Face, cut, put_back
-from trainer.uvmaps.grid import draw_points, grid_lines, grid_points
+from trainer.uvmaps.grid import draw_points, grid_lines, grid_points, uv_colours
 from trainer.uvmaps.points import find_landmarks
 from trainer.uvmaps.results import pose_of
 
@@ -74,8 +74,7 @@ def _texture(image: Tensor, face: Face, needs: Needs) -> Tensor:
 
 
 def _uv(image: Tensor, face: Face, _: Needs) -> Tensor:
-    colours = torch.cat([face.uv, torch.zeros_like(face.mask)], 1)
-    return torch.lerp(image, colours, face.mask.expand_as(image))
+    return torch.lerp(image, uv_colours(face.uv), face.mask.expand_as(image))
 
 
 def _mask(image: Tensor, face: Face, _: Needs) -> Tensor:

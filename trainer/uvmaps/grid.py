@@ -11,12 +11,17 @@ Points are (x, y) pixels from the top left corner; pixel (row, column) has its c
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.data.pictures import Bytes, to_bytes, to_tensor
 from trainer.uvmaps.points import find_points, regular_points
 from trainer.uvmaps.textures import EPSILON, box_of
 
@@ -94,7 +99,25 @@ def draw_points(
     return torch.lerp(image, paint.expand_as(image), cover.view(n, 1, height, width))
 
 
-def uv_colours(uv: Tensor, mask: Tensor) -> Tensor:
-    """UV as a picture: U red, V green, black outside the mask. (N, 3, H, W)."""
-    shown = uv * (mask > 0.5)
-    return torch.cat([shown, torch.zeros_like(shown[:, :1])], 1).clamp(0, 1)
+def uv_colours(uv: Tensor) -> Tensor:
+    """UV as a picture, (N, 3, H, W): U red, V green."""
+    return torch.cat([uv, torch.zeros_like(uv[:, :1])], 1)
+
+
+def sample_grid(picture: Bytes, uv: npt.NDArray[Any], mask: npt.NDArray[Any]) -> Bytes:
+    """A stored sample with the grid lines of its own UV. picture: (H, W, 3) bytes; uv, mask: (H, W, 2)."""
+    with one_thread():
+        inside = torch.from_numpy((mask[..., :1] > 0.999).astype(np.float32)).permute(2, 0, 1)[None]
+        values = torch.from_numpy(uv.astype(np.float32)).permute(2, 0, 1)[None]
+        return to_bytes(grid_lines(to_tensor(picture), values, inside, 16))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch on one thread: for pictures this small, threads cost more than they bring, on a busy machine tenfold."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,100 @@
+"""What a trained UV-net makes of held-out samples, for the page of its run: rows of pictures in one PNG."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from renderer.errors import HeadforgeError
+from trainer.augmentation.stages import Samples, plain
+from trainer.data.pictures import Bytes, to_bytes
+from trainer.data.reader import SampleReader
+from trainer.systems.uvnet.metrics import sample_metrics
+from trainer.training.checkpoint import load_network
+from trainer.training.run_dir import RunDir
+from trainer.uvmaps import textures
+from trainer.uvmaps.grid import grid_lines, grid_points, uv_colours
+
+SHOWN: Final = 8  # samples
+COLUMNS: Final = (
+    "input",
+    "UV predicted",
+    "UV target",
+    "checker by predicted UV",
+    "checker by target UV",
+    "grid lines, predicted",
+    "grid points, predicted",
+    "texture from input",
+)
+LEAD: Final = (
+    "Held-out samples through the network of the last evaluation: what its UV map does with a texture, "
+    "where its grid lines and points fall, and the texture it reads out of the input. "
+    "Where prediction and target agree, the checkers agree; they are drawn inside the target's mask, as UV errors "
+    "are measured. Lines, points and texture use the predicted mask."
+)
+
+
+def projection_gallery(run: Path, png: Path) -> tuple[dict[str, Any] | None, str]:
+    """Write the pictures of a run's network to `png`: (what the page says of them or None, why there are none)."""
+    try:
+        return _gallery(run, png), ""
+    except (HeadforgeError, OSError, KeyError, ValueError) as error:
+        return None, f"no projections for {run.name}: {error}"
+
+
+@torch.no_grad()
+def _gallery(run: Path, png: Path) -> dict[str, Any]:
+    network, _ = load_network(run)
+    config = RunDir(run).load_config()
+    reader = SampleReader(Path(config.data.path), ("input", "uv", "mask"))
+    rows, tiles = [], []
+    for position in _positions(reader, config.data.test_share):
+        sample, record = _read(reader, position), reader.params(position)
+        prediction = network(sample.input)
+        tiles.append(_pictures(sample, prediction))
+        measured = {k: float(v[0]) for k, v in sample_metrics(prediction, sample, None).items()}
+        row = {"name": f"sample {int(record['index'])}", "metrics": measured, "key": reader.keys[position]}
+        rows.append({**row, "knobs": record["knobs"]})
+    Image.fromarray(np.concatenate(tiles, 0)).save(png)
+    rising = ["mask_iou", "occluded_iou", "landmarks_used"]
+    columns = list(COLUMNS)
+    return {"title": "Projections", "lead": LEAD, "file": png.name, "columns": columns, "rows": rows, "falling": rising}
+
+
+def _positions(reader: SampleReader, test_share: float) -> list[int]:
+    """The first held-out samples that show a face, or just the first ones; of a run without any, training samples."""
+    training, held_out = reader.split(test_share)
+    positions = (held_out if len(held_out) else training).tolist()
+    faces = (p for p in positions if reader.params(p)["measured"].get("face_share", 1) > 0.05)
+    return list(itertools.islice(faces, SHOWN)) or positions[:SHOWN]
+
+
+def _read(reader: SampleReader, position: int) -> Samples:
+    arrays = {name: torch.from_numpy(a.astype(np.float32))[None] for name, a in reader.read(position).items()}
+    mask, visible = arrays["mask"][:, :1], arrays["mask"].prod(1, keepdim=True)
+    return plain(Samples(arrays["input"], arrays["uv"], mask, visible, None))
+
+
+def _pictures(sample: Samples, prediction: Tensor) -> Bytes:
+    """The views of one sample side by side, in the order of `COLUMNS`."""
+    texture = textures.checker()
+    uv, shown = prediction[:, :2].clamp(0, 1), (prediction[:, 2:3] > 0.5).float()
+    filled, weight = textures.inverse_texture_projection(sample.input, uv, shown, sample.input.shape[3])
+    inside = sample.mask > 0.5
+    pictures = [
+        sample.input,
+        uv_colours(uv * inside),
+        uv_colours(sample.uv * inside),
+        textures.texture_projection(sample.input, uv, sample.mask, texture),
+        textures.texture_projection(sample.input, sample.uv, sample.mask, texture),
+        grid_lines(sample.input, uv, shown, 16),
+        grid_points(sample.input, uv, shown, 16, 1.0),
+        textures.closed_texture(filled, weight),
+    ]
+    return np.concatenate([to_bytes(p) for p in pictures], 1)
