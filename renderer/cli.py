@@ -21,9 +21,12 @@ COMMANDS: Final = {
     "doctor": ("renderer.commands.checks:doctor", "Check this machine, and say the fix for what is wrong."),
     "status": ("slurm.cli:status", "How far a data set is: done, running, missing, failed, verified."),
     "train": ("trainer.commands.train:train", "Train a network on a data set."),
-    "export": ("trainer.commands.train:export", "Export a network as safetensors, ONNX or torch.export."),
-    "apply": ("trainer.commands.view:apply_", "Run a trained network on photos and video."),
-    "evaluate": ("trainer.commands.view:evaluate", "Measure a trained network on a data set or on annotated photos."),
+    "export": ("trainer.commands.export:export", "Export a network as safetensors, ONNX or torch.export."),
+    "apply": ("trainer.commands.apply:apply_", "Run a trained network on photos and video."),
+    "evaluate": (
+        "trainer.commands.evaluate:evaluate",
+        "Measure a trained network on a data set or on annotated photos.",
+    ),
     "view": (
         "trainer.commands.view:view",
         "Build the page of a run, of two runs, or of a data set; it opens from disk.",
@@ -36,12 +39,15 @@ COMMANDS: Final = {
 BENCHES: Final = {
     "render": ("renderer.commands.bench:bench", "Samples per second, drift and image error of the renderer."),
     "shards": ("renderer.commands.bench:shards", "Opening, planning and reading data sets of many shards."),
-    "input": ("trainer.commands.train:bench_input", "The trainer's input pipeline."),
+    "input": ("trainer.commands.bench:bench_input", "The trainer's input pipeline."),
     "network": (
-        "trainer.commands.train:bench_network",
+        "trainer.commands.bench:bench_network",
         "Training steps, beside the fastest matrix products of the device.",
     ),
-    "visualise": ("trainer.commands.view:bench_visualise", "Projections of UV maps, in frames per second on one core."),
+    "visualise": (
+        "trainer.commands.bench:bench_visualise",
+        "Projections of UV maps, in frames per second on one core.",
+    ),
     "packing": ("slurm.cli:packing", "Find the fastest workers x threads of a node, and write them into a profile."),
     "scaling": ("slurm.cli:scaling", "Where the time of a render on a cluster went, and what more nodes would bring."),
 }

@@ -69,7 +69,7 @@ def collage(**options: Any) -> None:
     _check(r)
     if r.augment:
         assert r.dataset is not None
-        from trainer.commands.train import augment_collages
+        from trainer.commands.augment import augment_collages
 
         for path in augment_collages(r.dataset, r.out or Path(f"{r.dataset.resolve().name}-augment")):
             click.echo(path)

@@ -20,7 +20,7 @@ from torch import Tensor
 from renderer.errors import AssetError, DatasetError, FormatError, MachineError, SpecError
 from renderer.format.sample_format import CENTRE_U, UV_FRAME
 from renderer.report.video import Movie
-from trainer.commands.view import apply_ as apply_command
+from trainer.commands.apply import apply_ as apply_command
 from trainer.data import pictures
 from trainer.data.video import Frames
 from trainer.systems.uvnet import trained

@@ -18,7 +18,9 @@ from PIL import Image
 
 from renderer.errors import FormatError, HeadforgeError, SpecError
 from trainer.augmentation.config import STAGES
-from trainer.commands.train import INTERRUPTED, collage, export, train
+from trainer.commands.augment import augment_collages
+from trainer.commands.export import export
+from trainer.commands.train import INTERRUPTED, train
 from trainer.systems.registry import parse_config
 from trainer.systems.uvnet.config import NetworkConfig
 from trainer.systems.uvnet.network import make_network
@@ -158,13 +160,13 @@ def test_an_export_that_differs_is_not_written(weights: Path, tmp_path: Path, mo
 
 
 def test_the_augmentation_collage_shows_every_stage(small: Path, spec: Path, tmp_path: Path):
-    paths = collage(small, tmp_path / "pictures", spec, columns=5)
+    paths = augment_collages(small, tmp_path / "pictures", spec, columns=5)
     assert [p.name for p in paths] == ["augment-input.png", "augment-targets.png"]
     for path in paths:
         with Image.open(path) as picture:
             assert picture.size == (110 + 5 * 32, (len(STAGES) + 2) * 32)
     with pytest.raises(SpecError, match="70 samples"):
-        collage(small, tmp_path, spec, columns=100)
+        augment_collages(small, tmp_path, spec, columns=100)
 
 
 def test_the_network_config_of_weights_is_the_one_saved(weights: Path):

@@ -19,7 +19,7 @@ from renderer.errors import DatasetError, FormatError
 from renderer.format.sample_format import UV_FRAME
 from renderer.strict import to_yaml
 from trainer.augmentation.stages import Samples
-from trainer.commands.view import evaluate as evaluate_command
+from trainer.commands.evaluate import evaluate as evaluate_command
 from trainer.data import pictures
 from trainer.data.reader import SampleReader
 from trainer.evaluation import photos, plots

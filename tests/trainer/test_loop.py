@@ -592,7 +592,7 @@ def test_a_photo_is_cut_to_its_middle_square(tmp_path):
 
 @pytest.mark.parametrize("package", ["bpy", "submitit"])
 def test_the_trainer_imports_without_blender_or_slurm(package):
-    modules = "trainer.commands.train, trainer.training.loop, trainer.training.export"
+    modules = "trainer.commands.train, trainer.commands.export, trainer.training.loop, trainer.training.export"
     code = f"import sys; sys.modules[{package!r}] = None; import {modules}"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
     broken = "import sys; sys.modules['torch'] = None; import trainer.training.loop"

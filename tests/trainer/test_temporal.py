@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from torch import Tensor
 
 from renderer.format.sample_format import UV_FRAME
-from trainer.commands.view import evaluate as evaluate_command
+from trainer.commands.evaluate import evaluate as evaluate_command
 from trainer.data.reader import SampleReader
 from trainer.evaluation import jitter
 from trainer.evaluation import report as evaluate

@@ -32,6 +32,15 @@ from trainer.training.sprites import sheet_name, write_sheet
 from trainer.viewer import page as pages
 
 COLUMNS = ["input", "uv predicted", "uv target"]
+SYSTEM = {
+    "name": "uvnet",
+    "metrics": [
+        {"name": "uv_error", "title": "UV error", "about": "", "higher_is_better": False, "on_top": True},
+        {"name": "mask_iou", "title": "Mask IoU", "about": "", "higher_is_better": True, "on_top": True},
+        {"name": "landmark_nme", "title": "Landmark NME", "about": "", "higher_is_better": False, "on_top": True},
+    ],
+    "tests": {"test": "test", "test_occluded": "occluded"},
+}
 FLAGS = (
     "headless",
     "no-sandbox",
@@ -51,7 +60,8 @@ def make_run(path: Path, epochs: int, rows: int = 4, tile: int = 8, name: str = 
     run.evaluation.mkdir(parents=True)
     run.config.write_text("name: uvnet\nseed: 0\n")
     meta = {"run_id": name or path.name, "created": "2026-01-01T00:00:00+00:00", "commit": "0123abc",
-            "parameters": 43749632, "versions": {"torch": "2"}, "data": {"name": NASTY, "tag": "abc123"}}  # fmt: skip
+            "parameters": 43749632, "versions": {"torch": "2"}, "data": {"name": NASTY, "tag": "abc123"},
+            "system": SYSTEM}  # fmt: skip
     run.write_json(run.meta, meta)
     run.write_json(run.status, {"state": "finished", "epoch": epochs, "step": 10 * epochs, "samples_seen": 400 * epochs,
                                 "seconds": 60 * epochs, "precision": "32-true", "message": NASTY})  # fmt: skip
@@ -106,6 +116,23 @@ def test_the_page_of_a_run_holds_figures_curves_and_every_sheet(tmp_path: Path) 
     assert next(f for f in run["facts"] if f[0] == "config")[2] == "config-a.txt"
     assert (page.index.parent / "config-a.txt").is_file()
     assert ["precision", "32-true"] in run["facts"]
+
+
+def test_curves_and_figures_are_those_that_the_system_of_the_run_names(tmp_path: Path) -> None:
+    run = read_data(pages.build_page([make_run(tmp_path / "run", 3)]))["runs"][0]
+    shown = {(c["title"], c["kind"], c["linear"]) for c in run["curves"]}
+    assert {("UV error", "test", False), ("UV error", "occluded", False), ("Mask IoU", "test", True)} <= shown
+    figures = [f["name"] for f in run["figures"]]
+    assert figures[-4:] == ["UV error", "UV error, occluded", "Mask IoU", "parameters"]
+    assert set(run["splits"]) == {"|yaw|", NASTY}
+
+
+def test_metrics_that_no_system_names_are_shown_as_the_log_calls_them(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run", 3)
+    meta = json.loads(RunDir(path).meta.read_text())
+    RunDir(path).write_json(RunDir(path).meta, {k: v for k, v in meta.items() if k != "system"})
+    run = read_data(pages.build_page([path]))["runs"][0]
+    assert {(c["title"], c["kind"]) for c in run["curves"]} >= {("uv_error", "test"), ("mask_iou", "test_occluded")}
 
 
 @pytest.mark.parametrize(

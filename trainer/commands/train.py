@@ -1,8 +1,7 @@
-"""`gen train`, `gen export`, `gen bench input`, `gen bench network`: options in, library calls, text out."""
+"""`gen train`: options in, the engine does the work, text out."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,8 @@ import click
 from renderer.errors import SpecError
 from renderer.parameters.jobspecs import training_names
 from renderer.strict import to_yaml
-from trainer.systems.registry import configs_of, load_sweep
-from trainer.systems.uvnet.config import UVNetConfig
+from trainer.commands.options import VALUES
+from trainer.systems.registry import configs_of
 
 if TYPE_CHECKING:
     from trainer.training.loop import Outcome
@@ -37,13 +36,7 @@ Examples:
 @click.option(
     "--runs", type=click.Path(path_type=Path), help="Folder of run directories, in place of the spec's output.runs."
 )
-@click.option(
-    "--set",
-    "values",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a field, for example loss.uv=2; may be repeated.",
-)
+@VALUES
 @click.option("--only", type=int, help="Train only this run of a sweep; the first is 0.")
 @click.option("--resume", "run", type=click.Path(path_type=Path), help="Resume a run from its last checkpoint.")
 @click.option(
@@ -112,7 +105,7 @@ def train(
         _report(loop.train(config))
 
 
-def _print_plan(config: UVNetConfig) -> None:
+def _print_plan(config: Any) -> None:
     from trainer.training import loop
 
     plan = loop.check(config)
@@ -135,85 +128,3 @@ def _report(outcome: Outcome) -> None:
     if outcome.state == "interrupted":
         click.echo(f"go on with: gen train --resume {outcome.run}", err=True)
         raise SystemExit(INTERRUPTED)
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  gen export runs/uvnet_small-1a2b3c-20260101-120000 --out exported
-  gen export weights.safetensors --format onnx
-"""
-)
-@click.argument("run", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), default=Path("exported"), show_default=True, help="Folder.")
-@click.option("--format", "formats", multiple=True, help="safetensors, onnx or pt2; may be repeated.  [default: all]")
-@click.option("--dry-run", is_flag=True, help="Read the weights and print what would be written.")
-def export(run: Path, out: Path, formats: tuple[str, ...], dry_run: bool) -> None:
-    """Export the network of a RUN directory or a weights file: safetensors, ONNX (checked) and torch.export."""
-    from trainer.training import export as exporting
-    from trainer.training.checkpoint import load_network
-
-    chosen = formats or exporting.FORMATS
-    if dry_run:
-        _, header = load_network(run)
-        click.echo(f"would write {', '.join(chosen)} of {header.get('run_id', run.name)} to {out}")
-        return
-    for result in exporting.export(run, out, chosen):
-        click.echo(f"{result.path} (largest difference to torch {result.difference:.2g})")
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  gen bench input out/mixed
-  gen bench input out/mixed --samples 1000 --workers 2
-"""
-)
-@click.argument("dataset", type=click.Path(path_type=Path))
-@click.option("--samples", default=2000, show_default=True, type=click.IntRange(64), help="Samples per measurement.")
-@click.option("--workers", default=2, show_default=True, type=click.IntRange(0, 256), help="Decoding threads.")
-@click.option("--environments", type=click.Path(path_type=Path), help="Folder of EXR environments.")
-def bench_input(dataset: Path, samples: int, workers: int, environments: Path | None) -> None:
-    """Measure the input pipeline on DATASET: one JSON line per figure."""
-    from trainer.bench import network
-
-    for line in network.input_lines(dataset, samples, workers, environments):
-        click.echo(line)
-
-
-@click.command(
-    epilog="""\b
-Examples:
-  gen bench network train_uvnet --set data.batch_size=256
-  gen bench network train_uvnet --data out/mixed
-  gen bench network train_uvnet_small --set device.precision=32-true
-"""
-)
-@click.argument("spec", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), help="Measure whole training steps on this data set, too.")
-@click.option("--set", "values", multiple=True, metavar="KEY=VALUE", help="Change a field of SPEC; may be repeated.")
-@click.option(
-    "--size", default=128, show_default=True, type=click.IntRange(8, 4096), help="Pixels per side, without --data."
-)
-def bench_network(spec: Path, data: Path | None, values: tuple[str, ...], size: int) -> None:
-    """Measure training steps of SPEC against matrix products on the same device: one JSON line per figure.
-
-    With --data whole steps are measured, too: samples in device memory, loader and augmentation included. On a GPU
-    the figures also say for which share of the time it was busy.
-    """
-    from trainer.bench import network
-
-    config = configs_of(spec, data, None, values)[0]
-    if data is None:
-        config = replace(config, data=replace(config.data, path=""))
-    for line in network.network_lines(config, size):
-        click.echo(line)
-
-
-def augment_collages(dataset: Path, out: Path, spec: Path | None = None, columns: int = 8) -> list[Path]:
-    """For `gen collage --augment`: pictures of every augmentation stage. Returns the files written."""
-    from trainer.augmentation.preview import augment_collage
-
-    config = load_sweep(spec)[0] if spec else UVNetConfig()
-    config = replace(config, data=replace(config.data, path=str(dataset)))
-    return augment_collage(dataset, out, config, columns)  # type: ignore[arg-type]

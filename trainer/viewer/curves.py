@@ -24,10 +24,15 @@ class SystemNames:
     tests: Mapping[str, str] = field(default_factory=lambda: {"test": "test"})
 
     @classmethod
-    def of(cls, meta: Mapping[str, Any]) -> SystemNames:
+    def of(cls, meta: Mapping[str, Any], lines: Sequence[Mapping[str, Any]]) -> SystemNames:
+        """Of a run that tells nothing, the metrics of its log under the names they have there."""
         told = meta.get("system")
         if not isinstance(told, Mapping):
-            return cls()
+            kinds = {
+                str(x["kind"]): x["metrics"] for x in lines if isinstance(x.get("metrics"), Mapping) and "kind" in x
+            }
+            names = dict.fromkeys(name for metrics in kinds.values() for name in metrics)
+            return cls(tuple({"name": name} for name in names), {k: k for k in kinds} or cls().tests)
         metrics, tests = told.get("metrics"), told.get("tests")
         known = [m for m in metrics if isinstance(m, Mapping) and "name" in m] if isinstance(metrics, list) else []
         words = {str(k): str(v) for k, v in tests.items()} if isinstance(tests, Mapping) else {}

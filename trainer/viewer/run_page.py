@@ -44,7 +44,7 @@ def run_entry(
 ) -> dict[str, Any]:
     """One run as the page shows it. A run that is still starting, or was damaged, is shown as far as it goes."""
     meta, status, lines = read_json(run.meta), read_json(run.status), run.lines()
-    system = SystemNames.of(meta)
+    system = SystemNames.of(meta, lines)
     entry: dict[str, Any] = {
         "id": str(meta.get("run_id", run.path.resolve().name)),
         "figures": figures(meta, status, lines, system),

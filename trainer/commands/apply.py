@@ -1,0 +1,72 @@
+"""`gen apply`: options in, library calls, text out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from trainer.commands.options import DEVICE, FILE, FOLDER, MIRRORED, WEIGHTS
+
+VIEW_HELP = "lines, points, texture, uv, mask, landmarks, axes, inverse, swap; give it several times for several views."
+
+
+@click.command("apply")
+@WEIGHTS
+@click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@click.option("--out", type=FOLDER, default=Path("applied"), show_default=True, help="Folder of the results.")
+@click.option("--view", "views", multiple=True, default=("lines", "texture"), show_default=True, help=VIEW_HELP)
+@click.option("--texture", type=FILE, help="Picture to project.  [default: a checker]")
+@click.option("--swap", type=FILE, help="Photo of the face for the view swap.")
+@click.option(
+    "--maps", type=click.Choice(["exr", "npz"]), help="Also write UV and both masks, of videos for every frame."
+)
+@click.option(
+    "--mesh", type=click.Choice(["visible", "face", "head"]), help="Write fitted heads, and how much of them."
+)
+@click.option("--window", is_flag=True, help="Show the first view of videos and webcams in a window; q closes it.")
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Drop faces on which picture and mirror image agree less than this; 0 keeps all.",
+)
+@MIRRORED
+@click.option("--csv", is_flag=True, help="Also write landmarks and pose as CSV.")
+@click.option(
+    "--focal-px", type=float, help="Focal length in pixels, for the distance.  [default: 1.2 x the longer side]"
+)
+@click.option(
+    "--max-side",
+    default=2048,
+    show_default=True,
+    type=click.IntRange(64),
+    help="Scale larger pictures down to this side.",
+)
+@click.option("--frames", type=click.IntRange(1), help="Stop a video or webcam after this many frames.")
+@DEVICE
+def apply_(weights: Path, inputs: tuple[str, ...], device: str, **options: Any) -> None:
+    """Find faces in photos, folders of photos, videos or a webcam (its number), and draw what their UV maps show.
+
+    NAME.VIEW.png or .mp4, and NAME.json with boxes, 68 landmarks and head pose; with --mesh also NAME.faceN.obj and
+    .glb: the head model fitted to each face, textured from the picture. A picture without a face is reported and gives
+    empty results. Exit code 1 if an input could not be read.
+
+    \b
+    gen apply runs/uvnet-... photo.jpg
+    gen apply weights.safetensors photos/ --view landmarks --view axes --maps npz
+    gen apply runs/uvnet-... clip.mp4 --texture mine.png --view texture
+    gen apply runs/uvnet-... photo.jpg --mesh visible
+    gen apply runs/uvnet-... 0 --window
+    """
+    from trainer.systems.uvnet import trained
+    from trainer.uvmaps.apply_job import Job, run_all
+
+    job = Job(**options)
+    failed = run_all(job, lambda: trained.load(weights, device), inputs, lambda line: click.echo(line, err=True))
+    click.echo(job.out)
+    if failed:
+        sys.exit(1)
