@@ -14,6 +14,7 @@ from trainer.commands.options import VALUES
 from trainer.systems.registry import configs_of
 
 if TYPE_CHECKING:
+    from trainer.systems.uvnet.config import UVNetConfig
     from trainer.training.loop import Outcome
 
 INTERRUPTED = 75  # exit code of a run that a signal stopped and `--resume` continues (EX_TEMPFAIL)
@@ -105,7 +106,7 @@ def train(
         _report(loop.train(config))
 
 
-def _print_plan(config: Any) -> None:
+def _print_plan(config: UVNetConfig) -> None:
     from trainer.training import loop
 
     plan = loop.check(config)
