@@ -95,6 +95,19 @@ def test_lip_distance_tells_open_from_closed(head: HeadModel):
     assert head.lip_gap(head.expressed(rest, {"jawOpen": 1.0, "mouthClose": 1.0})) < 0.003
 
 
+def test_the_lips_of_an_expression_need_no_other_vertices(head: HeadModel) -> None:
+    rest = head.identity_vertices(MALE, {"mouth/mouth-angles-down-up": 0.5})
+    for units in ({}, {"jawOpen": 0.3}, dict.fromkeys(head.units, 0.2)):
+        assert head.expressed_lip_gap(rest, units) == head.lip_gap(head.expressed(rest, units))
+
+
+def test_a_remembered_identity_cannot_be_changed(head: HeadModel) -> None:
+    rest = head.identity_vertices(MALE)
+    with pytest.raises(ValueError, match="read-only"):
+        rest += 1.0
+    assert head.identity_vertices(dict(MALE)) is rest
+
+
 def test_evaluate_is_identity_then_expression(head: HeadModel):
     sliders, units = {"nose/nose-hump-decr-incr": -0.5}, {"jawOpen": 0.3, "eyeBlinkLeft": 1.0}
     both = head.evaluate(MALE, sliders, units)

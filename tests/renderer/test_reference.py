@@ -13,6 +13,7 @@ from scipy.interpolate import LinearNDInterpolator
 from scipy.spatial import cKDTree
 
 from renderer.head.catalog import build_catalog
+from renderer.head.model import HeadModel
 from renderer.head.pack import load_head
 from renderer.labels import maps
 from renderer.labels.camera import project, second_camera
@@ -142,3 +143,15 @@ def test_the_records_matrices_are_the_projection(sample: Sample) -> None:
     pixels = (k @ seen)[:2] / seen[2]
     assert np.abs(pixels.T - record["landmarks_px"][0]).max() < 0.02  # the record rounds to 0.01 mm
     assert np.abs(seen[2] - record["landmarks_depth_m"][0]).max() < 1e-4
+
+
+def test_draw_meshes_and_record_share_one_evaluated_head(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    reference = sample.reference
+    sums: list[int] = []
+    add = HeadModel._add
+    monkeypatch.setattr(HeadModel, "_add", lambda model, out, weights: (sums.append(1), add(model, out, weights))[1])
+    params = draw(reference.spec, 77, 0, reference.catalog, reference.model, "tag")
+    for head in params.heads:
+        reference.builder.build(head)
+        reference.builder.landmarks(head)
+    assert params.heads and len(sums) == 3 * len(params.heads)  # macros, sliders and units, each once
