@@ -12,6 +12,7 @@ Why no library does this: docs/design/0006-one-strict-reader.md.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import reduce
@@ -165,7 +166,8 @@ def _value(hint: Any, raw: Any, meta: Mapping[str, Any], key: str) -> Any:
         any_length = args[-1] is Ellipsis
         if not isinstance(raw, (list, tuple)) or not (any_length or len(raw) == len(args)):
             raise _wrong(key, raw, "it must be a list" + ("" if any_length else f" of {len(args)} values"))
-        return tuple(_value(args[0], item, meta, key) for item in raw)
+        kinds = args[:1] * len(raw) if any_length else args
+        return tuple(_value(kind, item, meta, key) for kind, item in zip(kinds, raw, strict=True))
     if origin is Mapping:
         if not isinstance(raw, Mapping):
             raise _wrong(key, raw, "it must be a mapping")
@@ -178,6 +180,7 @@ def _value(hint: Any, raw: Any, meta: Mapping[str, Any], key: str) -> Any:
         return raw
     if not isinstance(raw, str):
         raise _wrong(key, raw, "it must be a text, in quotes where YAML reads something else")
+    assert hint is str or origin is Literal, f"{key}: fields cannot be {hint}"
     options = args or meta.get("options")
     if options and raw not in options:
         raise _wrong(key, raw, f"it must be one of {', '.join(options)}")
@@ -199,10 +202,10 @@ def _numbers(kind: type, raw: Any, meta: Mapping[str, Any], key: str) -> Any:
 
 def _number(hint: type, raw: Any, meta: Mapping[str, Any], key: str) -> Any:
     if isinstance(raw, bool) or not isinstance(raw, (int, float)):
-        text = isinstance(raw, str) and "e" in raw.lower()
-        hint_text = " (YAML reads 1e-4 as text; write 1.0e-4)" if text else ""
-        raise _wrong(key, raw, f"it must be a number{hint_text}")
-    if not math.isfinite(raw) or not _low(meta) <= raw <= _high(meta):
+        no_point = isinstance(raw, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", raw, re.IGNORECASE)
+        how = " (YAML reads 1e-4 as text; write 1.0e-4)" if no_point else ""
+        raise _wrong(key, raw, f"it must be a number{how}")
+    if not (_low(meta) <= raw <= _high(meta) and math.isfinite(raw)):
         raise _wrong(key, raw, f"it must lie within {_low(meta):.10g} and {_high(meta):.10g}")
     if hint is int and raw != int(raw):
         raise _wrong(key, raw, "it must be a whole number")

@@ -63,6 +63,8 @@ class Room:
         ({"power": 11}, "lamp.power is 11; it must lie within 0 and 10"),
         ({"power": float("inf")}, "lamp.power is inf; it must lie within 0 and 10"),
         ({"power": "1e-4"}, "lamp.power is '1e-4'; it must be a number (YAML reads 1e-4 as text; write 1.0e-4)"),
+        ({"power": "three"}, "lamp.power is 'three'; it must be a number"),
+        ({"power": 10**400}, f"lamp.power is {10**400}; it must lie within 0 and 10"),
         ({"power": True}, "lamp.power is True; it must be a number"),
         ({"tilt_deg": [1, 2, 3]}, "lamp.tilt_deg is [1, 2, 3]; give a number or [first, last]"),
         ({"tilt_deg": [5, 100]}, "lamp.tilt_deg is 100; it must lie within -90 and 90"),
@@ -104,6 +106,16 @@ def test_a_key_that_stands_in_a_section_is_found_from_outside() -> None:
 
 def test_a_section_whose_lines_are_all_comments_has_its_defaults() -> None:
     assert read(Room, {"name": "hall", "lamp": None}, "x") == Room("hall")
+
+
+def test_a_list_has_a_type_for_each_place() -> None:
+    @dataclass(frozen=True)
+    class Place:
+        at: tuple[str, int] = ("a", 1)
+
+    assert read(Place, {"at": ["b", 2]}, "x").at == ("b", 2)
+    with pytest.raises(SpecError, match=r"at is 'c'; it must be a number"):
+        read(Place, {"at": ["b", "c"]}, "x")
 
 
 def test_a_key_without_default_must_be_given() -> None:
