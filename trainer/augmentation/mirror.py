@@ -1,4 +1,7 @@
-"""What a network sees in the mirror images of pictures: to average with, and to tell faces from what resembles one."""
+"""Mirror images: UV maps mirrored, and what a UV-net sees in mirrored pictures.
+
+Two uses: the mean of both answers is more accurate, and where they disagree there is probably no face.
+"""
 
 from __future__ import annotations
 
@@ -10,23 +13,23 @@ from torch import Tensor
 
 from renderer.format.sample_format import CENTRE_U
 
-GUESS_UV_ERROR: Final = 0.16  # mean UV error of the answer that is the same everywhere
+GUESS_UV_ERROR: Final = 0.16  # mean UV error of the best constant answer
 Network = Callable[[Tensor], Tensor]
 
 
-def turned(maps: Tensor, centre_u: float = CENTRE_U) -> Tensor:
-    """Maps (N, C, H, W) whose first channel is U as the mirror images have them: U turns about the face's midline."""
+def mirrored_maps(maps: Tensor, centre_u: float = CENTRE_U) -> Tensor:
+    """Mirrored maps (N, C, H, W) whose first channel is U: columns are reversed, and U is mirrored about `centre_u`."""
     flipped = maps.flip(3)
     return torch.cat([2 * centre_u - flipped[:, :1], flipped[:, 1:]], 1)
 
 
 def seen_in_mirror(network: Network, pictures: Tensor) -> Tensor:
-    """The answer to the mirror images, turned back, so that it compares with that to the pictures. (N, 4, H, W)."""
-    return turned(network(pictures.flip(3)))
+    """What the network sees in the mirrored pictures, mirrored back so that it lies over the pictures. (N, 4, H, W)."""
+    return mirrored_maps(network(pictures.flip(3)))
 
 
 class Averaged:
-    """A network that answers with the mean of what it sees in a picture and in its mirror image; half as fast."""
+    """A network whose output is the mean over a picture and its mirror image; half as fast."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -37,10 +40,10 @@ class Averaged:
 
 
 def agreement(output: Tensor, back: Tensor) -> Tensor:
-    """How alike a network sees pictures and their mirror images, (N,): 1 = the same, 0 = as good as a guess.
+    """How alike a network sees pictures and their mirror images, (N,): 1 is the same, 0 no better than chance.
 
-    output: (N, 4, H, W). back: the same of `seen_in_mirror`. IoU of the masks, less for UVs that differ; faces are
-    symmetric, so it is near 1 for those that the network knows, and low for what only reminds it of one.
+    output: of the network, (N, 4, H, W). back: of `seen_in_mirror`. The IoU of the two masks, lowered where the UVs
+    differ. Near 1 for faces, since they are symmetric; low for other things in which the network sees a face.
     """
     a, b = output[:, 2:3] > 0.5, back[:, 2:3] > 0.5
     both = a & b

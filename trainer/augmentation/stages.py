@@ -31,7 +31,7 @@ from trainer.augmentation.config import (
 )
 from trainer.augmentation.config import Occlusion as OcclusionConfig
 from trainer.augmentation.draws import Draws
-from trainer.augmentation.mirror import turned
+from trainer.augmentation.mirror import mirrored_maps
 from trainer.augmentation.occluders import EnvironmentBank
 from trainer.data.device import constant
 
@@ -174,7 +174,7 @@ def _mirrored(samples: Samples, centre_u: float) -> Samples:
     if landmarks is not None:
         x, y = landmarks[:, constant(LANDMARK_PARTNERS, torch.int64, landmarks.device)].unbind(-1)
         landmarks = torch.stack([samples.size[1] - x, y], -1)
-    uv = turned(samples.uv, centre_u) * (mask > 0)
+    uv = mirrored_maps(samples.uv, centre_u) * (mask > 0)
     return Samples(samples.input.flip(3), uv, mask, samples.occluded_mask.flip(3), landmarks)
 
 

@@ -30,17 +30,17 @@ from trainer.uvmaps import head_pose
 Floats = npt.NDArray[np.float64]
 POINTS: Final = 600  # correspondences used
 STEPS: Final = 10
-# How far coefficients are from their means, roughly as `renderer.sampling.draw` draws them
+# Standard deviations of the coefficients, roughly as `renderer.sampling.draw` draws them
 MACRO_SPREAD: Final = 0.3
 SLIDER_SPREAD: Final = 0.2
 UNIT_SPREAD: Final = 0.2
 TRUE_NOISE_PX: Final = 0.1  # of a true UV map stored as half floats
 NETWORK_NOISE: Final = 0.05  # of a network's UV map, as a part of the face's size; see `fit_head`
-OUTLIER: Final = 3.0  # errors beyond so many medians lose weight
+OUTLIER: Final = 3.0  # errors larger than this many medians lose weight
 NEAREST_M: Final = 0.25  # no camera is nearer to the middle of the head
-USUAL_M: Final = 0.8  # and where the focal length is not known, most are about this far away
-KNOWN: Final = 1e-4  # spread of the nearness that a known focal length gives
-POSE: Final = 6  # unknowns of the view that nothing holds back: rotation, origin, scale
+USUAL_M: Final = 0.8  # distance to expect where the focal length is not known
+KNOWN: Final = 1e-4  # standard deviation of the nearness where the focal length is known
+POSE: Final = 6  # unknowns of the view without a ridge: rotation, origin, scale
 MACRO_STEP: Final = 1e-3  # of the finite differences
 
 
@@ -114,7 +114,7 @@ class Basis:
     """Given points of the skin as a function of the coefficients: piecewise linear, but for the macros."""
 
     def __init__(self, head: HeadModel, corners: npt.NDArray[np.intp], weights: Floats) -> None:
-        """corners, weights: (K, 3) skin points and barycentric weights, as `head_fit.Chart.locate` returns them."""
+        """corners, weights: (K, 3) skin points and barycentric weights, as `head_pose.Chart.locate` returns them."""
         self.head = head
         self.macros, self.sliders, self.units = tuple(head.macro_defaults), head.sliders, head.units
         skin = head.subdivided("skin").operator
