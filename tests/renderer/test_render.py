@@ -13,6 +13,7 @@ import sys
 import tarfile
 import time
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,7 @@ def smoke(head_pack: Path) -> RenderContext:
 
 
 def render_to(
-    out: Path, context: RenderContext, count: int, shard_size: int = 8, workers: int = 2, threads: int = 1
+    out: Path, context: RenderContext, count: int, shard_size: int = 8, workers: int = 1, threads: int = 1
 ) -> Dataset:
     """A data set of `count` samples, rendered by the library as `gen render` does."""
     claim(out, context)
@@ -79,7 +80,7 @@ def with_render(context: RenderContext, **changes: object) -> RenderContext:
 @pytest.fixture(scope="session")
 def rendered(smoke: RenderContext, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """24 samples of the smoke spec."""
-    return render_to(tmp_path_factory.mktemp("rendered") / "smoke", smoke, 24)
+    return render_to(tmp_path_factory.mktemp("rendered") / "smoke", smoke, 24, workers=2)
 
 
 # ---------------------------------------------------------------- labels
@@ -204,17 +205,16 @@ def test_small_pixels_bring_the_input_nearer_to_the_truth(smoke: RenderContext, 
         found = [shard.image(entry, "input").astype(np.float32) for shard, entry in data.entries()]
         return np.clip(np.stack(found), 0, 1)
 
-    truth = images("truth", oversample=8, samples_per_pixel=1024, denoise=False)
+    truth = images("truth", oversample=8, samples_per_pixel=256, denoise=False)
     whole, small = (images(f"by-{k}", oversample=k, samples_per_pixel=8) for k in (1, 2))
     errors = [np.sqrt(np.mean((image - truth) ** 2)) for image in (whole, small)]
     assert errors[1] < 0.95 * errors[0] < 0.1
 
 
-def test_excluded_policy_leaves_hidden_face_out(smoke: RenderContext, tmp_path: Path) -> None:
-    counted = render_to(tmp_path / "a", smoke, 12, 12)
-    excluded = render_to(tmp_path / "b", with_render(smoke, hidden_face="excluded"), 12, 12)
+def test_excluded_policy_leaves_hidden_face_out(rendered: Dataset, smoke: RenderContext, tmp_path: Path) -> None:
+    excluded = render_to(tmp_path, with_render(smoke, hidden_face="excluded"), 12, 12)
     hidden = 0
-    for (sa, a), (sb, b) in zip(counted.entries(), excluded.entries(), strict=True):
+    for (sa, a), (sb, b) in zip(islice(rendered.entries(), 12), excluded.entries(), strict=True):
         face, visible = np.moveaxis(sa.image(a, "mask"), 2, 0)
         hidden += int((face.astype(np.float32) - visible > 0.5).sum())
         assert (sb.image(b, "mask")[..., 0] == visible).all()
@@ -262,8 +262,8 @@ def test_pixels_do_not_depend_on_company_shards_threads_or_workers(
     rendered: Dataset, smoke: RenderContext, tmp_path: Path
 ) -> None:
     expected = pixels(rendered)
-    one_worker_other_shards = render_to(tmp_path / "a", smoke, 24, shard_size=5, workers=1, threads=2)
-    assert pixels(one_worker_other_shards) == expected
+    one_worker_other_shards = render_to(tmp_path / "a", smoke, 12, shard_size=3, workers=1, threads=2)
+    assert pixels(one_worker_other_shards) == {index: expected[index] for index in range(12)}
     fresh_each_time = PoolOptions(2, 1, recycle_after=1)
     staging = tmp_path / "alone"
     staging.mkdir()
@@ -273,16 +273,16 @@ def test_pixels_do_not_depend_on_company_shards_threads_or_workers(
         assert load_staged(staging / f"{outcome.index:010d}.tar").pixels == expected[outcome.index]
     assert pool.recycled >= 2  # a worker finishes the sample in its pipe before it leaves
     tars = [sorted((p / "shards").glob("*.tar")) for p in (tmp_path / "a", rendered.path)]
-    assert len(tars[0]) == 5 and len(tars[1]) == 3
+    assert len(tars[0]) == 4 and len(tars[1]) == 3
 
 
 def test_top_up_keeps_what_is_there(smoke: RenderContext, tmp_path: Path) -> None:
-    first = render_to(tmp_path / "d", smoke, 5, shard_size=4)
+    first = render_to(tmp_path / "d", smoke, 3, shard_size=2)
     before = {s.tar.name: (s.tar.stat().st_mtime_ns, file_sha256(s.tar)) for s in first.shards}
-    more = render_to(tmp_path / "d", smoke, 9, shard_size=4)
+    more = render_to(tmp_path / "d", smoke, 5, shard_size=2)
     after = {s.tar.name: (s.tar.stat().st_mtime_ns, file_sha256(s.tar)) for s in more.shards}
     assert len(before) == 2 and before.items() <= after.items()
-    assert [e.index for _, e in more.entries()] == list(range(9))
+    assert [e.index for _, e in more.entries()] == list(range(5))
 
 
 # ---------------------------------------------------------------- clips
@@ -344,13 +344,13 @@ def test_a_clip_becomes_a_video(clips: tuple[RenderContext, Dataset], rendered: 
 def test_a_killed_worker_costs_no_sample(smoke: RenderContext, tmp_path: Path) -> None:
     pool = WorkerPool(smoke.job(), tmp_path, PoolOptions(2, 1))
     done, killed = set(), 0
-    for outcome in pool.render(range(16)):
+    for outcome in pool.render(range(10)):
         assert isinstance(outcome, Done)
         done.add(outcome.index)
-        if len(done) in (2, 6):
+        if len(done) in (2, 5):
             os.kill(pool.pids[0], signal.SIGKILL)
             killed += 1
-    assert done == set(range(16)) and killed == 2
+    assert done == set(range(10)) and killed == 2
 
 
 def test_a_stuck_worker_is_replaced(smoke: RenderContext, tmp_path: Path) -> None:
@@ -426,8 +426,8 @@ def test_a_stop_signal_ends_after_the_sample_in_hand_and_the_next_run_goes_on(
     smoke: RenderContext, tmp_path: Path, number: signal.Signals
 ) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "renderer.cli", "render", "--spec", "smoke", "--seed", "3", "--count", "40"]
-    command += ["--out", str(out), "--shard-size", "40"]
+    command = [sys.executable, "-m", "renderer.cli", "render", "--spec", "smoke", "--seed", "3", "--count", "16"]
+    command += ["--out", str(out), "--shard-size", "16"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while len(list((out / ".staging").glob("*.tar"))) < 2 and time.monotonic() < deadline:
@@ -438,9 +438,9 @@ def test_a_stop_signal_ends_after_the_sample_in_hand_and_the_next_run_goes_on(
     said = "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
     assert re.search(rf"^gen: {said}: finishing the [1-9]\d? samples in hand", words, re.MULTILINE), words
     kept = {p.name: p.stat().st_mtime_ns for p in (out / ".staging").glob("*.tar")}
-    assert 2 <= len(kept) < 40
+    assert 2 <= len(kept) < 16
     assert subprocess.run(command, capture_output=True).returncode == 0
-    assert len(open_dataset(out)) == 40
+    assert len(open_dataset(out)) == 16
 
 
 def test_a_second_ctrl_c_gives_up_the_samples_in_hand(smoke: RenderContext, tmp_path: Path) -> None:
