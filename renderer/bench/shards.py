@@ -55,7 +55,8 @@ from types import SimpleNamespace
 _TRAINER: Final = """
 import numpy as np, torch
 from trainer.data.reader import SampleReader
-from trainer.data.loader import BadSamples, Loader, open_source
+from trainer.data.loader import Loader
+from trainer.data.sources import BadSamples, open_source
 def reader(): return SampleReader(path, ('input', 'uv', 'mask'))
 """
 _PROGRAM: Final = """

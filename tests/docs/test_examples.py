@@ -29,7 +29,7 @@ PAGES = sorted(
     if "```python" in page.read_text()
 )
 OURS = ("renderer", "trainer", "slurm", "blend_assets")
-WALKS = ("docs/reading.md", "docs/add-a-knob.md", "docs/add-an-occluder.md")
+WALKS = ("docs/reading.md", "docs/add-a-knob.md", "docs/add-an-occluder.md", "docs/add-a-system.md")
 
 
 # ---------------------------------------------------------------- blocks
@@ -65,10 +65,11 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, head_pack: Path) -> Path
     shard, entry = next(iter(open_dataset(out).entries()))
     photo = np.clip(shard.image(entry, "input").astype(np.float32), 0, 1) ** (1 / 2.2)
     Image.fromarray((photo * 255).astype(np.uint8)).save(place / "photo.jpg")
-    network = load_config(ROOT / "jobspecs" / "train_uvnet_small.yaml").network
+    config = load_config(ROOT / "jobspecs" / "train_uvnet_small.yaml")
     (place / "runs" / "uvnet_small").mkdir(parents=True)
     weights = place / "runs" / "uvnet_small" / "weights.safetensors"
-    save_weights(weights, make_network(network, 0).state_dict(), network, {"run_id": "test", "uv_frame": UV_FRAME})
+    about = {"run_id": "test", "uv_frame": UV_FRAME}
+    save_weights(weights, make_network(config.network, 0).state_dict(), config, about)
     return place
 
 

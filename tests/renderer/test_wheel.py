@@ -18,12 +18,12 @@ pytestmark = pytest.mark.blender
 WEIGHTS = """
 from pathlib import Path
 from renderer.format.sample_format import UV_FRAME
-from trainer.systems.uvnet.config import NetworkConfig
+from trainer.systems.uvnet.config import NetworkConfig, UVNetConfig
 from trainer.systems.uvnet.network import make_network
 from trainer.training.checkpoint import save_weights
-config = NetworkConfig(levels=1, initial_features=4, filter_sizes=(3, 1))
+config = UVNetConfig(network=NetworkConfig(levels=1, initial_features=4, filter_sizes=(3, 1)))
 header = {"run_id": "r", "uv_frame": UV_FRAME}
-save_weights(Path("weights.safetensors"), make_network(config, 3).state_dict(), config, header)
+save_weights(Path("weights.safetensors"), make_network(config.network, 3).state_dict(), config, header)
 """
 
 

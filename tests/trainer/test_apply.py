@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from click.testing import CliRunner
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from renderer.errors import AssetError, DatasetError, FormatError, MachineError, SpecError
 from renderer.format.sample_format import CENTRE_U, UV_FRAME
@@ -24,9 +25,8 @@ from trainer.commands.apply import apply_ as apply_command
 from trainer.data import pictures
 from trainer.data.video import Frames
 from trainer.systems.uvnet import trained
-from trainer.systems.uvnet.config import NetworkConfig
+from trainer.systems.uvnet.config import NetworkConfig, UVNetConfig
 from trainer.systems.uvnet.network import make_network
-from trainer.training import checkpoint
 from trainer.training.checkpoint import save_weights
 from trainer.uvmaps import apply_job, head_pose, results
 from trainer.uvmaps.apply_job import Job
@@ -80,11 +80,17 @@ def run(job: Job, weights: Path, inputs: list[str], say: apply_job.Say = print) 
     return apply_job.run_all(job, lambda: trained.load(weights), inputs, say)
 
 
+def know_by_heart(monkeypatch: pytest.MonkeyPatch, network: nn.Module, header: dict[str, str]) -> None:
+    """Have every weights file hold this network."""
+    found = SimpleNamespace(module=network, header={"uv_frame": UV_FRAME, **header})
+    monkeypatch.setattr(trained, "load_trained", lambda path, only: found)
+
+
 @pytest.fixture
 def oracle(monkeypatch: pytest.MonkeyPatch) -> Oracle:
     """All of `gen apply` but the weights, which are known by heart."""
     network = Oracle()
-    monkeypatch.setattr(checkpoint, "load_network", lambda _: (network, {"uv_frame": UV_FRAME}))
+    know_by_heart(monkeypatch, network, {})
     return network
 
 
@@ -213,7 +219,7 @@ def test_faces_are_scaled_to_the_size_that_the_network_was_trained_on(
 ) -> None:
     network, sizes = Oracle(), []
     network.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape[2:])))
-    monkeypatch.setattr(checkpoint, "load_network", lambda _: (network, {"uv_frame": UV_FRAME, **header}))
+    know_by_heart(monkeypatch, network, header)
     photo = save(picture_with([(210, 150, 100)]), tmp_path / "photo.png")
     assert run(Job(tmp_path / "out"), tmp_path, [str(photo)]) == 0
     assert sizes[-1] == (size, size)  # the last thing done is to read the face in its window
@@ -223,7 +229,7 @@ def test_faces_are_scaled_to_the_size_that_the_network_was_trained_on(
 def test_weights_of_an_impossible_size_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     about = {"run_id": "x", "uv_frame": UV_FRAME, "input_px": "many"}
-    save_weights(path, make_network(TINY, 0).state_dict(), TINY, about)
+    save_weights(path, make_network(TINY, 0).state_dict(), UVNetConfig(network=TINY), about)
     with pytest.raises(FormatError, match="'many' pixels"):
         trained.load(path)
 
@@ -373,7 +379,9 @@ def test_same_names_do_not_overwrite_each_other(oracle: Oracle, tmp_path: Path) 
 
 
 def weights(path: Path, frame: str = UV_FRAME) -> Path:
-    save_weights(path, make_network(TINY, 0).state_dict(), TINY, {"run_id": "x", "uv_frame": frame})
+    save_weights(
+        path, make_network(TINY, 0).state_dict(), UVNetConfig(network=TINY), {"run_id": "x", "uv_frame": frame}
+    )
     return path
 
 

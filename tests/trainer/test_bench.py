@@ -36,9 +36,9 @@ def test_the_network_alone_and_whole_training_steps_are_timed(small, environment
     steps = []
     train_step = loop.train_step
 
-    def counted(fabric, model, task, config, minibatch, progress):
+    def counted(task, models, updates, minibatch, now):
         steps.append(minibatch.epoch)
-        return train_step(fabric, model, task, config, minibatch, progress)
+        return train_step(task, models, updates, minibatch, now)
 
     monkeypatch.setattr(loop, "train_step", counted)
     monkeypatch.setattr(network, "seconds_per_call", functools.partial(network.seconds_per_call, least_s=0.05))

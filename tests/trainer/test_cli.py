@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,11 +20,12 @@ from trainer.augmentation.config import STAGES
 from trainer.commands.augment import augment_collages
 from trainer.commands.export import export
 from trainer.commands.train import INTERRUPTED, train
+from trainer.systems import runs
 from trainer.systems.registry import parse_config
 from trainer.systems.uvnet.config import NetworkConfig
 from trainer.systems.uvnet.network import make_network
 from trainer.training import export as exporting
-from trainer.training.checkpoint import load_network, read_weights, save_weights
+from trainer.training.checkpoint import read_weights, save_weights
 
 TINY = {"levels": 1, "initial_features": 4, "filter_sizes": [3, 1]}
 
@@ -103,24 +103,24 @@ def test_help_has_examples(command):
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
-    config = parse_config({"network": TINY}, "x").network
+    config = parse_config({"network": TINY}, "x")
     path = tmp_path / "weights.safetensors"
-    save_weights(path, make_network(config, 3).state_dict(), config, {"run_id": "r-1", "uv_frame": "f"})
+    save_weights(path, make_network(config.network, 3).state_dict(), config, {"run_id": "r-1", "uv_frame": "f"})
     return path
 
 
 @pytest.mark.parametrize("patch_size", [1, 2])
 def test_exports_compute_what_torch_computes(weights: Path, tmp_path: Path, patch_size: int):
     out = tmp_path / "out"
-    network = make_network(replace(read_weights(weights)[1], patch_size=patch_size), 3)
-    save_weights(weights, network.state_dict(), network.config, {"run_id": "r-1", "uv_frame": "f"})
+    config = parse_config({"network": {**TINY, "patch_size": patch_size}}, "x")
+    save_weights(weights, make_network(config.network, 3).state_dict(), config, {"run_id": "r-1", "uv_frame": "f"})
     assert "would write" in run(export, weights, "--out", out, "--dry-run").output and not out.exists()
     done = run(export, weights, "--out", out)
     assert done.exit_code == 0, (done.output, done.exception)
     assert sorted(p.name for p in out.iterdir()) == ["r-1.json", "r-1.onnx", "r-1.pt2", "r-1.safetensors"]
     import onnxruntime
 
-    network, _ = load_network(out / "r-1.safetensors")
+    network = runs.load_trained(out / "r-1.safetensors").module
     image = torch.rand(2, 3, 37, 50, generator=torch.Generator().manual_seed(1))
     session = onnxruntime.InferenceSession(str(out / "r-1.onnx"), providers=["CPUExecutionProvider"])
     onnx = torch.from_numpy(session.run(None, {"image": image.numpy()})[0])
@@ -128,34 +128,35 @@ def test_exports_compute_what_torch_computes(weights: Path, tmp_path: Path, patc
     even = image[:, :, :36, :48]
     assert torch.allclose(torch.export.load(out / "r-1.pt2").module()(even), network(even), atol=1e-5)
     with pytest.raises(SpecError, match="unknown formats tflite"):
-        exporting.export(weights, out, ("tflite",))
+        runs.export(weights, out, ("tflite",))
 
 
 def test_an_export_stays_in_its_folder_and_can_be_repeated_there(weights: Path, tmp_path: Path):
-    tensors, config, header = read_weights(weights)
-    about = {k: v for k, v in header.items() if k not in ("network", "weights_version")}
+    tensors, architecture, header = read_weights(weights)
+    config = parse_config(architecture, "x")
+    about = {k: v for k, v in header.items() if k not in ("architecture", "weights_version", "system")}
     save_weights(weights, tensors, config, {**about, "run_id": "../../escaped"})
     out = tmp_path / "a" / "out"
-    (again,) = exporting.export(weights, out, ("safetensors",))
+    (again,) = runs.export(weights, out, ("safetensors",))
     assert again.path == out / "escaped.safetensors" and sorted(p.name for p in tmp_path.iterdir()) == [
         "a",
         weights.name,
     ]
-    assert exporting.export(again.path, out, ("safetensors",)) == [again]
-    load_network(again.path)
+    assert runs.export(again.path, out, ("safetensors",)) == [again]
+    runs.load_trained(again.path)
 
 
 def test_weights_that_do_not_name_their_network_are_refused(weights: Path):
     tensors, _, header = read_weights(weights)
-    safetensors.torch.save_file(tensors, weights, {k: v for k, v in header.items() if k != "network"})
-    with pytest.raises(FormatError, match="does not say which network"):
-        load_network(weights)
+    safetensors.torch.save_file(tensors, weights, {k: v for k, v in header.items() if k != "architecture"})
+    with pytest.raises(FormatError, match="does not say what it is for"):
+        runs.load_trained(weights)
 
 
 def test_an_export_that_differs_is_not_written(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(exporting, "ONNX_TOLERANCE", 0.0)
     with pytest.raises(HeadforgeError, match="was not written"):
-        exporting.export(weights, tmp_path / "out", ("onnx",))
+        runs.export(weights, tmp_path / "out", ("onnx",))
     assert not list((tmp_path / "out").glob("*.onnx"))
 
 
@@ -170,7 +171,8 @@ def test_the_augmentation_collage_shows_every_stage(small: Path, spec: Path, tmp
 
 
 def test_the_network_config_of_weights_is_the_one_saved(weights: Path):
-    network, header = load_network(weights)
+    trained = runs.load_trained(weights)
+    network, header = trained.module, trained.header
     assert network.config == NetworkConfig(levels=1, initial_features=4, filter_sizes=(3, 1))
     assert header["run_id"] == "r-1"
 

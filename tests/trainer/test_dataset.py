@@ -10,13 +10,15 @@ import pytest
 
 from renderer.errors import DatasetError, FormatError
 from renderer.format.sample_format import PURE, sample_key
-from trainer.data.reader import LANDMARKS, SampleReader, is_held_out, prepare
+from trainer.data.reader import SampleReader, is_held_out, prepare
+from trainer.systems.uvnet.landmarks import first_landmarks
 
 IMAGES = ("input", "uv", "mask")
+LANDMARKS = {"landmarks": first_landmarks}
 
 
 def test_a_sample_equals_what_was_rendered(synthetic, small: Path):
-    reader = SampleReader(small, (*IMAGES, LANDMARKS))
+    reader = SampleReader(small, IMAGES, LANDMARKS)
     assert len(reader) == 70
     for position in (1, 33, 69):
         images, params = synthetic.face(position)
@@ -26,8 +28,8 @@ def test_a_sample_equals_what_was_rendered(synthetic, small: Path):
         np.testing.assert_array_equal(sample["input"], images["input"].transpose(2, 0, 1))
         np.testing.assert_array_equal(sample["mask"], mask.transpose(2, 0, 1))
         np.testing.assert_array_equal(sample["uv"], (images["uv"] * mask[..., :1]).transpose(2, 0, 1))
-        np.testing.assert_allclose(sample[LANDMARKS], np.array(params["landmarks_px"][0], np.float32))
-    assert np.isnan(reader.read(0)[LANDMARKS]).all()  # no face
+        np.testing.assert_allclose(sample["landmarks"], np.array(params["landmarks_px"][0], np.float32))
+    assert np.isnan(reader.read(0)["landmarks"]).all()  # no face
 
 
 def test_mixed_border_pixels_turn_black():
@@ -90,7 +92,7 @@ def test_the_index_hash_knows_the_data_not_the_folder(synthetic, tmp_path: Path)
 
 
 def test_landmarks_of_another_shape_are_refused(small: Path, monkeypatch: pytest.MonkeyPatch):
-    reader = SampleReader(small, (*IMAGES, LANDMARKS))
+    reader = SampleReader(small, IMAGES, LANDMARKS)
     monkeypatch.setattr("renderer.format.shard.ShardReader.params", lambda *_: {"landmarks_px": [[[1, 2]]]})
     with pytest.raises(FormatError, match="not \\(68, 2\\)"):
         reader.read(1)

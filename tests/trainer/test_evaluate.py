@@ -52,7 +52,9 @@ class Answers(torch.nn.Module):
 
 
 def weights_of(path: Path) -> Path:
-    save_weights(path, make_network(TINY, 0).state_dict(), TINY, {"run_id": "x", "uv_frame": UV_FRAME})
+    save_weights(
+        path, make_network(TINY, 0).state_dict(), UVNetConfig(network=TINY), {"run_id": "x", "uv_frame": UV_FRAME}
+    )
     return path
 
 

@@ -11,10 +11,11 @@ import torch
 
 from trainer.augmentation.draws import Draws
 from trainer.bench.network import gpu_busy_share
-from trainer.data.loader import BadSamples, Loader, open_source
+from trainer.data.loader import Loader
 from trainer.data.reader import SampleReader
+from trainer.data.sources import BadSamples, open_source
+from trainer.systems import runs
 from trainer.systems.registry import parse_config
-from trainer.training import loop
 from trainer.training.run_dir import RunDir
 
 pytestmark = [
@@ -74,7 +75,7 @@ def test_a_run_in_bf16_learns_on_the_gpu(small: Path, environments: Path, tmp_pa
         },
         "output": {"runs": str(tmp_path), "tensorboard": False, "images": False, "log_steps": 10},
     }
-    outcome = loop.train(parse_config(raw, "test"))
+    outcome = runs.train(parse_config(raw, "test"))
     tests = [line for line in RunDir(outcome.run).lines() if line["kind"] == "test"]
     assert tests[-1]["loss"] < 0.6 * tests[0]["loss"]
     assert json.loads(RunDir(outcome.run).status.read_text())["state"] == "finished"

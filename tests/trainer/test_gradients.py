@@ -10,12 +10,14 @@ import torch
 from torch import nn
 
 from renderer.strict import override
+from trainer.systems import runs
 from trainer.systems.uvnet.system import UVTask
 from trainer.training import loop
 from trainer.training.checkpoint import checkpoints, load_checkpoint
-from trainer.training.gradients import gives_up, norm_and_clip
 from trainer.training.optimisers import make_optimiser
 from trainer.training.state import NonFiniteError
+from trainer.training.system import Optimiser
+from trainer.training.updates import gives_up, norm_and_clip
 
 
 def network_with_gradients() -> nn.Module:
@@ -39,7 +41,10 @@ def test_a_gradient_is_clipped_as_torch_does():
 def test_a_gradient_that_overflows_half_precision_is_skipped_and_training_goes_on(config, kind):
     schedule = override(config, {"schedule.optimiser": kind}, "test").schedule
     network = nn.Conv2d(1, 1, 3)
-    optimiser, scaler = make_optimiser(network, schedule, "16-mixed"), torch.amp.GradScaler("cpu")
+    optimiser, scaler = (
+        make_optimiser([network], Optimiser(("network",), schedule), "16-mixed"),
+        torch.amp.GradScaler("cpu"),
+    )
     start = network.weight.detach().clone()
 
     def step(loss: torch.Tensor) -> float:
@@ -73,14 +78,14 @@ def test_a_gradient_that_is_not_finite_stops_the_run_at_its_step_and_names_the_s
     monkeypatch.setattr(UVTask, "training_samples", watched)
     monkeypatch.setattr(UVTask, "total_loss", steep)
     with pytest.raises(NonFiniteError, match="the gradient is not finite") as caught:
-        loop.train(override(config, {"schedule.grad_clip": grad_clip, "output.checkpoint_steps": 1}, "test"))
+        runs.train(override(config, {"schedule.grad_clip": grad_clip, "output.checkpoint_steps": 1}, "test"))
     assert len(keys) == 8 and all(key in str(caught.value) for key in keys)
     (run,) = Path(config.output.runs).iterdir()
     status = json.loads((run / "status.json").read_text())
     assert status["state"] == "failed" and keys[0] in status["message"] and status["step"] == 7
     newest = checkpoints(run / "checkpoints")[-1]
     assert newest.name == "step-0000000007.pt"
-    stored = load_checkpoint(newest, config.network)["network"]
+    stored = load_checkpoint(newest, config)["modules"]["network"]
     assert all(torch.isfinite(t).all() for t in stored.values())
 
 
@@ -97,6 +102,6 @@ def test_weights_that_are_not_finite_are_never_stored(config, monkeypatch, part,
     monkeypatch.setattr(loop, "update_average", poison)
     changes = {"schedule.ema": 0.9, "output.checkpoint_steps": 2}
     with pytest.raises(NonFiniteError, match=f"the {words} are not finite at step 10"):
-        loop.train(override(config, changes, "test"))
+        runs.train(override(config, changes, "test"))
     (run,) = Path(config.output.runs).iterdir()
     assert checkpoints(run / "checkpoints")[-1].name == "step-0000000008.pt"

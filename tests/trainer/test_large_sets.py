@@ -17,9 +17,11 @@ from renderer.format.folder import finished_manifests
 from renderer.format.manifest import Skipped
 from renderer.format.shard import unpack, write_shard
 from renderer.format.staging import EncodedSample, load_staged
-from trainer.data import loader
-from trainer.data.loader import BadSamples, Loader, Streaming, epoch_order
+from trainer.data import order as orders
+from trainer.data.loader import Loader
+from trainer.data.order import epoch_order
 from trainer.data.reader import SampleReader
+from trainer.data.sources import BadSamples, Streaming
 
 IMAGES = ("input", "uv", "mask")
 
@@ -44,7 +46,7 @@ def traced() -> Iterator[None]:
 def test_a_reader_its_split_and_an_epoch_take_at_most_64_bytes_a_sample(
     sets: dict[int, Path], traced: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "PIECE", 1000)
+    monkeypatch.setattr(orders, "PIECE", 1000)
     held, peak = {}, {}
     for count, path in sets.items():
         before = tracemalloc.get_traced_memory()[0]
@@ -91,9 +93,9 @@ def by_lists(stream: list[int], rng: np.random.Generator, window: int) -> list[i
 def test_the_order_of_an_epoch_does_not_depend_on_the_pieces_it_is_shuffled_in(
     window: int, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loader, "PIECE", piece)
+    monkeypatch.setattr(orders, "PIECE", piece)
     order = np.arange(1000)
-    loader._window_shuffle(order, np.random.default_rng(5), window)
+    orders._window_shuffle(order, np.random.default_rng(5), window)
     assert order.tolist() == by_lists(list(range(1000)), np.random.default_rng(5), window)
 
 

@@ -9,8 +9,11 @@ import pytest
 import torch
 
 from renderer.errors import DatasetError, MachineError, SpecError
-from trainer.data.loader import BadSamples, Loader, Minibatch, check_room, epoch_order, open_source
+from trainer.data.loader import Loader
+from trainer.data.minibatch import Minibatch
+from trainer.data.order import epoch_order
 from trainer.data.reader import SampleReader
+from trainer.data.sources import BadSamples, check_room, open_source
 
 IMAGES = ("input", "uv", "mask")
 CPU = torch.device("cpu")

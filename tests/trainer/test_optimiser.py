@@ -13,6 +13,7 @@ from trainer.systems.registry import parse_config
 from trainer.systems.uvnet.network import make_network
 from trainer.training.config import ScheduleConfig
 from trainer.training.optimisers import MOMENTUM, RMS, Muon, as_matrix, make_optimiser, orthogonal, root_of_inverse
+from trainer.training.system import Optimiser
 
 
 @pytest.mark.parametrize("shape", [(24, 90), (90, 24), (32, 32)])
@@ -76,8 +77,8 @@ def test_biases_normalisation_and_the_last_layer_step_by_adam():
     network = make_network(parse_config({"network": raw}, "test").network, 0)
     twin = copy.deepcopy(network)
     schedule = ScheduleConfig(optimiser="muon", lr=(1e-3, 1e-4))
-    muon = make_optimiser(network, schedule, "32-true")
-    adam = make_optimiser(twin, ScheduleConfig(lr=schedule.lr), "32-true")
+    muon = make_optimiser([network], Optimiser(("network",), schedule, by_adam=("last.",)), "32-true")
+    adam = make_optimiser([twin], Optimiser(("network",), ScheduleConfig(lr=schedule.lr)), "32-true")
     for _ in range(2):
         for p, q in zip(network.parameters(), twin.parameters(), strict=True):
             p.grad = torch.randn_like(p)

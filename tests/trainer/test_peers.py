@@ -14,8 +14,9 @@ import pytest
 
 from renderer.errors import DatasetError, HeadforgeError
 from renderer.strict import override, to_yaml
-from trainer.data.loader import epoch_order
+from trainer.data.order import epoch_order
 from trainer.data.reader import SampleReader
+from trainer.systems import runs
 from trainer.training import loop
 from trainer.training.peers import Peers
 
@@ -101,7 +102,7 @@ def test_a_failure_of_the_second_process_stands_in_the_status_with_its_sample(co
     key = poison(path, config)
     changes = {"data.path": str(path), "data.max_bad": 0, "device.devices": 2, "device.strategy": "ddp_spawn"}
     with pytest.raises(HeadforgeError, match=f"a process of the training failed: .*{key}"):
-        loop.train(override(config, changes, "test"))
+        runs.train(override(config, changes, "test"))
     (run,) = Path(config.output.runs).iterdir()
     status = json.loads((run / "status.json").read_text())
     assert status["state"] == "failed" and status["message"].startswith("process 1 of 2: 1 bad samples")

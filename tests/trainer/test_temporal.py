@@ -18,7 +18,7 @@ from trainer.commands.evaluate import evaluate as evaluate_command
 from trainer.data.reader import SampleReader
 from trainer.evaluation import jitter
 from trainer.evaluation import report as evaluate
-from trainer.systems.uvnet.config import NetworkConfig
+from trainer.systems.uvnet.config import NetworkConfig, UVNetConfig
 from trainer.systems.uvnet.network import make_network
 from trainer.training.checkpoint import save_weights
 
@@ -116,7 +116,10 @@ def test_jitter_tells_a_trembling_network_from_one_that_is_only_off(clips: Path)
 
 def test_a_report_on_clips_states_jitter_and_what_it_means(clips: Path, tmp_path: Path) -> None:
     save_weights(
-        tmp_path / "w.safetensors", make_network(TINY, 0).state_dict(), TINY, {"run_id": "x", "uv_frame": UV_FRAME}
+        tmp_path / "w.safetensors",
+        make_network(TINY, 0).state_dict(),
+        UVNetConfig(network=TINY),
+        {"run_id": "x", "uv_frame": UV_FRAME},
     )
     words = [str(tmp_path / "w.safetensors"), str(clips), "--out", str(tmp_path / "out")]
     result = CliRunner().invoke(evaluate_command, words)

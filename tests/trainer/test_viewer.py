@@ -28,7 +28,7 @@ from renderer.strict import to_plain
 from trainer.commands.view import view as view_command
 from trainer.data.rerender import render_command
 from trainer.training.run_dir import RunDir
-from trainer.training.sprites import sheet_name, write_sheet
+from trainer.training.sheets import sheet_name, write_sheet
 from trainer.viewer import page as pages
 
 COLUMNS = ["input", "uv predicted", "uv target"]

@@ -30,14 +30,19 @@ from renderer.processor import this_processor
 from trainer.augmentation import stages as aug
 from trainer.augmentation.config import STAGES, AugmentConfig
 from trainer.augmentation.draws import Draws
-from trainer.augmentation.preview import only_stage
-from trainer.data.loader import BadSamples, Loader, Positions, Streaming, open_source
+from trainer.data.loader import Loader
+from trainer.data.order import Positions
 from trainer.data.reader import SampleReader, prepare
-from trainer.systems.uvnet import system as uv
+from trainer.data.sources import BadSamples, Streaming, open_source
 from trainer.systems.uvnet.config import NetworkConfig, UVNetConfig
-from trainer.systems.uvnet.network import UVNet, parameter_count
-from trainer.training import loop
+from trainer.systems.uvnet.network import UVNet
+from trainer.systems.uvnet.preview import only_stage
+from trainer.systems.uvnet.system import UVNetSystem, UVTask, open_bank
+from trainer.training import loop, session
+from trainer.training.checks import open_reader, parameter_count, splits
 from trainer.training.config import DataConfig
+from trainer.training.schedules import Moment
+from trainer.training.updates import Models, Updates, make_models, precision_of
 
 IMAGES = ("input", "uv", "mask")
 BATCH = 40
@@ -158,8 +163,8 @@ def augment_lines(reader: SampleReader, device: torch.device, environments: Path
     """Samples per second through each stage alone, at full share, and through the default stages together."""
     base = AugmentConfig(environments=str(environments) if environments else "")
     config = UVNetConfig(data=DataConfig(path=str(reader.path)), augment=base)
-    bank = uv.open_bank(config)
-    task = uv.UVTask(config, bank.to(device) if bank else None, None)
+    bank = open_bank(config)
+    task = UVTask(config, bank.to(device) if bank else None, None)
     streaming = Streaming(reader, 0, BadSamples(0), device)
     positions = np.arange(min(BATCH, len(reader)))
     minibatch = next(streaming.batches([positions], epoch=0))
@@ -205,20 +210,24 @@ def network_lines(config: UVNetConfig, size_px: int = 128) -> Iterator[str]:
     of a large matrix product in the same arithmetic on the same device, measured beside it. On one device.
     """
     config = replace(config, device=replace(config.device, devices=1, nodes=1))
-    fabric = loop.make_fabric(config)
+    fabric = session.make_fabric(config)
     fabric.launch()
     device, batch = fabric.device, config.data.batch_size
-    loop.tune(config, device)
-    model = loop.make_model(fabric, config)
-    precision = loop.precision_of(fabric)  # what is used: "auto" names none, and CPUs have no "16-mixed"
-    image = torch.rand(batch, 3, size_px, size_px, device=device).contiguous(memory_format=model.layout)
+    session.tune(config, device)
+    system = UVNetSystem()
+    plans = UVTask(config, None, None).optimisers
+    models = make_models(fabric, config, system.modules(config), plans)
+    precision = precision_of(fabric)  # what is used: "auto" names none, and CPUs have no "16-mixed"
+    layout = torch.channels_last if config.device.channels_last else torch.contiguous_format
+    image = torch.rand(batch, 3, size_px, size_px, device=device).contiguous(memory_format=layout)
+    updates = Updates(fabric, models, plans)
 
     def step() -> None:
-        fabric.backward(model.network(image).float().abs().mean())
-        model.fabric_optimiser.step()
-        model.fabric_optimiser.zero_grad()
+        updates.begin(Moment(share=0.0))
+        updates(models.wrapped["network"](image).float().abs().mean(), "network")
 
-    about = {"batch": batch, "size_px": size_px, "precision": precision, "parameters": parameter_count(model.plain)}
+    parameters = parameter_count(models.plain["network"])
+    about = {"batch": batch, "size_px": size_px, "precision": precision, "parameters": parameters}
     about |= {"device": torch.cuda.get_device_name(device) if device.type == "cuda" else this_processor().describe()}
     about |= {"threads": torch.get_num_threads()}
     about |= {"compile": config.device.compile, "channels_last": config.device.channels_last}
@@ -226,7 +235,7 @@ def network_lines(config: UVNetConfig, size_px: int = 128) -> Iterator[str]:
     yield line("matrix_product_ceiling", ceiling / 1e12, "TFLOP/s", precision=precision, device=about["device"])
     steps: list[tuple[str, Callable[[], object], int]] = [("network_step", step, size_px)]
     if config.data.path:
-        whole, side = training_step(fabric, model, config)
+        whole, side = training_step(fabric, models, config)
         steps.append(("train_step", whole, side))
     for name, work, side in steps:
         about |= {"size_px": side}
@@ -241,19 +250,21 @@ def network_lines(config: UVNetConfig, size_px: int = 128) -> Iterator[str]:
         print("GPU busy shares are left out: torch uses no CUDA device here", file=sys.stderr)
 
 
-def training_step(fabric: Fabric, model: loop.Model, config: UVNetConfig) -> tuple[Callable[[], object], int]:
+def training_step(fabric: Fabric, models: Models, config: UVNetConfig) -> tuple[Callable[[], object], int]:
     """A function that takes one step of a training, its samples in the device's memory; and their size in pixels."""
-    reader = loop.open_reader(config)
-    uv.check(config, reader)
-    training, _ = loop.splits(config, reader)
+    system = UVNetSystem()
+    reader = open_reader(config, system)
+    system.check(config, reader)
+    training, _ = splits(config, reader)
     source = open_source(
         reader, training, "device", config.data.workers, BadSamples(config.data.max_bad), fabric.device
     )
     loader = Loader(source, training, config.data.batch_size, seed=config.seed, window=config.data.window)
-    task = uv.make_task(config, reader, fabric.device)
+    task = system.build(config, reader, fabric.device)
+    updates, start = Updates(fabric, models, task.optimisers), Moment(share=0.0)
     minibatches = (minibatch for _ in itertools.count() for minibatch in loader)
     return (
-        lambda: loop.train_step(fabric, model, task, config, next(minibatches), 0.0),
+        lambda: loop.train_step(task, models, updates, next(minibatches), start),
         int(reader.shapes["input"][1]),
     )
 

@@ -9,6 +9,7 @@ import click
 
 from trainer.commands.options import VALUES
 from trainer.systems.registry import configs_of
+from trainer.systems.uvnet.config import as_uvnet
 
 
 @click.command(
@@ -52,7 +53,7 @@ def bench_network(spec: Path, data: Path | None, values: tuple[str, ...], size: 
     """
     from trainer.bench import network
 
-    config = configs_of(spec, data, None, values)[0]
+    config = as_uvnet(configs_of(spec, data, None, values)[0], "gen bench network")
     if data is None:
         config = replace(config, data=replace(config.data, path=""))
     for line in network.network_lines(config, size):

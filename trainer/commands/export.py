@@ -22,13 +22,12 @@ Examples:
 @click.option("--dry-run", is_flag=True, help="Read the weights and print what would be written.")
 def export(weights: Path, out: Path, formats: tuple[str, ...], dry_run: bool) -> None:
     """Export the network of a run directory or a weights file: safetensors, ONNX (checked) and torch.export."""
-    from trainer.training import export as exporting
-    from trainer.training.checkpoint import load_network
+    from trainer.systems import runs
+    from trainer.training.export import FORMATS
 
-    chosen = formats or exporting.FORMATS
     if dry_run:
-        _, header = load_network(weights)
-        click.echo(f"would write {', '.join(chosen)} of {header.get('run_id', weights.name)} to {out}")
+        header = runs.load_trained(weights).header
+        click.echo(f"would write {', '.join(formats or FORMATS)} of {header.get('run_id', weights.name)} to {out}")
         return
-    for result in exporting.export(weights, out, chosen):
+    for result in runs.export(weights, out, formats):
         click.echo(f"{result.path} (largest difference to torch {result.difference:.2g})")

@@ -11,10 +11,10 @@ from renderer.errors import SpecError
 from renderer.parameters.jobspecs import training_names
 from renderer.strict import to_yaml
 from trainer.commands.options import VALUES
-from trainer.systems.registry import configs_of
+from trainer.systems import registry
 
 if TYPE_CHECKING:
-    from trainer.systems.uvnet.config import UVNetConfig
+    from trainer.training.config import TrainConfig
     from trainer.training.loop import Outcome
 
 INTERRUPTED = 75  # exit code of a run that a signal stopped and `--resume` continues (EX_TEMPFAIL)
@@ -62,12 +62,12 @@ def train(
     allow_dirty: bool,
     dry_run: bool,
 ) -> None:
-    """Train UV-net as SPEC says (a YAML file, or the name of one that comes with headforge), or every run of a sweep.
+    """Train what SPEC says (a YAML file, or the name of one that comes with headforge), or every run of a sweep.
 
     Ctrl-C, SIGTERM and SIGUSR1 save a checkpoint and end with exit code 75; `--resume` goes on exactly there.
     """
-    from trainer.training import loop
-    from trainer.training.run_dir import RunDir
+    from trainer.systems.runs import check, resume
+    from trainer.systems.runs import train as start
 
     if (spec is None) == (run is None):
         raise SpecError(
@@ -79,14 +79,14 @@ def train(
                 "--resume goes on with the run's own config; --data, --runs, --set, --only and --slurm need a SPEC"
             )
         if dry_run:
-            _print_plan(RunDir(run).load_config())
+            _print_plan(registry.run_config(run))
         else:
-            _report(loop.resume(run, checkpoint))
+            _report(resume(run, checkpoint))
         return
     assert spec is not None
     if checkpoint:
         raise SpecError("--from names the checkpoint that --resume RUN goes on from; it needs --resume")
-    configs = configs_of(spec, data, runs, values)
+    configs = registry.configs_of(spec, data, runs, values)
     if only is not None:
         if not 0 <= only < len(configs):
             raise SpecError(f"--only {only}: {spec} makes runs 0 to {len(configs) - 1}")
@@ -101,15 +101,15 @@ def train(
         if dry_run:
             _print_plan(config)
         else:
-            loop.check(config)
+            check(config)
     for config in configs if not dry_run else []:
-        _report(loop.train(config))
+        _report(start(config))
 
 
-def _print_plan(config: UVNetConfig) -> None:
-    from trainer.training import loop
+def _print_plan(config: TrainConfig) -> None:
+    from trainer.systems.runs import check
 
-    plan = loop.check(config)
+    plan = check(config)
     click.echo(f"name:              {config.name}")
     click.echo(f"device:            {plan.device}")
     if plan.warning:
@@ -120,7 +120,6 @@ def _print_plan(config: UVNetConfig) -> None:
     click.echo(f"steps per epoch:   {plan.steps_per_epoch:,} of {config.data.batch_size} samples")
     click.echo(f"epochs:            {plan.epochs:.1f} ({config.schedule.max_samples:,} samples)")
     click.echo(f"decoded size:      {plan.bytes_decoded / 1e9:.2f} GB, cache {config.data.cache}")
-    click.echo(f"environments:      {plan.environments}")
     click.echo("---\n" + to_yaml(config))
 
 

@@ -6,7 +6,10 @@ Each image becomes one array of a fixed dtype, (C, H, W), whichever way it is ca
     uv, view2_uv        float16, zero outside the thresholded mask
     depth, position     float32
     the rest            float16
-    landmarks           float32 (68, 2): pixels (x, y) of the first head, NaN where there is no head
+
+Numbers that are not images come from the JSON record of a sample: a function of the system turns it into one array of
+fixed shape and dtype, named like an image (landmarks, head parameters, vertices). Systems that compare samples of one
+subject may extend `trainer.data.order` by an order that keeps them together; none does yet.
 
 A 128 x 128 triplet takes 12 bytes per pixel, so that 100,000 of them fit in 20 GB.
 """
@@ -17,7 +20,8 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from tarfile import BLOCKSIZE
 from typing import Any, Final, overload
@@ -31,24 +35,31 @@ from renderer.format.manifest import Member, SampleEntry
 from renderer.format.sample_format import FLOAT_IMAGES, PURE, UV_FRAME, key_index, sample_key
 from renderer.format.shard import ShardReader
 
-LANDMARKS: Final = "landmarks"
-LANDMARK_COUNT: Final = 68
 LAYOUTS: Final = 1024  # shards whose members' places are kept: 8 bytes a member of each sample
 Array = npt.NDArray[Any]
+FromRecord = Callable[[Mapping[str, Any]], Array]  # a sample's record -> an array of fixed shape and dtype
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What a system asks of the reader. images: names from `CHANNELS`. vectors: name -> function of the record."""
+
+    images: tuple[str, ...]
+    vectors: Mapping[str, FromRecord] = field(default_factory=dict)
 
 
 class SampleReader:
     """Samples by position 0 .. len-1, in the order of their index. Safe to share between threads.
 
-    path: data set folder. images: names from `CHANNELS`, and `LANDMARKS`.
-    Raises DatasetError if the folder is no data set, of another UV frame, or lacks an image asked for.
+    path: data set folder. images, vectors: see `Needs`.
+    Raises DatasetError if the folder is no data set, lacks an image asked for, or has UVs of another frame.
     """
 
-    def __init__(self, path: Path, images: Sequence[str]) -> None:
-        self.path, self.images = path, tuple(images)
+    def __init__(self, path: Path, images: Sequence[str], vectors: Mapping[str, FromRecord] | None = None) -> None:
+        self.path, self.images, self.vectors = path, tuple(images), dict(vectors or {})
         self.dataset: Dataset = open_dataset(path)
         self.info = self.dataset.info
-        if self.info.get("uv_frame") != UV_FRAME:
+        if any(name.endswith("uv") for name in self.images) and self.info.get("uv_frame") != UV_FRAME:
             raise DatasetError(
                 f"{path} has UV frame {self.info.get('uv_frame')!r}; this headforge trains on {UV_FRAME!r}: "
                 "the two must never be mixed, render the data set again"
@@ -56,11 +67,11 @@ class SampleReader:
         if not len(self.dataset):
             raise DatasetError(f"every sample of {path} was skipped while it was rendered; look at its manifests")
         self.keys = SampleKeys(self.dataset)
-        self._members = (*(f"{name}.exr" for name in self.images if name != LANDMARKS), "json")
+        self._members = (*(f"{name}.exr" for name in self.images), "json")
         self._layout = functools.lru_cache(LAYOUTS)(functools.partial(_layout, self.dataset, self._members))
         _, first_entry = next(self.dataset.entries())
         stored = {name.removesuffix(".exr") for name in first_entry.members}
-        if lacking := sorted(set(self.images) - stored - {LANDMARKS}):
+        if lacking := sorted(set(self.images) - stored):
             raise DatasetError(
                 f"{path} holds {', '.join(sorted(stored - {'json'}))}, not {', '.join(lacking)}: add it to the "
                 "labels of the render spec, or set the weight of the loss that needs it to 0"
@@ -100,10 +111,10 @@ class SampleReader:
     def read(self, position: int) -> dict[str, Array]:
         """The arrays of one sample. Raises FormatError or OSError where it is damaged."""
         shard, entry = self.entry(position)
-        decoded = {name: shard.image(entry, name) for name in self.images if name != LANDMARKS}
-        arrays = prepare(decoded)
-        if LANDMARKS in self.images:
-            arrays[LANDMARKS] = first_landmarks(shard.params(entry))
+        arrays = prepare({name: shard.image(entry, name) for name in self.images})
+        if self.vectors:
+            record = shard.params(entry)
+            arrays |= {name: function(record) for name, function in self.vectors.items()}
         return arrays
 
     def params(self, position: int) -> dict[str, Any]:
@@ -140,12 +151,6 @@ class SampleReader:
             count=len(self),
         )
         return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-
-    def landmark_uv(self) -> npt.NDArray[np.float32] | None:
-        """Canonical (U, V) of the 68 landmarks, (68, 2), or None where the data set does not state them."""
-        if "landmark_uv" not in self.info:
-            return None
-        return np.asarray(self.info["landmark_uv"], np.float32)
 
 
 class SampleKeys(Sequence[str]):
@@ -215,16 +220,3 @@ def prepare(images: Mapping[str, Array]) -> dict[str, Array]:
         if name in arrays and mask in arrays:
             arrays[name] *= arrays[mask][0]
     return arrays
-
-
-def first_landmarks(params: Mapping[str, Any]) -> npt.NDArray[np.float32]:
-    """(68, 2) pixels (x, y) of the first head, NaN without a head."""
-    heads = params.get("landmarks_px")
-    if heads is None:
-        raise FormatError(f"sample {params.get('key')!r} has no landmarks_px: it was rendered by an older headforge")
-    if not heads:
-        return np.full((LANDMARK_COUNT, 2), np.nan, np.float32)
-    points = np.array([[np.nan, np.nan] if p is None else p for p in heads[0]], np.float32)
-    if points.shape != (LANDMARK_COUNT, 2):
-        raise FormatError(f"sample {params.get('key')!r} has landmarks of shape {points.shape}, not (68, 2)")
-    return points

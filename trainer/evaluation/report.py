@@ -27,17 +27,21 @@ from renderer.format.sample_format import key_index
 from renderer.progress import Progress
 from trainer.augmentation.mirror import Averaged, Network
 from trainer.augmentation.stages import Samples, plain
-from trainer.data.loader import BadSamples, Streaming
 from trainer.data.reader import SampleReader
 from trainer.data.rerender import render_command
+from trainer.data.sources import BadSamples, Streaming
 from trainer.evaluation import jitter as temporal
 from trainer.evaluation import photos, plots
 from trainer.evaluation.plots import Floats
-from trainer.systems.uvnet import system, trained
-from trainer.systems.uvnet.metrics import sample_metrics, split_metrics, summary
+from trainer.systems import registry
+from trainer.systems.uvnet import trained
+from trainer.systems.uvnet.landmarks import landmark_uv, single_head_landmarks
+from trainer.systems.uvnet.metrics import sample_metrics, split_metrics
+from trainer.systems.uvnet.views import COLUMNS, views
+from trainer.training.breakdown import summary
 from trainer.training.config import DataConfig
-from trainer.training.run_dir import REPORT_VERSION, RunDir, finite, rounded
-from trainer.training.sprites import write_sheet
+from trainer.training.run_dir import REPORT_VERSION, finite, rounded
+from trainer.training.sheets import write_sheet
 from trainer.training.validation import with_records
 from trainer.uvmaps import finding, head_pose
 
@@ -80,7 +84,7 @@ def chosen_positions(reader: SampleReader, run: Path | None, everything: bool) -
     meta = json.loads(meta_path.read_text("utf-8"))
     if meta.get("data", {}).get("tag") != reader.info["tag"]:
         return every, "all samples; the run was trained on another data set"
-    held_out = reader.split(RunDir(run).load_config().data.test_share)[1]
+    held_out = reader.split(registry.run_config(run).data.test_share)[1]
     if not len(held_out):
         raise DatasetError(f"no sample of {reader.path} was held out of the run's training: give --all, or other data")
     return held_out, "the samples held out of the run's training"
@@ -101,8 +105,8 @@ def evaluate_dataset(
 
     Damaged samples are left out and reported; raises DatasetError where there are more than `max_bad`.
     """
-    landmark_uv = reader.landmark_uv()
-    uv68 = None if landmark_uv is None else torch.from_numpy(landmark_uv)
+    points = landmark_uv(reader.info)
+    uv68 = None if points is None else torch.from_numpy(points)
     parts: dict[str, list[Floats]] = {}
     keys: list[str] = []
     records: list[dict[str, Any]] = []
@@ -141,7 +145,7 @@ def read_samples(reader: SampleReader, positions: Sequence[int], params: Sequenc
 def samples_of(stored: Mapping[str, Tensor], params: Sequence[Mapping[str, Any]]) -> Samples:
     """`read_samples` of what is decoded already, (N, C, H, W) by name."""
     images, uv, mask = (stored[name].float() for name in ("input", "uv", "mask"))
-    points = torch.from_numpy(np.stack([system.single_head_landmarks(dict(p)) for p in params]))
+    points = torch.from_numpy(np.stack([single_head_landmarks(p) for p in params]))
     return plain(Samples(images, uv, mask[:, :1], mask.prod(1, keepdim=True), points))
 
 
@@ -157,7 +161,7 @@ def write_dataset_report(result: Evaluation, network: Network, reader: SampleRea
         )
         with torch.no_grad():
             prediction = network(samples.input)
-        tiles.append(system.views(samples.input[0], prediction[0], samples))
+        tiles.append(views(samples.input[0], prediction[0], samples))
         rows.append(
             {
                 "name": f"sample {record['index']}",
@@ -182,7 +186,7 @@ def write_dataset_report(result: Evaluation, network: Network, reader: SampleRea
     }
     if tiles:
         write_sheet(np.stack(tiles), out / "worst.png")
-        report["worst"] = {"file": "worst.png", "columns": list(system.COLUMNS), "rows": rows}
+        report["worst"] = {"file": "worst.png", "columns": list(COLUMNS), "rows": rows}
     if result.tracks is not None:
         report["jitter"] = temporal.report(result.tracks, reader.dataset.clip_frames)
         plots.plot_jitter(result.tracks, out / "jitter.svg")

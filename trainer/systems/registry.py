@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from renderer.errors import SpecError
 from renderer.parameters.jobspecs import find_jobspec, training_names
 from renderer.strict import knob, load, load_yaml, override, read, settings
 from trainer.training.config import TrainConfig
-
-if TYPE_CHECKING:
-    from typing import Any as System
+from trainer.training.run_dir import RunDir
 
 NAMES: Final = {"uvnet": "UVNet"}
 """Folder of trainer/systems -> how its classes are called: UVNetConfig in `config.py`, UVNetSystem in `system.py`."""
@@ -24,19 +22,14 @@ DEFAULT: Final = "uvnet"
 MAX_SWEEP: Final = 20
 
 
-def system_named(name: str) -> System:
-    """A system; loads torch. Raises SpecError with the known names."""
-    found: System = _named(name, "system", "System", "the system")()
-    return found
-
-
 def config_class(name: str, source: str) -> type[TrainConfig]:
     """The class of a system's configs; needs no torch. Raises SpecError with the known names."""
-    found: type[TrainConfig] = _named(name, "config", "Config", f"{source}: system")
+    found: type[TrainConfig] = class_of(name, "config", "Config", f"{source}: system")
     return found
 
 
-def _named(name: str, module: str, kind: str, what: str) -> Any:
+def class_of(name: str, module: str, kind: str, what: str) -> Any:
+    """A class of a system's folder. Raises SpecError with the known names."""
     if name not in NAMES:
         raise SpecError(f"{what} is {name!r}; known are {', '.join(NAMES)}")
     return getattr(import_module(f"trainer.systems.{name}.{module}"), f"{NAMES[name]}{kind}")
@@ -78,6 +71,11 @@ def parse_config(raw: Mapping[str, Any], source: str) -> TrainConfig:
     return read(config_class(raw.get("system", DEFAULT), source), raw, source)
 
 
+def run_config(run: Path) -> TrainConfig:
+    """The config that a run was started with. Raises SpecError."""
+    return parse_config(RunDir(run).plain_config(), str(RunDir(run).config))
+
+
 def load_sweep(path: Path) -> list[TrainConfig]:
     """The runs of a sweep, whose `base` is a spec beside it; a plain training spec is a sweep of one.
 
@@ -93,7 +91,7 @@ def load_sweep(path: Path) -> list[TrainConfig]:
     return [replace(config, name=f"{config.name}-{number:02d}") for number, config in enumerate(configs)]
 
 
-def configs_of(spec: Path, data: Path | None, runs: Path | None, values: tuple[str, ...]) -> list[Any]:
+def configs_of(spec: Path, data: Path | None, runs: Path | None, values: tuple[str, ...]) -> list[TrainConfig]:
     """The runs of a spec or sweep, by file or name, with the command line's overrides. Raises SpecError."""
     path = find_jobspec(spec, "training spec", training_names())
     changes = settings(values)

@@ -1,7 +1,7 @@
 """Checkpoints: all state of a run in one file, whole or not at all, read without running anybody's code.
 
 A checkpoint is a dict of tensors and plain values, saved by torch and loaded with `weights_only=True`. Weights alone
-go into safetensors, with the network's config, the UV frame and the run-ID in the header.
+go into safetensors; the header has the system's name, its config as far as it decides their shape, and the run-ID.
 """
 
 from __future__ import annotations
@@ -21,13 +21,10 @@ from torch import Tensor
 
 from renderer.errors import DatasetError, FormatError, SpecError
 from renderer.files import sync_folder
-from renderer.strict import read, to_plain
-from trainer.systems.uvnet.config import NetworkConfig
-from trainer.systems.uvnet.config import UVNetConfig as TrainConfig
-from trainer.systems.uvnet.network import UVNet
+from trainer.training.config import TrainConfig
 
-CHECKPOINT_VERSION: Final = 1
-WEIGHTS_VERSION: Final = 1
+CHECKPOINT_VERSION: Final = 2
+WEIGHTS_VERSION: Final = 2
 
 
 def save_checkpoint(folder: Path, step: int, state: Mapping[str, Any], keep: int) -> Path:
@@ -59,11 +56,11 @@ def checkpoints(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.pt"))
 
 
-def load_checkpoint(path: Path, network: NetworkConfig) -> dict[str, Any]:
-    """Read a checkpoint made with the network config given, on the CPU.
+def load_checkpoint(path: Path, config: TrainConfig) -> dict[str, Any]:
+    """Read a checkpoint of that config, on the CPU.
 
     Raises FormatError if the file is damaged, holds anything but tensors and plain values, is of another version, or
-    of another architecture.
+    of another system or architecture.
     """
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -74,7 +71,7 @@ def load_checkpoint(path: Path, network: NetworkConfig) -> dict[str, Any]:
         raise FormatError(f"{path} cannot be read as a checkpoint ({reason}){_older(path)}") from error
     if not isinstance(state, dict) or state.get("checkpoint_version") != CHECKPOINT_VERSION:
         raise FormatError(f"{path} is no checkpoint of version {CHECKPOINT_VERSION}")
-    check_architecture(state["network_config"], network, path)
+    check_architecture(state["system"], state["architecture"], config, path)
     return state
 
 
@@ -113,25 +110,43 @@ def set_aside_after(checkpoint: Path, best_weights: Path) -> None:
         path.replace(aside / path.name)
 
 
-def check_architecture(found: Mapping[str, Any], wanted: NetworkConfig, source: Path) -> None:
-    """Raise FormatError naming the fields in which a stored network config differs."""
-    plain = to_plain(wanted)
-    found = to_plain(NetworkConfig()) | dict(found)  # files from before a field existed have its default
-    differing = [f"{k} {found.get(k)!r} there, {plain.get(k)!r} here" for k in plain if found.get(k) != plain[k]]
-    if differing or found.keys() != plain.keys():
-        raise FormatError(f"{source} is of another network architecture: {'; '.join(differing) or 'other fields'}")
+def check_architecture(system: str, found: Mapping[str, Any], wanted: TrainConfig, source: Path) -> None:
+    """Raise FormatError naming the fields in which stored weights are of another network."""
+    if system != wanted.system:
+        raise FormatError(f"{source} is of the system {system!r}, not {wanted.system!r}")
+    there, here = (flat(tree) for tree in (found, wanted.architecture()))
+    names = sorted(there.keys() | here.keys())
+    differing = [f"{n} {there.get(n)!r} there, {here.get(n)!r} here" for n in names if there.get(n) != here.get(n)]
+    if differing:
+        raise FormatError(f"{source} is of another network architecture: {'; '.join(differing)}")
 
 
-def save_weights(path: Path, weights: Mapping[str, Tensor], network: NetworkConfig, about: Mapping[str, str]) -> None:
-    """Weights as safetensors. about: run_id, uv_frame, ... for the header."""
-    header = {"weights_version": str(WEIGHTS_VERSION), "network": json.dumps(to_plain(network)), **about}
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one of dotted keys."""
+    leaves: dict[str, Any] = {}
+    for name, value in tree.items():
+        leaves |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return leaves
+
+
+def save_weights(path: Path, weights: Mapping[str, Tensor], config: TrainConfig, about: Mapping[str, str]) -> None:
+    """Weights of the exported module as safetensors. about: run_id, tag, ... for the header."""
+    header = {
+        "weights_version": str(WEIGHTS_VERSION),
+        "system": config.system,
+        "architecture": json.dumps(config.architecture()),
+        **about,
+    }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with written_atomically(path) as partial:
         safetensors.torch.save_file(tensors, partial, header)
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], NetworkConfig, dict[str, str]]:
-    """Tensors, network config and header of a weights file. Raises FormatError if it is none of ours."""
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, str]]:
+    """Tensors, architecture and header of a weights file. Raises FormatError if it is none of ours.
+
+    The architecture holds the sections of a config that the shapes of the tensors depend on.
+    """
     if not path.is_file():
         raise DatasetError(f"there are no weights at {path}")
     try:
@@ -143,32 +158,23 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], NetworkConfig, dict[str
     if header.get("weights_version") != str(WEIGHTS_VERSION):
         raise FormatError(f"{path} holds no headforge weights of version {WEIGHTS_VERSION}")
     try:
-        config = read(TrainConfig, {"network": json.loads(header["network"])}, str(path)).network
+        architecture: dict[str, Any] = dict(json.loads(header["architecture"]))
+        header["system"]
     except (KeyError, ValueError) as error:
-        raise FormatError(f"{path} does not say which network it is for: no `network` in its header") from error
-    return tensors, config, header
+        raise FormatError(
+            f"{path} does not say what it is for: no `system` and `architecture` in its header"
+        ) from error
+    return tensors, architecture, header
 
 
-def load_start(run_or_weights: Path, network: NetworkConfig) -> dict[str, Tensor]:
+def load_start(config: TrainConfig) -> dict[str, Tensor]:
     """Weights that a new run is to start from. Raises FormatError if they are of another network."""
-    path = weights_file(run_or_weights)
-    tensors, found, _ = read_weights(path)
-    check_architecture(to_plain(found), network, path)
+    path = weights_file(Path(config.start))
+    tensors, architecture, header = read_weights(path)
+    check_architecture(header["system"], architecture, config, path)
     return tensors
 
 
 def weights_file(run_or_weights: Path) -> Path:
     """The weights of a run directory; a weights file is its own."""
     return run_or_weights / "weights.safetensors" if run_or_weights.is_dir() else run_or_weights
-
-
-def load_network(run_or_weights: Path) -> tuple[UVNet, dict[str, str]]:
-    """The trained network of a run directory or a weights file, ready for inference, and the file's header."""
-    path = weights_file(run_or_weights)
-    tensors, config, header = read_weights(path)
-    network = UVNet(config)
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise FormatError(f"{path} does not fit the network its header describes: {error}") from error
-    return network.eval().requires_grad_(False), header

@@ -32,25 +32,50 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
-class ScheduleConfig:
-    """How weights step, and how long. The second phase starts when the held-out error levels off (thesis 3.7).
+class OptimiserConfig:
+    """How one optimiser steps (`trainer.training.optimisers`, `trainer.training.schedules`)."""
 
-    The error is UV error + 1 - mask IoU: the loss itself may mean something else from epoch to epoch (ramps).
+    optimiser: Literal["adam", "muon", "sgd"] = knob(
+        "adam", "muon: orthogonalised steps for kernels, Adam for the rest; sgd: with momentum"
+    )
+    lr: tuple[float, float] = knob((1e-4, 1e-5), "learning rate of the two phases, or at start and end", 0, 10)
+    beta1: tuple[float, float] = knob(
+        (0.9, 0.99),
+        "Adam's beta1 or SGD's momentum: of the two phases, or before and after the ramp down",
+        0,
+        BELOW_ONE,
+    )
+    beta2: float = knob(0.999, "Adam's beta2", 0, BELOW_ONE)
+    decay: Literal["step", "linear", "constant", "cosine", "inverse_sqrt", "inverse"] = knob(
+        "step",
+        "step: lr[1] all through the second phase; linear: from lr[0] at its start to lr[1] at the end of training; "
+        "constant: lr[0]; cosine: from lr[0] to lr[1]; inverse_sqrt: lr[0] / sqrt(samples / decay_samples) after the "
+        "first decay_samples; inverse: lr[0] (1 + samples / decay_samples)^-decay_power, as Caffe has it",
+    )
+    decay_samples: int = knob(10_000, "unit of inverse_sqrt and inverse in samples", 1, 10**12)
+    decay_power: float = knob(0.75, "exponent of inverse", 0, 10)
+    ramp_up: float = knob(0.0, "share of training in which the rate grows geometrically from a thousandth", 0, 1)
+    ramp_down: float = knob(0.0, "share of training, at its end, in which the rate falls smoothly to 0", 0, 1)
+    weight_decay: float = knob(0.0, "added to the gradient, times the weights; not with muon", 0, 1)
+    grad_clip: float = knob(0.0, "largest gradient norm; 0 = none", 0, 1e9)
+
+    def check(self) -> None:
+        """What fields must satisfy together. Raises SpecError."""
+        if self.weight_decay and self.optimiser == "muon":
+            raise SpecError(f"weight_decay is {self.weight_decay}, which muon does not have: set it to 0")
+
+
+@dataclass(frozen=True)
+class ScheduleConfig(OptimiserConfig):
+    """How the weights step, and how long. The second phase starts when the held-out error levels off (thesis 3.7).
+
+    The error is the system's score: the loss itself may mean something else from epoch to epoch (ramps). A system with
+    several optimisers has a section of settings for each other one.
     """
 
-    optimiser: Literal["adam", "muon"] = knob(
-        "adam", "muon: orthogonalised steps for kernels (trainer/training/optimisers.py), Adam for the rest"
-    )
-    lr: tuple[float, float] = knob((1e-4, 1e-5), "learning rates of the two phases", 0, 10)
-    beta1: tuple[float, float] = knob((0.9, 0.99), "Adam's beta1 of the two phases", 0, BELOW_ONE)
-    beta2: float = knob(0.999, "Adam's beta2", 0, BELOW_ONE)
     plateau_epochs: int = knob(5, "epochs without `plateau_gain` before the second phase", 1, 10**6)
-    plateau_gain: float = knob(0.01, "improvement of UV error + 1 - mask IoU that counts, relative", 0, 1)
+    plateau_gain: float = knob(0.01, "improvement of the score that counts, relative", 0, 1)
     second_phase_at: float = knob(1.0, "share of training at which the second phase starts at the latest", 0, 1)
-    decay: Literal["step", "linear"] = knob(
-        "step",
-        "step: lr[1] all through the second phase; linear: from lr[0] at its start to lr[1] at the end of training",
-    )
     max_samples: int = knob(8_000_000, "training stops after this many samples", 1, 10**12)
     max_minutes: float = knob(
         0.0,
@@ -59,7 +84,6 @@ class ScheduleConfig:
         10**7,
     )
     ema: float = knob(0.0, "decay of the moving average of the weights per step; 0 = none", 0, BELOW_ONE)
-    grad_clip: float = knob(0.0, "largest gradient norm; 0 = none", 0, 1e9)
 
 
 @dataclass(frozen=True)

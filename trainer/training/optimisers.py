@@ -1,4 +1,4 @@
-"""Adam as the thesis has it, and Muon, which learns more from as many samples (docs/design/0206).
+"""Optimisers by name: Adam as the thesis has it, SGD, and Muon, which learns more per sample (docs/design/0206).
 
 Muon (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon) makes all singular values of a weight matrix's
 step alike, so that rare directions are learnt as fast as common ones. torch.optim.Muon takes matrices only, and views
@@ -7,13 +7,15 @@ of kernels would neither follow them to a GPU nor pass through Fabric's scaling 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
 
-from trainer.training.config import ScheduleConfig
+from trainer.training.config import OptimiserConfig
+from trainer.training.schedules import Moment, learning_rate, momentum
+from trainer.training.system import Optimiser
 
 MOMENTUM: Final = 0.95
 STEPS: Final = 4
@@ -123,17 +125,33 @@ def root_of_inverse(gram: Tensor) -> Tensor:
     return product / norm.sqrt()
 
 
-def make_optimiser(network: nn.Module, schedule: ScheduleConfig, precision: str) -> torch.optim.Optimizer:
-    """The optimiser of the config. precision: Fabric's; Muon iterates in bfloat16 wherever training is not 32-bit."""
-    betas = (schedule.beta1[0], schedule.beta2)
-    if schedule.optimiser == "adam":
-        return torch.optim.Adam(network.parameters(), lr=schedule.lr[0], betas=betas, fused=True)
-    named = list(network.named_parameters())
-    kernels = {name for name, p in named if p.dim() == 4 and not name.startswith("last.")}
+def make_optimiser(modules: Sequence[nn.Module], plan: Optimiser, precision: str) -> torch.optim.Optimizer:
+    """The optimiser of some modules. precision: Fabric's; Muon iterates in bfloat16 where training is not 32-bit."""
+    settings = plan.settings
+    betas, decay = (settings.beta1[0], settings.beta2), settings.weight_decay
+    named = [(name, p) for module in modules for name, p in module.named_parameters()]
+    every = [p for _, p in named]
+    if settings.optimiser == "adam":
+        return torch.optim.Adam(every, lr=settings.lr[0], betas=betas, weight_decay=decay, fused=True)
+    if settings.optimiser == "sgd":
+        return torch.optim.SGD(every, lr=settings.lr[0], momentum=betas[0], weight_decay=decay, fused=True)
+    by_muon = [p.dim() == 4 and not name.startswith(plan.by_adam) for name, p in named]
     return Muon(
-        [p for name, p in named if name in kernels],
-        [p for name, p in named if name not in kernels],
-        schedule.lr[0],
+        [p for p, muon in zip(every, by_muon, strict=True) if muon],
+        [p for p, muon in zip(every, by_muon, strict=True) if not muon],
+        settings.lr[0],
         betas,
         torch.float32 if precision == "32-true" else torch.bfloat16,
     )
+
+
+def set_rates(optimiser: torch.optim.Optimizer, settings: OptimiserConfig, now: Moment) -> tuple[float, float]:
+    """Learning rate and momentum of the step that comes next; returns them."""
+    rate, beta1 = learning_rate(settings, now), momentum(settings, now)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+        if settings.optimiser == "sgd":
+            group["momentum"] = beta1
+        else:
+            group["betas"] = (beta1, settings.beta2)
+    return rate, beta1

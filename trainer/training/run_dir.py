@@ -3,7 +3,8 @@
     RUN/                          RUN = NAME-TAG-YYYYMMDD-HHMMSS, its last part is the run-ID's time in UTC
         config.yaml               the whole resolved config
         meta.json                 run_id, created, commit, versions, parameters (their number), data: path, tag,
-                                  name, index_sha256, uv_frame, training and held-out samples
+                                  name, index_sha256, uv_frame, training and held-out samples; system: its name,
+                                  tests {kind: word}, columns, metrics [name, title, about, ...], tables
         status.json               state ("running", "finished", "interrupted", "failed"), epoch, step, samples_seen,
                                   seconds of training in all sessions, precision of this session, message; renewed
                                   with every log line
@@ -48,8 +49,8 @@ from typing import Any, Final
 from renderer.commit import commit
 from renderer.errors import DatasetError, SpecError
 from renderer.files import locked, write_atomic
-from renderer.strict import read, to_yaml
-from trainer.systems.uvnet.config import UVNetConfig as TrainConfig
+from renderer.strict import load_yaml, to_yaml
+from trainer.training.config import TrainConfig
 
 META_VERSION: Final = 1
 REPORT_VERSION: Final = 1  # of evaluation.json
@@ -127,15 +128,11 @@ class RunDir:
         before = read_json(self.status) or {"epoch": 0, "step": 0, "samples_seen": 0, "seconds": 0.0}
         self.write_json(self.status, {**before, "state": state, "message": message})
 
-    def load_config(self) -> TrainConfig:
-        """The config that the run was started with."""
-        import yaml
-
-        try:
-            raw = yaml.safe_load(self.config.read_text("utf-8"))
-        except OSError as error:
-            raise SpecError(f"{self.path} is not a run directory: it has no config.yaml") from error
-        return read(TrainConfig, raw, str(self.config))
+    def plain_config(self) -> dict[str, Any]:
+        """The config that the run was started with, as plain values. Raises SpecError."""
+        if not self.config.is_file():
+            raise SpecError(f"{self.path} is not a run directory: it has no config.yaml")
+        return load_yaml(self.config)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -180,8 +177,13 @@ def rounded(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def create_run(config: TrainConfig, tag: str, data: Mapping[str, Any], parameters: int) -> RunDir:
-    """A new run directory under `config.output.runs` with config and meta. The time is that of now, in UTC."""
+def create_run(
+    config: TrainConfig, system: Mapping[str, Any], tag: str, data: Mapping[str, Any], parameters: int
+) -> RunDir:
+    """A new run directory under `config.output.runs` with config and meta. The time is that of now, in UTC.
+
+    system: how its results are shown (`trainer.training.system.described`).
+    """
     root = Path(config.output.runs)
     now = datetime.now(UTC)
     base = f"{config.name}-{tag}-{now:%Y%m%d-%H%M%S}"
@@ -206,6 +208,7 @@ def create_run(config: TrainConfig, tag: str, data: Mapping[str, Any], parameter
         "commit": commit(),
         "versions": versions(),
         "parameters": parameters,
+        "system": dict(system),
         "data": dict(data),
     }
     run.write_json(run.meta, meta)

@@ -19,8 +19,6 @@ class NetworkConfig:
     The defaults are the network of Ronkainen 2017 exactly (docs/design/0204).
     """
 
-    input_channels: int = knob(3, "channels of the input", 1, 64)
-    output_channels: int = knob(4, "U, V, mask, occluded mask", 1, 64)
     levels: int = knob(6, "times the resolution is halved", 1, 10)
     initial_features: int = knob(32, "features at full resolution", 1, 1024)
     feature_multiplier: float = knob(1.75, "growth per level", 0.5, 4)
@@ -90,3 +88,10 @@ class UVNetConfig(TrainConfig):
         super().check()
         if not any(getattr(self.loss, term).used for term in TERMS):
             raise SpecError("loss has no weight above 0")
+
+
+def as_uvnet(config: TrainConfig, what: str) -> UVNetConfig:
+    """The config of a UV-net. what: works with no other system. Raises SpecError."""
+    if not isinstance(config, UVNetConfig):
+        raise SpecError(f"{what} works with the system 'uvnet' alone, {config.name} is of {config.system!r}")
+    return config

@@ -15,9 +15,9 @@ from renderer.errors import HeadforgeError
 from trainer.augmentation.stages import Samples, plain
 from trainer.data.pictures import Bytes, to_bytes
 from trainer.data.reader import SampleReader
+from trainer.systems.registry import run_config
+from trainer.systems.runs import load_trained
 from trainer.systems.uvnet.metrics import sample_metrics
-from trainer.training.checkpoint import load_network
-from trainer.training.run_dir import RunDir
 from trainer.uvmaps import textures
 from trainer.uvmaps.grid import grid_lines, grid_points, uv_colours
 
@@ -50,8 +50,7 @@ def projection_gallery(run: Path, png: Path) -> tuple[dict[str, Any] | None, str
 
 @torch.no_grad()
 def _gallery(run: Path, png: Path) -> dict[str, Any]:
-    network, _ = load_network(run)
-    config = RunDir(run).load_config()
+    network, config = load_trained(run, only="uvnet").module, run_config(run)
     reader = SampleReader(Path(config.data.path), ("input", "uv", "mask"))
     rows, tiles = [], []
     for position in _positions(reader, config.data.test_share):

@@ -14,24 +14,22 @@ landmarks_used  share of the 68 that the NME counts.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from trainer.augmentation.stages import Samples
 from trainer.systems.uvnet.losses import landmarks_in_view
+from trainer.training.breakdown import Rows, Values, by_edges, by_knobs
 from trainer.uvmaps.points import nearest_points
 
 METRICS: Final = ("uv_error", "mask_iou", "occluded_iou", "landmark_nme", "landmarks_used")
 YAW_EDGES_DEG: Final = (0, 15, 30, 45, 60, 75, 90, 180)
 OCCLUSION_EDGES: Final = (0, 0.001, 0.1, 0.25, 0.5, 1)
-Values = npt.NDArray[np.float64]
 
 
 def sample_metrics(prediction: Tensor, target: Samples, landmark_uv: Tensor | None) -> dict[str, Tensor]:
@@ -78,12 +76,7 @@ def landmark_nme(prediction: Tensor, target: Samples, landmark_uv: Tensor) -> tu
     return torch.where(count >= 5, distance / count.clamp(min=1), math.nan), count / used.shape[1]
 
 
-# ---------------------------------------------------------------- splits
-
-
-def summary(values: Mapping[str, Values]) -> dict[str, float]:
-    """Mean of each metric over the samples to which it applies; left out where there are none."""
-    return {name: float(np.nanmean(v)) for name, v in values.items() if np.isfinite(v).any()}
+# ---------------------------------------------------------------- tables
 
 
 def split_metrics(
@@ -91,44 +84,18 @@ def split_metrics(
     params: Sequence[Mapping[str, Any]],
     quantiles: int = 4,
     hidden: Values | None = None,
-) -> dict[str, list[dict[str, Any]]]:
+) -> dict[str, Rows]:
     """Metrics by yaw, occlusion share and every stored knob: knob -> rows of {label, count, metrics...}.
 
     values: (N,) per metric. params: the JSON record of each sample. hidden: (N,) share of the face that is occluded,
-    where it is more than was rendered. Numbers are split at their quantiles, words and switches by value; a knob with
-    one value only is left out.
+    where it is more than was rendered.
     """
-    tables: dict[str, list[dict[str, Any]]] = {}
     yaw = np.array([abs(math.degrees(p["knobs"].get("pose.yaw_rad", math.nan))) for p in params])
-    tables["|yaw|"] = _by_edges(values, np.minimum(yaw % 360, 360 - yaw % 360), YAW_EDGES_DEG, "deg")
     if hidden is None:
         hidden = np.array([1 - p["measured"].get("visible_share", math.nan) for p in params], float)
-    tables["occlusion share"] = _by_edges(values, hidden, OCCLUSION_EDGES, "")
-    for knob in sorted({k for p in params for k in p["knobs"]}):
-        column = [p["knobs"].get(knob) for p in params]
-        numbers = [c for c in column if isinstance(c, (int, float)) and not isinstance(c, bool)]
-        if len(numbers) == sum(c is not None for c in column) and len(set(numbers)) > quantiles:
-            numeric = np.array([math.nan if c is None else c for c in column], float)
-            edges = np.unique(np.nanquantile(numeric, np.linspace(0, 1, quantiles + 1)))
-            rows = _by_edges(values, numeric, tuple(edges.tolist()), "")
-        else:
-            rows = [
-                _row(values, np.array([c == word for c in column]), str(word))
-                for word in sorted({str(c): c for c in column if c is not None}.values(), key=str)
-            ]
-        if len(rows) > 1:
-            tables[knob] = rows
+    tables = {
+        "|yaw|": by_edges(values, np.minimum(yaw % 360, 360 - yaw % 360), YAW_EDGES_DEG, "deg"),
+        "occlusion share": by_edges(values, hidden, OCCLUSION_EDGES),
+        **by_knobs(values, params, quantiles),
+    }
     return {name: rows for name, rows in tables.items() if rows}
-
-
-def _by_edges(values: Mapping[str, Values], column: Values, edges: Sequence[float], unit: str) -> list[dict[str, Any]]:
-    rows = []
-    for low, high in itertools.pairwise(edges):
-        chosen = (column >= low) & ((column <= high) if high == edges[-1] else (column < high))
-        if chosen.any():
-            rows.append(_row(values, chosen, f"{low:.4g}..{high:.4g}{' ' + unit if unit else ''}"))
-    return rows
-
-
-def _row(values: Mapping[str, Values], chosen: npt.NDArray[np.bool_], label: str) -> dict[str, Any]:
-    return {"label": label, "count": int(chosen.sum()), **summary({k: v[chosen] for k, v in values.items()})}

@@ -14,12 +14,17 @@ steps of p pixels. They are not normalised, which would cost as much as they do.
 
 from __future__ import annotations
 
+from typing import Final
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from renderer.errors import SpecError
 from trainer.systems.uvnet.config import NetworkConfig
+
+INPUTS: Final = 3  # R, G, B
+OUTPUTS: Final = 4  # U, V, mask, occluded mask
 
 
 def feature_counts(config: NetworkConfig) -> tuple[list[int], list[int]]:
@@ -71,23 +76,23 @@ class UVNet(nn.Module):
         super().__init__()
         self.config = config
         size, pixels = config.filter_sizes[0], config.fine_patch**2
-        self.levels = Level(config, 0, config.input_channels * config.patch_size**2)
+        self.levels = Level(config, 0, INPUTS * config.patch_size**2)
         if config.patch_size > 1:
             features, norm = config.fine_features, False
             self.spread = nn.Conv2d(self.levels.features, features * config.patch_size**2 // pixels, 1)
-            joined = features + config.input_channels * pixels
+            joined = features + INPUTS * pixels
         else:
             features, norm = feature_counts(config)[1][0], config.batch_norm
             joined = self.levels.features
         self.fine = nn.Sequential(
             *convolution(joined, features, size, norm), *convolution(features, features, size, norm)
         )
-        self.last = nn.Conv2d(features, config.output_channels * pixels, config.filter_sizes[-1], padding="same")
+        self.last = nn.Conv2d(features, OUTPUTS * pixels, config.filter_sizes[-1], padding="same")
 
     def forward(self, image: Tensor) -> Tensor:
         """(N, 3, H, W) picture values in [0, 1] to (N, 4, H, W). Raises SpecError on another shape."""
-        if image.dim() != 4 or image.shape[1] != self.config.input_channels:
-            raise SpecError(f"the network takes (N, {self.config.input_channels}, H, W), not {tuple(image.shape)}")
+        if image.dim() != 4 or image.shape[1] != INPUTS:
+            raise SpecError(f"the network takes (N, {INPUTS}, H, W), not {tuple(image.shape)}")
         image = image.to(self.last.weight.dtype)
         height, width = image.shape[2], image.shape[3]
         multiple = self.config.multiple
@@ -138,7 +143,3 @@ def make_network(config: NetworkConfig, seed: int) -> UVNet:
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
     return network
-
-
-def parameter_count(network: nn.Module) -> int:
-    return sum(p.numel() for p in network.parameters())

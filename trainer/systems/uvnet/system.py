@@ -1,59 +1,109 @@
-"""What is particular to UV-net: from stored samples to input and targets, loss, metrics, and the views of a sample.
-
-The reader, the loader, the loop and the run directory know none of it. Another network from the same archives brings
-another module like this one.
-"""
+"""UV-net as a system: from stored samples to input and targets, a step, metrics, views and export."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import ClassVar, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from renderer.errors import AssetError, DatasetError, SpecError
 from trainer.augmentation import occluders, stages
 from trainer.augmentation.draws import Draws
 from trainer.augmentation.occluders import EnvironmentBank
-from trainer.data.loader import Minibatch
-from trainer.data.reader import LANDMARKS, SampleReader
+from trainer.data.minibatch import Minibatch
+from trainer.data.reader import Needs, SampleReader
 from trainer.ramp import Ramp
-from trainer.systems.uvnet import losses, metrics
+from trainer.systems.uvnet import losses
 from trainer.systems.uvnet.config import UVNetConfig
-
-COLUMNS: Final = (
-    "input",
-    "uv predicted",
-    "uv target",
-    "uv error x10",
-    "mask predicted",
-    "mask target",
-    "occluded mask predicted",
-    "occluded mask target",
+from trainer.systems.uvnet.export import exportable
+from trainer.systems.uvnet.landmarks import first_landmarks, landmark_uv, single_head_landmarks
+from trainer.systems.uvnet.metrics import sample_metrics, split_metrics
+from trainer.systems.uvnet.network import UVNet, make_network
+from trainer.systems.uvnet.views import COLUMNS, views
+from trainer.training.breakdown import Values
+from trainer.training.schedules import Moment
+from trainer.training.system import (
+    Exportable,
+    Measured,
+    Metric,
+    Modules,
+    Optimiser,
+    Record,
+    System,
+    Tables,
+    Task,
+    Tiles,
+    Update,
 )
-"""Views of a sample in a sprite sheet, from left to right."""
+
+IMAGES: Final = ("input", "uv", "mask")
 _ALWAYS: Final = Ramp(1.0, 1.0)
 
 
-def images_needed(config: UVNetConfig) -> tuple[str, ...]:
-    """What the reader must read for this loss."""
-    return ("input", "uv", "mask", *((LANDMARKS,) if config.loss.landmarks.used else ()))
+class UVNetSystem(System):
+    """What UV-net is made of and how its results are shown (`trainer.training.system.System`)."""
 
+    name = "uvnet"
+    config = UVNetConfig
+    exported = "network"
+    tests: ClassVar[Mapping[str, str]] = {"test": "test", "test_occluded": "occluded"}
+    columns = COLUMNS
+    tables = ("|yaw|", "occlusion share")
+    metrics = (
+        Metric("uv_error", "UV error", "mean inside the mask, UV units", error_curve=True),
+        Metric("mask_iou", "Mask IoU", higher_is_better=True),
+        Metric("occluded_iou", "Occluded mask IoU", "face still visible", higher_is_better=True, on_top=False),
+        Metric("landmark_nme", "Landmark NME", "68 points, by the box of the face", error_curve=True),
+    )
 
-def check(config: UVNetConfig, reader: SampleReader) -> None:
-    """Raise before training starts if data set and config do not fit. Costs nothing."""
-    if config.loss.landmarks.used and reader.landmark_uv() is None:
-        raise DatasetError(f"{reader.path} states no landmark_uv, which loss.landmarks needs: set its weight to 0")
-    if config.network.output_channels != 4 or config.network.input_channels != 3:
-        raise SpecError("UV-net has 3 input and 4 output channels (U, V, mask, occluded mask)")
-    height, width = reader.shapes["input"][1:]
-    if config.augment.quarter_turns.enabled and height != width:
-        raise SpecError(f"augment.quarter_turns needs square images, {reader.path} has {width} x {height}")
+    def needs(self, config: UVNetConfig) -> Needs:
+        """The triplet; landmarks where the loss has a term of them."""
+        return Needs(IMAGES, {"landmarks": first_landmarks} if config.loss.landmarks.used else {})
+
+    def check(self, config: UVNetConfig, reader: SampleReader) -> None:
+        """Raises where data set, environments and config do not fit."""
+        if config.loss.landmarks.used and landmark_uv(reader.info) is None:
+            raise DatasetError(f"{reader.path} states no landmark_uv, which loss.landmarks needs: set its weight to 0")
+        height, width = reader.shapes["input"][1:]
+        if config.augment.quarter_turns.enabled and height != width:
+            raise SpecError(f"augment.quarter_turns needs square images, {reader.path} has {width} x {height}")
+        open_bank(config)
+
+    def modules(self, config: UVNetConfig) -> dict[str, nn.Module]:
+        """One network."""
+        return {"network": make_network(config.network, config.seed)}
+
+    def inputs(self, config: UVNetConfig, reader: SampleReader) -> dict[str, tuple[Tensor, ...]]:
+        """One picture."""
+        return {"network": (torch.empty(1, *reader.shapes["input"]),)}
+
+    def photo_px(self, reader: SampleReader) -> tuple[int, int]:
+        """Photos are shown as large as the samples."""
+        height, width = reader.shapes["input"][1:]
+        return height, width
+
+    def header(self, reader: SampleReader) -> dict[str, str]:
+        """`gen apply` scales faces to the size that a network was trained on, and refuses another UV frame."""
+        return {"uv_frame": reader.info["uv_frame"], "input_px": str(max(reader.shapes["input"][1:]))}
+
+    def build(self, config: UVNetConfig, reader: SampleReader, device: torch.device, training: bool = True) -> UVTask:
+        """The task on a data set, with what it needs on the device; environments only for training."""
+        bank, points = open_bank(config) if training else None, landmark_uv(reader.info)
+        return UVTask(
+            config,
+            bank.to(device) if bank else None,
+            torch.from_numpy(points).to(device) if points is not None else None,
+        )
+
+    def exportable(self, config: UVNetConfig, module: nn.Module) -> Exportable:
+        """For pictures of any size."""
+        assert isinstance(module, UVNet)
+        return exportable(module)
 
 
 def open_bank(config: UVNetConfig) -> EnvironmentBank | None:
@@ -76,23 +126,31 @@ def pack_environments() -> Path:
         ) from error
 
 
-def make_task(config: UVNetConfig, reader: SampleReader, device: torch.device) -> UVTask:
-    """The task on a data set, what it needs on the training device."""
-    bank, landmark_uv = open_bank(config), reader.landmark_uv()
-    return UVTask(
-        config,
-        bank.to(device) if bank else None,
-        torch.from_numpy(landmark_uv).to(device) if landmark_uv is not None else None,
-    )
-
-
 @dataclass(frozen=True)
-class UVTask:
-    """Functions of minibatches, with what they need at hand. bank and landmark_uv lie on the training device."""
+class UVTask(Task):
+    """UV-net at work on a data set. bank and landmark_uv, (68, 2), lie on the device."""
 
     config: UVNetConfig
     bank: EnvironmentBank | None
     landmark_uv: Tensor | None
+
+    averaged = ("network",)
+
+    @property
+    def optimisers(self) -> dict[str, Optimiser]:
+        """One, for everything."""
+        return {"network": Optimiser(("network",), self.config.schedule, by_adam=("last.",))}
+
+    # ------------------------------------------------------------ training
+
+    def step(self, modules: Modules, batch: Minibatch, now: Moment, update: Update) -> dict[str, Tensor]:
+        """Augment, predict, update."""
+        samples = self.training_samples(batch, now.share)
+        layout = torch.channels_last if self.config.device.channels_last else torch.contiguous_format
+        prediction = modules["network"](samples.input.contiguous(memory_format=layout))
+        terms = self.loss_terms(prediction, samples, now.share)
+        update(self.total_loss(terms, now.share), "network")
+        return terms
 
     def samples(self, minibatch: Minibatch) -> stages.Samples:
         """Stored arrays to float32 input and targets. The occluded mask is what rendered occluders leave visible."""
@@ -103,7 +161,7 @@ class UVTask:
             images["uv"].float(),
             mask[:, :1],
             mask[:, :1] * mask[:, 1:2],
-            images.get(LANDMARKS),
+            minibatch.vectors.get("landmarks"),
         )
 
     def training_samples(self, minibatch: Minibatch, progress: float) -> stages.Samples:
@@ -111,6 +169,31 @@ class UVTask:
         samples = self.samples(minibatch)
         draws = Draws.for_samples(self.config.seed, minibatch.epoch, minibatch.positions, samples.input.device)
         return stages.augment(samples, self.config.augment, draws, self.bank, progress)
+
+    def loss_terms(self, prediction: Tensor, samples: stages.Samples, progress: float = 1.0) -> dict[str, Tensor]:
+        """Per-sample terms by name, (N,) each."""
+        return losses.loss_terms(prediction, samples, self.config.loss, self.landmark_uv, progress)
+
+    def total_loss(self, terms: dict[str, Tensor], progress: float = 1.0) -> Tensor:
+        return losses.total_loss(terms, self.config.loss, progress)
+
+    # ------------------------------------------------------------ tests
+
+    def tests(self) -> tuple[str, ...]:
+        """Without environments there is nothing to occlude with."""
+        return ("test",) if self.bank is None else ("test", "test_occluded")
+
+    def measure(
+        self, modules: Modules, batch: Minibatch, records: Sequence[Record], test: str, now: Moment
+    ) -> Measured:
+        """Terms, metrics, and the share of each face that an occluder hides."""
+        samples = self.test_samples(batch, occluded=test == "test_occluded")
+        prediction = modules["network"](samples.input).float()
+        terms = self.loss_terms(prediction, samples, now.share)
+        total = self.total_loss(terms, now.share)
+        return Measured(
+            total, terms, self.metrics(prediction, samples, records), {"hidden": self.hidden_share(samples)}
+        )
 
     def test_samples(self, minibatch: Minibatch, occluded: bool) -> stages.Samples:
         """As stored, or each with the same occluder in every evaluation."""
@@ -121,23 +204,12 @@ class UVTask:
             samples = stages.occlude(samples, always, draws, self.bank, 1.0)
         return stages.plain(samples)
 
-    def loss_terms(self, prediction: Tensor, samples: stages.Samples, progress: float = 1.0) -> dict[str, Tensor]:
-        """Per-sample terms by name, (N,) each."""
-        return losses.loss_terms(prediction, samples, self.config.loss, self.landmark_uv, progress)
-
-    def term_names(self) -> list[str]:
-        """Names of the loss terms, in the order of `loss_terms`."""
-        return losses.active_terms(self.config.loss)
-
-    def total_loss(self, terms: dict[str, Tensor], progress: float = 1.0) -> Tensor:
-        return losses.total_loss(terms, self.config.loss, progress)
-
-    def metrics(self, prediction: Tensor, samples: stages.Samples, params: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """Per-sample metrics by name, (N,) each; params: the samples' records, for landmarks."""
+    def metrics(self, prediction: Tensor, samples: stages.Samples, records: Sequence[Record]) -> dict[str, Tensor]:
+        """Per-sample metrics by name, (N,) each; records: of the samples, for landmarks."""
         if self.landmark_uv is not None:
-            points = np.stack([single_head_landmarks(p) for p in params])
+            points = np.stack([single_head_landmarks(p) for p in records])
             samples = replace(samples, landmarks=torch.from_numpy(points).to(samples.input.device))
-        return metrics.sample_metrics(prediction, samples, self.landmark_uv)
+        return sample_metrics(prediction, samples, self.landmark_uv)
 
     def hidden_share(self, samples: stages.Samples) -> Tensor:
         """Share of each face that an occluder hides, rendered or put on by augmentation, (N,); NaN without a face."""
@@ -147,38 +219,17 @@ class UVTask:
         """What the plateau rule watches, lower is better: unlike the loss no weight or ramp of the config moves it."""
         return means.get("uv_error", 1.0) + 1 - means.get("mask_iou", 0.0)
 
+    def tables(self, metrics: Mapping[str, Values], records: Sequence[Record], given: Mapping[str, Values]) -> Tables:
+        """By yaw, by the share of the face that is occluded, and by every knob."""
+        return split_metrics(metrics, records, hidden=given.get("hidden"))
 
-def single_head_landmarks(params: dict[str, Any]) -> npt.NDArray[np.float32]:
-    """NaN where there is not exactly one head: a UV cannot tell heads apart."""
-    heads = params.get("landmarks_px") or []
-    if len(heads) != 1:
-        return np.full((68, 2), np.nan, np.float32)
-    return np.array([[np.nan, np.nan] if p is None else p for p in heads[0]], np.float32)
+    def views(self, modules: Modules, batch: Minibatch, record: Record, test: str) -> tuple[Tiles, dict[str, float]]:
+        """One sample beside what the network sees in it."""
+        target = self.test_samples(batch, occluded=test == "test_occluded")
+        prediction = modules["network"](target.input).float()
+        measured = self.metrics(prediction, target, [record])
+        return views(target.input[0], prediction[0], target), {name: float(v[0]) for name, v in measured.items()}
 
-
-def views(picture: Tensor, prediction: Tensor, target: stages.Samples | None) -> npt.NDArray[np.uint8]:
-    """One row of a sprite sheet: (columns, H, W, 3) in the order of `COLUMNS`. Without a target its views are black.
-
-    picture: (3, H, W) in [0, 1]. prediction: (4, H, W). target: a single sample, or None for a photo.
-    """
-    prediction = prediction.float().cpu()
-    shown = prediction[:2] * (prediction[2:3] > 0.5)
-    black = torch.zeros(3, *picture.shape[1:])
-    tiles = {name: black for name in COLUMNS}
-    tiles["input"] = picture.cpu()
-    tiles["uv predicted"] = _uv_colours(shown)
-    tiles["mask predicted"] = prediction[2:3].expand(3, -1, -1)
-    tiles["occluded mask predicted"] = prediction[3:4].expand(3, -1, -1)
-    if target is not None:
-        uv, mask = target.uv[0].cpu(), target.mask[0].cpu()
-        tiles["uv target"] = _uv_colours(uv)
-        tiles["uv error x10"] = _uv_colours((prediction[:2] - uv).abs() * mask * 10)
-        tiles["mask target"] = mask.expand(3, -1, -1)
-        tiles["occluded mask target"] = target.occluded_mask[0].cpu().expand(3, -1, -1)
-    stack = torch.stack([tiles[name] for name in COLUMNS]).clamp(0, 1)
-    return (stack * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def _uv_colours(uv: Tensor) -> Tensor:
-    """(2, H, W) to a picture: U red, V green."""
-    return torch.cat([uv, torch.zeros_like(uv[:1])])
+    def photo_views(self, modules: Modules, picture: Tensor) -> Tiles:
+        """A photo beside what the network sees in it; there is nothing to compare that with."""
+        return views(picture, modules["network"](picture[None]).float()[0], None)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from renderer.errors import FormatError
 from renderer.format.sample_format import UV_FRAME
 from trainer.data.device import device_named
-from trainer.training import checkpoint
+from trainer.systems.runs import load_trained
 from trainer.uvmaps.finding import NETWORK_PX
 
 
@@ -37,7 +37,8 @@ def load(run_or_weights: Path, device: str = "cpu") -> OnDevice:
     version.
     """
     place = device_named(device)
-    network, header = checkpoint.load_network(run_or_weights)
+    found = load_trained(run_or_weights, only="uvnet")
+    network, header = found.module, found.header
     if header.get("uv_frame") != UV_FRAME:
         raise FormatError(
             f"{run_or_weights} was trained on UV frame {header.get('uv_frame')!r}; this headforge draws {UV_FRAME!r}"

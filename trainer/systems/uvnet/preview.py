@@ -17,11 +17,12 @@ from renderer.errors import DatasetError, SpecError
 from trainer.augmentation.config import STAGES, AugmentConfig
 from trainer.augmentation.draws import Draws
 from trainer.augmentation.stages import Samples, augment, erode
-from trainer.data.loader import BadSamples, Minibatch, Streaming
+from trainer.data.minibatch import Minibatch
 from trainer.data.reader import SampleReader
+from trainer.data.sources import BadSamples, Streaming
 from trainer.ramp import Ramp
-from trainer.systems.uvnet import system as uv
 from trainer.systems.uvnet.config import UVNetConfig
+from trainer.systems.uvnet.system import UVNetSystem, UVTask, open_bank
 
 ROWS: Final = ("as rendered", *STAGES, "all that are on")
 LABEL_PX: Final = 110
@@ -32,10 +33,10 @@ def augment_collage(dataset: Path, out: Path, config: UVNetConfig, columns: int 
 
     The targets: red the mask, green the occluded mask, blue the eroded mask; white is face in view, off the border.
     """
-    reader = SampleReader(dataset, uv.images_needed(config))
+    reader = SampleReader(dataset, UVNetSystem().needs(config).images)
     if not 1 <= columns <= len(reader):
         raise SpecError(f"columns is {columns}; {dataset} has {len(reader)} samples")
-    task = uv.UVTask(config, uv.open_bank(_all_on(config)), None)
+    task = UVTask(config, open_bank(_all_on(config)), None)
     positions = np.linspace(0, len(reader) - 1, columns).astype(np.int64)
     streaming = Streaming(reader, 0, BadSamples(columns), torch.device("cpu"))
     minibatch = next(streaming.batches([positions], epoch=0))
@@ -51,7 +52,7 @@ def augment_collage(dataset: Path, out: Path, config: UVNetConfig, columns: int 
     return paths
 
 
-def collage_rows(task: uv.UVTask, minibatch: Minibatch, seed: int) -> list[tuple[str, Samples]]:
+def collage_rows(task: UVTask, minibatch: Minibatch, seed: int) -> list[tuple[str, Samples]]:
     """The samples after each stage alone, at full share, and after all that the config has on."""
     stored = task.samples(minibatch)
     draws = Draws.for_samples(seed, 0, minibatch.positions, stored.input.device)
