@@ -8,7 +8,7 @@ DEMO_MINUTES := 3
 DATA ?= out/mixed
 # Two processes test at a time, each whole files; many tests wait for one process of their own. PROCESSES=0: one, in order.
 PROCESSES ?= 2
-PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist loadgroup --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope --no-loadscope-reorder
 BENCH_SPEC ?= train_uvnet$(if $(shell command -v nvidia-smi),,_small)
 # Debian packages of the libraries that the bpy wheel takes from the system.
 DEBIAN := $(shell awk '{print $$2}' renderer/run/libraries.txt)
