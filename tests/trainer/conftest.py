@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,8 +16,13 @@ from renderer.format.dataset import write_index
 from renderer.format.sample_format import FORMAT_VERSION, UV_FRAME, sample_key
 from renderer.format.shard import write_shard
 from renderer.format.staging import EncodedSample, encode_sample
+from trainer.augmentation.stages import Samples
+from trainer.data.reader import SampleReader
+from trainer.data.sources import BadSamples, Streaming
+from trainer.evaluation.results import Work
 from trainer.systems.registry import parse_config
 from trainer.systems.uvnet.config import UVNetConfig
+from trainer.systems.uvnet.system import IMAGES, UVNetSystem
 
 TAG = "abc123"
 LANDMARK_UV = np.random.default_rng(0).uniform(0.15, 0.85, (68, 2))
@@ -134,7 +139,9 @@ def make_dataset(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def synthetic() -> SimpleNamespace:
     """The functions that make synthetic samples and data sets."""
-    return SimpleNamespace(face=face, encoded=encoded, write_dataset=write_dataset, landmark_uv=LANDMARK_UV)
+    return SimpleNamespace(
+        face=face, encoded=encoded, write_dataset=write_dataset, landmark_uv=LANDMARK_UV, work_with=work_with
+    )
 
 
 @pytest.fixture
@@ -150,3 +157,13 @@ def config(small: Path, environments: Path, tmp_path: Path) -> UVNetConfig:
         "output": {"runs": str(tmp_path / "runs"), "log_steps": 5, "images": False, "tensorboard": False},
     }
     return parse_config(raw, "test")
+
+
+def work_with(path: Path, network_of: Callable[[Samples], torch.nn.Module], positions: Sequence[int]) -> Work:
+    """A network on a data set, to be measured. network_of: makes it, from the samples at `positions`."""
+    system, device = UVNetSystem(), torch.device("cpu")
+    reader = SampleReader(path, IMAGES)
+    task = system.build(UVNetConfig(), reader, device, training=False)
+    minibatch = next(Streaming(reader, 0, BadSamples(0), device).batches([np.asarray(positions)], epoch=0))
+    network = network_of(task.test_samples(minibatch, occluded=False))
+    return Work(system, task, {"network": network}, reader, device)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,12 @@ from trainer.commands.evaluate import evaluate as evaluate_command
 from trainer.data import pictures
 from trainer.data.reader import SampleReader
 from trainer.evaluation import photos, plots
-from trainer.evaluation import report as evaluate
-from trainer.systems.uvnet import trained
+from trainer.evaluation.report import table
+from trainer.evaluation.results import WORST, Results, at_work, measure, positions_to_measure
 from trainer.systems.uvnet.config import NetworkConfig, UVNetConfig
 from trainer.systems.uvnet.network import make_network
 from trainer.training.checkpoint import save_weights
+from trainer.training.system import Metric
 from trainer.uvmaps import head_pose
 from trainer.viewer import page as pages
 
@@ -38,10 +40,9 @@ IMAGES = ("input", "uv", "mask")
 class Answers(torch.nn.Module):
     """Knows the truth of the samples it is asked for, off by `error` in U."""
 
-    def __init__(self, reader: SampleReader, positions: list[int], error: float) -> None:
+    def __init__(self, truth: Samples, error: float) -> None:
         super().__init__()
-        self.truth = evaluate.read_samples(reader, positions, [reader.params(p) for p in positions])
-        self.error, self.at = error, 0
+        self.truth, self.error, self.at = truth, error, 0
 
     def forward(self, picture: Tensor) -> Tensor:
         part: Samples = self.truth
@@ -58,11 +59,11 @@ def weights_of(path: Path) -> Path:
     return path
 
 
-def test_the_metrics_of_a_known_error_are_that_error(small: Path) -> None:
-    reader = SampleReader(small, IMAGES)
+def test_the_metrics_of_a_known_error_are_that_error(small: Path, synthetic: SimpleNamespace) -> None:
     positions = list(range(1, 25))
-    result = evaluate.evaluate_dataset(Answers(reader, positions, 0.04), reader, positions, batch_size=7)
-    assert len(result.keys) == 24 and result.keys[0] == reader.keys[1]
+    work = synthetic.work_with(small, lambda truth: Answers(truth, 0.04), positions)
+    result = measure(work, positions, batch_size=7)
+    assert len(result.keys) == 24 and result.keys[0] == work.reader.keys[1]
     faces = np.isfinite(result.values["uv_error"])
     assert faces.sum() == 22  # samples 10 and 20 show no face
     assert result.values["uv_error"][faces] == pytest.approx(0.02, abs=1e-5)
@@ -87,7 +88,7 @@ def test_damaged_samples_are_left_out_and_named_up_to_a_limit(make_dataset: Any,
     assert "28 samples of data" in result.output and f"2 damaged samples left out: {', '.join(keys)}" in result.output
     report = json.loads((run / "evaluation-data" / "evaluation.json").read_text())
     assert report["skipped"].keys() == set(keys) and len(report["per_sample"]) == 28
-    whole = evaluate.evaluate_dataset(trained.load(run), SampleReader(path, IMAGES), [0, 1, 2], batch_size=1, workers=0)
+    whole = measure(at_work(run, path), [0, 1, 2], batch_size=1, workers=0)
     together = {row["key"]: row["uv_error"] for row in report["per_sample"]}
     expected = [together[key] for key in whole.keys]
     assert whole.values["uv_error"].tolist() == pytest.approx(expected, rel=1e-4, nan_ok=True)
@@ -97,7 +98,7 @@ def test_damaged_samples_are_left_out_and_named_up_to_a_limit(make_dataset: Any,
 
 def test_the_worst_samples_come_first_and_those_without_a_face_never() -> None:
     values = {"uv_error": np.array([0.1, np.nan, 0.5, 0.3])}
-    result = evaluate.Evaluation("x", ("a", "b", "c", "d"), values, ({}, {}, {}, {}))
+    result = Results("x", (Metric("uv_error", "UV error"),), ("a", "b", "c", "d"), values, ({}, {}, {}, {}))
     assert result.worst(count=10) == [2, 3, 0]
 
 
@@ -118,12 +119,10 @@ def make_run(path: Path, small: Path, tag: str) -> Path:
 def test_a_run_is_tested_on_what_was_held_out_of_its_own_data(small: Path, tmp_path: Path) -> None:
     reader = SampleReader(small, IMAGES)
     own = make_run(tmp_path / "own", small, "abc123")
-    held_out, note = evaluate.chosen_positions(reader, own, everything=False)
+    held_out, note = positions_to_measure(reader, own, everything=False)
     assert held_out.tolist() == reader.split(0.1)[1].tolist() and 0 < len(held_out) < 70 and "held out" in note
-    assert len(evaluate.chosen_positions(reader, own, everything=True)[0]) == 70
-    assert (
-        len(evaluate.chosen_positions(reader, make_run(tmp_path / "other", small, "zzz999"), everything=False)[0]) == 70
-    )
+    assert len(positions_to_measure(reader, own, everything=True)[0]) == 70
+    assert len(positions_to_measure(reader, make_run(tmp_path / "other", small, "zzz999"), everything=False)[0]) == 70
 
 
 def test_the_command_writes_a_report_that_the_page_of_the_run_shows(small: Path, tmp_path: Path) -> None:
@@ -133,17 +132,17 @@ def test_the_command_writes_a_report_that_the_page_of_the_run_shows(small: Path,
     assert "70 samples of small" in result.output and "uv_error" in result.output and "|yaw|" in result.output
     folder = run / "evaluation-small"
     report = json.loads((folder / "evaluation.json").read_text())
-    assert len(report["per_sample"]) == 70 and len(report["worst"]["rows"]) == evaluate.WORST
+    assert len(report["per_sample"]) == 70 and len(report["worst"]["rows"]) == WORST
     errors = [row["metrics"]["uv_error"] for row in report["worst"]["rows"]]
     assert errors == sorted(errors, reverse=True)
     assert "--only" in report["worst"]["rows"][0]["command"] and "--seed 7" in report["worst"]["rows"][0]["command"]
     with Image.open(folder / "worst.png") as sheet:
-        assert sheet.size == (32 * len(report["worst"]["columns"]), 32 * evaluate.WORST)
+        assert sheet.size == (32 * len(report["worst"]["columns"]), 32 * WORST)
     for name in ("curves.svg", "knobs.svg"):
         assert (folder / name).read_text().startswith("<?xml")
     page = pages.build_page([run])
     shown = json.loads((page.index.parent / "data.js").read_text().removeprefix("window.HEADFORGE = ").rstrip(";\n"))
-    assert len(shown["runs"][0]["worst"]["rows"]) == evaluate.WORST
+    assert len(shown["runs"][0]["worst"]["rows"]) == WORST
     assert (page.index.parent / shown["runs"][0]["worst"]["file"]).is_file()
 
 
@@ -159,9 +158,8 @@ def test_mirrored_answers_are_reported_in_a_folder_of_their_own(small: Path, tmp
     assert reports[0]["metrics"]["uv_error"] != reports[1]["metrics"]["uv_error"]
 
 
-def test_equal_evaluations_give_equal_plots(small: Path, tmp_path: Path) -> None:
-    reader = SampleReader(small, IMAGES)
-    result = evaluate.evaluate_dataset(Answers(reader, [1, 2, 3], 0.1), reader, [1, 2, 3])
+def test_equal_evaluations_give_equal_plots(small: Path, tmp_path: Path, synthetic: SimpleNamespace) -> None:
+    result = measure(synthetic.work_with(small, lambda truth: Answers(truth, 0.1), [1, 2, 3]), [1, 2, 3])
     for name in "ab":
         plots.plot_curves(result, tmp_path / f"{name}.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
@@ -246,7 +244,7 @@ def test_landmarks_of_the_annotated_face_are_scored_and_a_face_not_found_is_coun
     assert report["metrics"]["found_share"] == 0.5
     photos.write_photo_report(report, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["samples"] == 2
-    assert "2 samples" in evaluate.table(report)
+    assert "2 samples" in table(report)
 
 
 def test_a_photo_is_made_smaller_while_it_is_read_and_its_points_with_it(tmp_path: Path, monkeypatch: Any) -> None:

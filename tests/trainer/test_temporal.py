@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,17 +14,18 @@ import torch
 from click.testing import CliRunner
 from torch import Tensor
 
+from renderer.format.dataset import open_dataset
 from renderer.format.sample_format import UV_FRAME
+from trainer.augmentation.stages import Samples
 from trainer.commands.evaluate import evaluate as evaluate_command
-from trainer.data.reader import SampleReader
 from trainer.evaluation import jitter
-from trainer.evaluation import report as evaluate
+from trainer.evaluation.report import table, write_dataset_report
+from trainer.evaluation.results import Work, measure
 from trainer.systems.uvnet.config import NetworkConfig, UVNetConfig
 from trainer.systems.uvnet.network import make_network
 from trainer.training.checkpoint import save_weights
 
 FRAMES, CLIPS = 8, 4
-IMAGES = ("input", "uv", "mask")
 TINY = NetworkConfig(levels=2, initial_features=4, filter_sizes=(3, 3, 1))
 
 
@@ -80,11 +82,10 @@ def clips(synthetic: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) 
 class Trembling(torch.nn.Module):
     """Knows the truth of all samples in order, shifted by `shift` plus noise of `tremble` in UV, frame by frame."""
 
-    def __init__(self, reader: SampleReader, shift: float, tremble: float) -> None:
+    def __init__(self, truth: Samples, shift: float, tremble: float) -> None:
         super().__init__()
-        every = range(len(reader))
-        self.truth = evaluate.read_samples(reader, every, [reader.params(p) for p in every])
-        self.offsets = shift + tremble * torch.randn(len(reader), 2, generator=torch.Generator().manual_seed(0))
+        self.truth = truth
+        self.offsets = shift + tremble * torch.randn(len(truth.uv), 2, generator=torch.Generator().manual_seed(0))
         self.at = 0
 
     def forward(self, picture: Tensor) -> Tensor:
@@ -94,22 +95,34 @@ class Trembling(torch.nn.Module):
         return torch.cat([uv, self.truth.mask[rows], self.truth.occluded_mask[rows]], 1)
 
 
-def measured(path: Path, shift: float, tremble: float) -> tuple[evaluate.Evaluation, dict[str, float]]:
-    reader = SampleReader(path, IMAGES)
-    network = Trembling(reader, shift, tremble)
-    result = evaluate.evaluate_dataset(network, reader, range(len(reader)), batch_size=5)
-    assert result.tracks is not None
-    return result, jitter.report(result.tracks, FRAMES)["means"]
+@pytest.fixture
+def trembling(synthetic: SimpleNamespace) -> Callable[..., Work]:
+    """A network at work on the whole of a data set."""
+
+    def make(path: Path, shift: float, tremble: float) -> Work:
+        every = range(len(open_dataset(path)))
+        work: Work = synthetic.work_with(path, lambda truth: Trembling(truth, shift, tremble), every)
+        return work
+
+    return make
 
 
-def test_jitter_tells_a_trembling_network_from_one_that_is_only_off(clips: Path) -> None:
-    _, exact = measured(clips, 0, 0)
-    _, off = measured(clips, 0.03, 0)
-    _, trembling = measured(clips, 0, 0.02)
+def means_of(work: Work) -> dict[str, float]:
+    tracks = measure(work, range(len(work.reader)), batch_size=5).tracks
+    assert tracks is not None
+    means: dict[str, float] = jitter.report(tracks, FRAMES)["means"]
+    return means
+
+
+def test_jitter_tells_a_trembling_network_from_one_that_is_only_off(
+    clips: Path, trembling: Callable[..., Work]
+) -> None:
+    exact, off = means_of(trembling(clips, 0, 0)), means_of(trembling(clips, 0.03, 0))
+    shaky = means_of(trembling(clips, 0, 0.02))
     assert exact["jitter_px"] == exact["position_error_px"] == 0 and exact["found_share"] == 1
     assert off["position_error_px"] > 1 and off["jitter_px"] < 0.05
-    assert 0.5 < trembling["jitter_px"] / trembling["position_error_px"] < 1.5 and trembling["jitter_px"] > 0.5
-    for means in (exact, off, trembling):
+    assert 0.5 < shaky["jitter_px"] / shaky["position_error_px"] < 1.5 and shaky["jitter_px"] > 0.5
+    for means in (exact, off, shaky):
         assert 0 < means["jitter_floor_px"] < 0.05  # half floats
         assert means["jitter_truth_px"] < 0.05  # the face slides at an even pace
 
@@ -131,20 +144,22 @@ def test_a_report_on_clips_states_jitter_and_what_it_means(clips: Path, tmp_path
     assert (tmp_path / "out" / "jitter.svg").read_text().startswith("<?xml")
 
 
-def test_a_known_tremble_is_in_table_samples_and_plot(clips: Path, tmp_path: Path) -> None:
-    result, means = measured(clips, 0, 0.02)
-    reader = SampleReader(clips, IMAGES)
-    report = evaluate.write_dataset_report(result, Trembling(reader, 0, 0), reader, tmp_path)
+def test_a_known_tremble_is_in_table_samples_and_plot(
+    clips: Path, tmp_path: Path, trembling: Callable[..., Work]
+) -> None:
+    means, work = means_of(trembling(clips, 0, 0.02)), trembling(clips, 0, 0.02)
+    results = measure(work, range(len(work.reader)), batch_size=5)
+    report = write_dataset_report(results, trembling(clips, 0, 0), tmp_path)
     assert report["metrics"]["jitter_px"] == pytest.approx(means["jitter_px"], rel=1e-4)
     assert report["per_sample"][0]["jitter_px"] is None and report["per_sample"][1]["jitter_px"] > 0
-    assert "jitter_px" in evaluate.table(report)
+    assert "jitter_px" in table(report)
 
 
-def test_without_clips_jitter_is_left_out_and_the_table_says_so(small: Path, tmp_path: Path) -> None:
-    reader = SampleReader(small, IMAGES)
-    network = Trembling(reader, 0, 0.01)
-    result = evaluate.evaluate_dataset(network, reader, range(len(reader)))
-    assert result.tracks is None and "jitter_px" not in result.values
-    network.at = 0
-    report = evaluate.write_dataset_report(result, network, reader, tmp_path)
-    assert "gen render --sequence" in evaluate.table(report) and not (tmp_path / "jitter.svg").exists()
+def test_without_clips_jitter_is_left_out_and_the_table_says_so(
+    small: Path, tmp_path: Path, trembling: Callable[..., Work]
+) -> None:
+    work = trembling(small, 0, 0.01)
+    results = measure(work, range(len(work.reader)))
+    assert results.tracks is None and "jitter_px" not in results.values
+    report = write_dataset_report(results, trembling(small, 0, 0.01), tmp_path)
+    assert "gen render --sequence" in table(report) and not (tmp_path / "jitter.svg").exists()

@@ -47,10 +47,9 @@ def evaluate(weights: Path, target: Path, out: Path | None, as_json: bool, **opt
     gen evaluate runs/uvnet-... out/mixed
     gen evaluate weights.safetensors photos/300w --json
     """
-    from trainer.evaluation.report import evaluate as run
-    from trainer.evaluation.report import table
+    from trainer.evaluation.report import write_report
 
     with Progress(None, "sample", "evaluating") as bar:
-        report, folder = run(weights, target, out, bar=bar, **options)
-    click.echo(json.dumps(report["metrics"]) if as_json else table(report))
-    click.echo(folder, err=True)
+        written = write_report(weights, target, out, bar=bar, **options)
+    click.echo(json.dumps(written.values["metrics"]) if as_json else written.text)
+    click.echo(written.folder, err=True)

@@ -1,7 +1,7 @@
 """Temporal stability on rendered clips: do points of the face keep still under the network, beyond the head's motion?
 
 Points of the UV grid are located in every frame through the predicted and through the true UV map
-(`visualise.find_points`). Jitter is the second difference in time: it forgives an error that stays, or that grows
+(`points.find_points`). Jitter is the second difference in time: it forgives an error that stays, or that grows
 steadily, and punishes one that trembles. Divided by sqrt(6) it is the size of the error itself where errors of
 neighbouring frames are independent.
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +20,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from renderer.format.sample_format import key_index
 from trainer.augmentation.stages import Samples
+from trainer.data.minibatch import Minibatch
+from trainer.data.reader import SampleReader
+from trainer.systems.uvnet.landmarks import single_head_landmarks
+from trainer.systems.uvnet.system import UVTask
+from trainer.training.system import Modules, Record, Task
 from trainer.uvmaps.points import find_points, regular_points
 
 GRID: Final = 20  # points: the inner crossings of a 20 x 20 UV grid
@@ -50,6 +56,41 @@ class Tracks:
     predicted: Floats
     true: Floats
     floor: Floats
+
+
+class Follower:
+    """Locates points while a UV-net is measured: its predictions are looked at as they pass by."""
+
+    def __init__(self, task: UVTask, clip_frames: int) -> None:
+        self.task, self.clip_frames = task, clip_frames
+        self._prediction: Tensor | None = None
+        self._parts: list[tuple[Floats, Floats, Floats]] = []
+
+    @classmethod
+    def of(cls, task: Task, reader: SampleReader) -> Follower | None:
+        """None where there are no clips, or no UV maps."""
+        frames = reader.dataset.clip_frames
+        return cls(task, frames) if frames and isinstance(task, UVTask) else None
+
+    def watched(self, modules: Modules) -> Modules:
+        """The modules, of which the network's last prediction is kept."""
+
+        def network(pictures: Tensor) -> Tensor:
+            self._prediction = modules["network"](pictures)
+            return self._prediction
+
+        return {**modules, "network": network}
+
+    def locate(self, batch: Minibatch, records: Sequence[Record]) -> None:
+        """Points of the minibatch that was measured last."""
+        assert self._prediction is not None
+        samples = self.task.test_samples(batch, occluded=False)
+        points = torch.from_numpy(np.stack([single_head_landmarks(r) for r in records])).to(samples.input.device)
+        self._parts.append(locate(self._prediction, replace(samples, landmarks=points), self.task.landmark_uv))
+
+    def tracks(self, keys: Sequence[str]) -> Tracks:
+        """Of all minibatches; keys: of their samples."""
+        return join(self._parts, [key_index(key) for key in keys], self.clip_frames)
 
 
 def locate(prediction: Tensor, samples: Samples, landmark_uv: Tensor | None) -> tuple[Floats, Floats, Floats]:

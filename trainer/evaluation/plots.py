@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from trainer.evaluation import jitter
-
-if TYPE_CHECKING:
-    from trainer.evaluation.report import Evaluation
+from trainer.evaluation.results import Results
 
 Floats = npt.NDArray[np.float64]
 
 
 def error_curve(errors: npt.NDArray[Any]) -> tuple[Floats, Floats]:
-    """Cumulative error curve: errors in rising order, and the share of all samples (NaN never arrives) up to each."""
+    """Cumulative error curve: errors in rising order, and the share of all samples, NaN included, up to each."""
     finite = np.sort(errors[np.isfinite(errors)]).astype(np.float64)
     return finite, np.arange(1, len(finite) + 1) / max(1, len(errors))
 
@@ -39,23 +37,26 @@ def _save(figure: Any, path: Path) -> None:
         figure.savefig(path, metadata={"Date": None})
 
 
-def plot_curves(result: Evaluation, path: Path) -> None:
-    """Cumulative error curves, and the UV error against yaw."""
-    figure, axes = _figure(3, 1)
-    for axis, metric, label in ((axes[0][0], "uv_error", "UV error"), (axes[0][1], "landmark_nme", "landmark NME")):
-        if metric in result.values and np.isfinite(result.values[metric]).any():
-            known = result.values[metric][np.isfinite(result.values[metric])]
+def plot_curves(results: Results, path: Path) -> None:
+    """Cumulative curves of the metrics that have one, and the first metric against yaw."""
+    shown = [m for m in results.metrics if m.error_curve]
+    figure, axes = _figure(len(shown) + 1, 1)
+    for axis, metric in zip(axes[0], shown, strict=False):
+        values = results.values.get(metric.name, np.empty(0))
+        known = values[np.isfinite(values)]
+        if len(known):
             x, y = error_curve(known)
             axis.plot(x, 100 * y)
             axis.set(xlim=(0, float(np.quantile(x, 0.98)) * 1.05 or 1), ylim=(0, 100))
-        axis.set(xlabel=label, ylabel="samples, %")
+        axis.set(xlabel=metric.title, ylabel="samples, %")
         axis.grid(alpha=0.3)
-    yaw = np.degrees([float(r["knobs"].get("pose.yaw_rad", math.nan)) for r in result.records])
-    _scatter(axes[0][2], yaw, result.values["uv_error"], "yaw, degrees")
+    yaw = np.degrees([float(r["knobs"].get("pose.yaw_rad", math.nan)) for r in results.records])
+    first = results.metrics[0]
+    _scatter(axes[0][-1], yaw, results.values[first.name], "yaw, degrees", first.title)
     _save(figure, path)
 
 
-def _scatter(axis: Any, x: npt.NDArray[Any], y: npt.NDArray[Any], label: str) -> None:
+def _scatter(axis: Any, x: npt.NDArray[Any], y: npt.NDArray[Any], label: str, title: str) -> None:
     """Points, and the mean in ten groups of equal count."""
     ok = np.isfinite(x) & np.isfinite(y)
     axis.plot(x[ok], y[ok], ".", ms=2, alpha=0.35)
@@ -63,7 +64,7 @@ def _scatter(axis: Any, x: npt.NDArray[Any], y: npt.NDArray[Any], label: str) ->
     groups = [g for g in np.array_split(order, 10) if len(g)]
     if len(order) >= 20:
         axis.plot([x[ok][g].mean() for g in groups], [y[ok][g].mean() for g in groups], "o-", ms=3)
-    axis.set(xlabel=label, ylabel="UV error", ylim=(0, None))
+    axis.set(xlabel=label, ylabel=title, ylim=(0, None))
     axis.grid(alpha=0.3)
 
 
@@ -76,14 +77,15 @@ def plot_jitter(tracks: jitter.Tracks, path: Path, most: int = 12) -> None:
     _save(figure, path)
 
 
-def plot_knobs(result: Evaluation, path: Path, most: int = 24) -> None:
-    """UV error against each numeric knob, those with the strongest rank correlation first."""
+def plot_knobs(results: Results, path: Path, most: int = 24) -> None:
+    """The first metric against each numeric knob, those with the strongest rank correlation first."""
     from scipy.stats import spearmanr
 
-    error = result.values["uv_error"]
+    first = results.metrics[0]
+    error = results.values[first.name]
     found: list[tuple[float, str, Floats]] = []
-    for knob in sorted({k for r in result.records for k in r["knobs"]}):
-        column = [r["knobs"].get(knob) for r in result.records]
+    for knob in sorted({k for r in results.records for k in r["knobs"]}):
+        column = [r["knobs"].get(knob) for r in results.records]
         x = np.array(
             [float(c) if isinstance(c, (int, float)) and not isinstance(c, bool) else math.nan for c in column]
         )
@@ -95,7 +97,7 @@ def plot_knobs(result: Evaluation, path: Path, most: int = 24) -> None:
     figure, axes = _figure(4, max(1, math.ceil(len(found) / 4)))
     flat = [axis for row in axes for axis in row]
     for axis, (rank, knob, x) in zip(flat, found, strict=False):
-        _scatter(axis, x, error, f"{knob} (|rank correlation| {rank:.2f})")
+        _scatter(axis, x, error, f"{knob} (|rank correlation| {rank:.2f})", first.title)
     for axis in flat[len(found) :]:
         axis.axis("off")
     _save(figure, path)

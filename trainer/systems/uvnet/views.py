@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 from trainer.augmentation.stages import Samples
+from trainer.data.pictures import to_bytes
+from trainer.uvmaps.grid import uv_colours
 
 COLUMNS: Final = (
     "input",
@@ -34,19 +36,13 @@ def views(picture: Tensor, prediction: Tensor, target: Samples | None) -> npt.ND
     black = torch.zeros(3, *picture.shape[1:])
     tiles = {name: black for name in COLUMNS}
     tiles["input"] = picture.cpu()
-    tiles["uv predicted"] = _uv_colours(shown)
+    tiles["uv predicted"] = uv_colours(shown[None])[0]
     tiles["mask predicted"] = prediction[2:3].expand(3, -1, -1)
     tiles["occluded mask predicted"] = prediction[3:4].expand(3, -1, -1)
     if target is not None:
         uv, mask = target.uv[0].cpu(), target.mask[0].cpu()
-        tiles["uv target"] = _uv_colours(uv)
-        tiles["uv error x10"] = _uv_colours((prediction[:2] - uv).abs() * mask * 10)
+        tiles["uv target"] = uv_colours(uv[None])[0]
+        tiles["uv error x10"] = uv_colours(((prediction[:2] - uv).abs() * mask * 10)[None])[0]
         tiles["mask target"] = mask.expand(3, -1, -1)
         tiles["occluded mask target"] = target.occluded_mask[0].cpu().expand(3, -1, -1)
-    stack = torch.stack([tiles[name] for name in COLUMNS]).clamp(0, 1)
-    return (stack * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def _uv_colours(uv: Tensor) -> Tensor:
-    """(2, H, W) to a picture: U red, V green."""
-    return torch.cat([uv, torch.zeros_like(uv[:1])])
+    return np.stack([to_bytes(tiles[name][None]) for name in COLUMNS])
