@@ -27,7 +27,6 @@ from trainer.data import device
 from trainer.data.reader import SampleReader
 from trainer.systems import registry, runs
 from trainer.systems.uvnet.config import UVNetConfig
-from trainer.systems.uvnet.gallery import projection_gallery
 from trainer.systems.uvnet.network import make_network
 from trainer.systems.uvnet.system import UVNetSystem, UVTask
 from trainer.systems.uvnet.views import COLUMNS
@@ -315,7 +314,7 @@ def test_a_run_started_with_relative_paths_is_resumed_and_shown_from_anywhere(co
     stored = registry.run_config(run)
     assert stored.start == str(first) and stored.output.photos == str(tmp_path / "photos")
     assert runs.resume(run).state == "finished"
-    gallery, why_not = projection_gallery(run, tmp_path / "elsewhere" / "a.png")
+    gallery, why_not = runs.gallery(run, tmp_path / "elsewhere" / "a.png")
     assert gallery is not None and not why_not and len(gallery["rows"]) >= 4
     with Image.open(tmp_path / "elsewhere" / gallery["file"]) as picture:
         assert picture.size == (32 * len(gallery["columns"]), 32 * len(gallery["rows"]))

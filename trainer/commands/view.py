@@ -52,6 +52,6 @@ def view(targets: tuple[Path, ...], out: Path | None, limit: int, projections: b
 
 def _projections(run: Path, png: Path) -> tuple[dict[str, Any] | None, str]:
     """What the network of a run makes of held-out samples; loads torch."""
-    from trainer.systems.uvnet.gallery import projection_gallery
+    from trainer.systems.runs import gallery
 
-    return projection_gallery(run, png)
+    return gallery(run, png)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
-from renderer.errors import FormatError
+from renderer.errors import FormatError, HeadforgeError
 from trainer.systems.registry import class_of, parse_config, run_config
 from trainer.training import checks, session
 from trainer.training import export as exporting
@@ -79,3 +80,12 @@ def export(run_or_weights: Path, out: Path, formats: Sequence[str] = ()) -> list
     return exporting.export(
         weights_file(run_or_weights), what, trained.header, out, tuple(formats or exporting.FORMATS)
     )
+
+
+def gallery(run: Path, png: Path) -> tuple[dict[str, Any] | None, str]:
+    """`System.gallery` of a run: (what the page says of the pictures or None, why there are none)."""
+    try:
+        trained = load_trained(run)
+        return trained.system.gallery(run_config(run), trained.module, png), ""
+    except (HeadforgeError, OSError, KeyError, ValueError) as error:
+        return None, f"no projections for {run.name}: {error}"

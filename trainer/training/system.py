@@ -13,6 +13,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol
 
@@ -192,6 +193,14 @@ class System(ABC):
     def exportable(self, config: Any, module: nn.Module) -> Exportable:
         """How to export the trained module. Raises SpecError where a system cannot be exported."""
         raise SpecError(f"the system {self.name!r} cannot be exported yet")
+
+    def gallery(self, config: Any, module: nn.Module, png: Path) -> dict[str, Any] | None:
+        """Rows of pictures for the page of a run, beside the sheets of its tests, drawn into `png` one below another.
+
+        Returns title, lead, file (the name of `png`), columns, rows of {name, key, metrics, knobs}, and falling: the
+        metrics of which less is worse. None where a system draws none.
+        """
+        return None
 
 
 def described(system: System) -> dict[str, Any]:

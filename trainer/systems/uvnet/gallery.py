@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from renderer.errors import HeadforgeError
-from trainer.augmentation.stages import Samples, plain
+from trainer.augmentation.stages import Samples
 from trainer.data.pictures import Bytes, to_bytes
 from trainer.data.reader import SampleReader
-from trainer.systems.registry import run_config
-from trainer.systems.runs import load_trained
 from trainer.systems.uvnet.metrics import sample_metrics
 from trainer.uvmaps import textures
 from trainer.uvmaps.grid import grid_lines, grid_points, uv_colours
@@ -40,30 +38,21 @@ LEAD: Final = (
 )
 
 
-def projection_gallery(run: Path, png: Path) -> tuple[dict[str, Any] | None, str]:
-    """Write the pictures of a run's network to `png`: (what the page says of them or None, why there are none)."""
-    try:
-        return _gallery(run, png), ""
-    except (HeadforgeError, OSError, KeyError, ValueError) as error:
-        return None, f"no projections for {run.name}: {error}"
-
-
 @torch.no_grad()
-def _gallery(run: Path, png: Path) -> dict[str, Any]:
-    network, config = load_trained(run, only="uvnet").module, run_config(run)
-    reader = SampleReader(Path(config.data.path), ("input", "uv", "mask"))
+def draw_gallery(
+    network: nn.Module, reader: SampleReader, test_share: float, sample_at: Callable[[int], Samples], png: Path
+) -> dict[str, Any]:
+    """What `System.gallery` is of UV-net: the projections of its UV maps. sample_at: of a position, N = 1."""
     rows, tiles = [], []
-    for position in _positions(reader, config.data.test_share):
-        sample, record = _read(reader, position), reader.params(position)
+    for position in _positions(reader, test_share):
+        sample, record = sample_at(position), reader.params(position)
         prediction = network(sample.input)
         tiles.append(_pictures(sample, prediction))
-        measured = {k: float(v[0]) for k, v in sample_metrics(prediction, sample, None).items()}
+        measured = {name: float(v[0]) for name, v in sample_metrics(prediction, sample, None).items()}
         row = {"name": f"sample {int(record['index'])}", "metrics": measured, "key": reader.keys[position]}
         rows.append({**row, "knobs": record["knobs"]})
     Image.fromarray(np.concatenate(tiles, 0)).save(png)
-    rising = ["mask_iou", "occluded_iou", "landmarks_used"]
-    columns = list(COLUMNS)
-    return {"title": "Projections", "lead": LEAD, "file": png.name, "columns": columns, "rows": rows, "falling": rising}
+    return {"title": "Projections", "lead": LEAD, "file": png.name, "columns": list(COLUMNS), "rows": rows}
 
 
 def _positions(reader: SampleReader, test_share: float) -> list[int]:
@@ -72,12 +61,6 @@ def _positions(reader: SampleReader, test_share: float) -> list[int]:
     positions = (held_out if len(held_out) else training).tolist()
     faces = (p for p in positions if reader.params(p)["measured"].get("face_share", 1) > 0.05)
     return list(itertools.islice(faces, SHOWN)) or positions[:SHOWN]
-
-
-def _read(reader: SampleReader, position: int) -> Samples:
-    arrays = {name: torch.from_numpy(a.astype(np.float32))[None] for name, a in reader.read(position).items()}
-    mask, visible = arrays["mask"][:, :1], arrays["mask"].prod(1, keepdim=True)
-    return plain(Samples(arrays["input"], arrays["uv"], mask, visible, None))
 
 
 def _pictures(sample: Samples, prediction: Tensor) -> Bytes:

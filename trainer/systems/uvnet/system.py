@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import torch
@@ -21,12 +21,14 @@ from trainer.ramp import Ramp
 from trainer.systems.uvnet import losses
 from trainer.systems.uvnet.config import UVNetConfig
 from trainer.systems.uvnet.export import exportable
+from trainer.systems.uvnet.gallery import draw_gallery
 from trainer.systems.uvnet.landmarks import first_landmarks, landmark_uv, single_head_landmarks
 from trainer.systems.uvnet.metrics import sample_metrics, split_metrics
 from trainer.systems.uvnet.network import UVNet, make_network
 from trainer.systems.uvnet.views import COLUMNS, views
 from trainer.training.breakdown import Values
 from trainer.training.schedules import Moment
+from trainer.training.sheets import single
 from trainer.training.system import (
     Exportable,
     Measured,
@@ -59,6 +61,7 @@ class UVNetSystem(System):
         Metric("mask_iou", "Mask IoU", higher_is_better=True),
         Metric("occluded_iou", "Occluded mask IoU", "face still visible", higher_is_better=True, on_top=False),
         Metric("landmark_nme", "Landmark NME", "68 points, by the box of the face", error_curve=True),
+        Metric("landmarks_used", "Landmarks used", "share of the 68", higher_is_better=True, on_top=False),
     )
 
     def needs(self, config: UVNetConfig) -> Needs:
@@ -104,6 +107,16 @@ class UVNetSystem(System):
         """For pictures of any size."""
         assert isinstance(module, UVNet)
         return exportable(module)
+
+    def gallery(self, config: UVNetConfig, module: nn.Module, png: Path) -> dict[str, Any]:
+        """Projections on held-out samples."""
+        reader, task = SampleReader(Path(config.data.path), IMAGES), UVTask(config, None, None)
+
+        def sample_at(position: int) -> stages.Samples:
+            return task.test_samples(single(reader, position, torch.device("cpu")), occluded=False)
+
+        rising = [metric.name for metric in self.metrics if metric.higher_is_better]
+        return draw_gallery(module, reader, config.data.test_share, sample_at, png) | {"falling": rising}
 
 
 def open_bank(config: UVNetConfig) -> EnvironmentBank | None:
