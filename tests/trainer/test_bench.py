@@ -9,19 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.bench import network
+from trainer.bench import network, timing
 from trainer.systems.registry import parse_config
 from trainer.training import loop
 
 
 def test_overlapping_kernels_count_once():
-    assert network.covered([(5, 7), (0, 2), (1, 3), (1, 1.5), (7, 8)]) == pytest.approx(6)
-    assert network.covered([]) == 0
+    assert timing.covered([(5, 7), (0, 2), (1, 3), (1, 1.5), (7, 8)]) == pytest.approx(6)
+    assert timing.covered([]) == 0
 
 
 def test_a_call_is_timed_in_a_row_of_calls():
     calls = []
-    seconds = network.seconds_per_call(lambda: calls.append(1), torch.device("cpu"), least_s=0.001)
+    seconds = timing.seconds_per_call(lambda: calls.append(1), torch.device("cpu"), least_s=0.001)
     assert len(calls) >= 4 and seconds > 0
 
 
@@ -41,7 +41,7 @@ def test_the_network_alone_and_whole_training_steps_are_timed(small, environment
         return train_step(task, models, updates, minibatch, now)
 
     monkeypatch.setattr(loop, "train_step", counted)
-    monkeypatch.setattr(network, "seconds_per_call", functools.partial(network.seconds_per_call, least_s=0.05))
+    monkeypatch.setattr(network, "seconds_per_call", functools.partial(timing.seconds_per_call, least_s=0.05))
     with pytest.warns(UserWarning, match="bf16"):
         lines = [json.loads(line) for line in network.network_lines(parse_config(raw, "test"), 16)]
     found = {line["name"]: line for line in lines}

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from trainer.augmentation.draws import Draws
-from trainer.bench.network import gpu_busy_share
+from trainer.bench.timing import gpu_busy_share
 from trainer.data.loader import Loader
 from trainer.data.reader import SampleReader
 from trainer.data.sources import BadSamples, open_source

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import platform
 import time
 from collections.abc import Callable, Iterator
 
 import torch
 
-from renderer.commit import commit
+from trainer.bench.timing import line
 from trainer.uvmaps import textures
 from trainer.uvmaps.grid import grid_lines, grid_points
 from trainer.uvmaps.points import find_landmarks
@@ -31,10 +29,10 @@ def measure(work: Callable[[], object], seconds: float = 2.0) -> float:
 
 
 def lines() -> Iterator[str]:
-    """One figure after the other, with the machine and commit that it belongs to."""
+    """One figure after the other."""
     torch.set_num_threads(1)
-    line = (torch.arange(SIZE) + 0.5) / SIZE
-    y, x = torch.meshgrid(line, line, indexing="ij")
+    centres = (torch.arange(SIZE) + 0.5) / SIZE
+    y, x = torch.meshgrid(centres, centres, indexing="ij")
     mask = (((x - 0.5) / 0.34) ** 2 + ((y - 0.5) / 0.45) ** 2 < 1).float()[None, None]  # a face that fills the frame
     uv = torch.stack([(x - 0.16) / 0.68, 1 - (y - 0.05) / 0.9])[None] * mask
     image, texture = torch.rand(1, 3, SIZE, SIZE), torch.rand(1, 3, 1024, 1024)
@@ -48,7 +46,4 @@ def lines() -> Iterator[str]:
     }
     with torch.no_grad():
         for name, work in works.items():
-            about = {"machine": platform.processor() or platform.machine(), "commit": commit()}
-            yield json.dumps(
-                {"name": name, "value": round(measure(work), 1), "unit": "frames/s", "size": SIZE, **about}
-            )
+            yield line(name, measure(work), "frames/s", size=SIZE)

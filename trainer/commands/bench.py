@@ -9,7 +9,6 @@ import click
 
 from trainer.commands.options import VALUES
 from trainer.systems.registry import configs_of
-from trainer.systems.uvnet.config import as_uvnet
 
 
 @click.command(
@@ -25,9 +24,9 @@ Examples:
 @click.option("--environments", type=click.Path(path_type=Path), help="Folder of EXR environments.")
 def bench_input(dataset: Path, samples: int, workers: int, environments: Path | None) -> None:
     """Measure the input pipeline on DATASET: one JSON line per figure."""
-    from trainer.bench import network
+    from trainer.bench import inputs
 
-    for line in network.input_lines(dataset, samples, workers, environments):
+    for line in inputs.input_lines(dataset, samples, workers, environments):
         click.echo(line)
 
 
@@ -53,7 +52,7 @@ def bench_network(spec: Path, data: Path | None, values: tuple[str, ...], size: 
     """
     from trainer.bench import network
 
-    config = as_uvnet(configs_of(spec, data, None, values)[0], "gen bench network")
+    config = configs_of(spec, data, None, values)[0]
     if data is None:
         config = replace(config, data=replace(config.data, path=""))
     for line in network.network_lines(config, size):
