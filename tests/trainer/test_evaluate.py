@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -100,6 +101,8 @@ def test_the_worst_samples_come_first_and_those_without_a_face_never() -> None:
     values = {"uv_error": np.array([0.1, np.nan, 0.5, 0.3])}
     result = Results("x", (Metric("uv_error", "UV error"),), ("a", "b", "c", "d"), values, ({}, {}, {}, {}))
     assert result.worst(count=10) == [2, 3, 0]
+    more_is_better = (Metric("uv_error", "UV error", higher_is_better=True),)
+    assert replace(result, metrics=more_is_better).worst(count=10) == [0, 3, 2]
 
 
 def test_the_curve_of_errors_ends_below_one_where_some_never_arrive() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from trainer.systems.registry import run_config
 from trainer.systems.runs import load_trained
 from trainer.training.breakdown import Values
 from trainer.training.config import DataConfig
+from trainer.training.run_dir import RunDir, read_json
 from trainer.training.schedules import Moment
 from trainer.training.system import Metric, Modules, System, Task
 from trainer.training.validation import with_records
@@ -89,15 +89,12 @@ class Results:
         return [int(i) for i in order[:count] if np.isfinite(badness[i])]
 
 
-def positions_to_measure(reader: SampleReader, run: Path | None, everything: bool) -> tuple[npt.NDArray[Any], str]:
+def positions_to_measure(reader: SampleReader, run: Path, everything: bool) -> tuple[npt.NDArray[Any], str]:
     """Positions and words for them: of the data set that a run was trained on only what was held out of it."""
     every = np.arange(len(reader))
-    meta_path = run / "meta.json" if run is not None and run.is_dir() else None
-    if everything or meta_path is None or not meta_path.is_file():
+    meta = read_json(RunDir(run).meta)
+    if everything or not meta:
         return every, "all samples"
-
-    assert run is not None
-    meta = json.loads(meta_path.read_text("utf-8"))
     if meta.get("data", {}).get("tag") != reader.info["tag"]:
         return every, "all samples; the run was trained on another data set"
     held_out = reader.split(run_config(run).data.test_share)[1]

@@ -20,7 +20,7 @@ from trainer.uvmaps import textures
 from trainer.uvmaps.grid import grid_lines, grid_points, uv_colours
 
 SHOWN: Final = 8  # samples
-COLUMNS: Final = (
+PROJECTIONS: Final = (
     "input",
     "UV predicted",
     "UV target",
@@ -52,7 +52,7 @@ def draw_gallery(
         row = {"name": f"sample {int(record['index'])}", "metrics": measured, "key": reader.keys[position]}
         rows.append({**row, "knobs": record["knobs"]})
     Image.fromarray(np.concatenate(tiles, 0)).save(png)
-    return {"title": "Projections", "lead": LEAD, "file": png.name, "columns": list(COLUMNS), "rows": rows}
+    return {"title": "Projections", "lead": LEAD, "file": png.name, "columns": list(PROJECTIONS), "rows": rows}
 
 
 def _positions(reader: SampleReader, test_share: float) -> list[int]:
@@ -64,7 +64,7 @@ def _positions(reader: SampleReader, test_share: float) -> list[int]:
 
 
 def _pictures(sample: Samples, prediction: Tensor) -> Bytes:
-    """The views of one sample side by side, in the order of `COLUMNS`."""
+    """The views of one sample side by side, in the order of `PROJECTIONS`."""
     texture = textures.checker()
     uv, shown = prediction[:, :2].clamp(0, 1), (prediction[:, 2:3] > 0.5).float()
     filled, weight = textures.inverse_texture_projection(sample.input, uv, shown, sample.input.shape[3])
