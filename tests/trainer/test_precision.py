@@ -15,7 +15,7 @@ from trainer.training.checkpoint import checkpoints, load_checkpoint, read_weigh
 from trainer.training.run_dir import RunDir
 from trainer.training.schedules import Moment
 from trainer.training.state import make_average, update_average
-from trainer.training.validation import at_rest, evaluate
+from trainer.training.validation import evaluate, in_evaluation_mode
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -80,7 +80,7 @@ def test_metrics_are_computed_in_float32_whatever_the_network_computes_in(config
     for precision in ("32-true", "bf16-true"):
         truth = Truth(task, list(source.batches([positions], 0)))
         autocast = session.make_fabric(override(config, {"device.precision": precision}, "test")).autocast
-        with at_rest({"network": truth}, autocast) as modules:
+        with in_evaluation_mode({"network": truth}, autocast) as modules:
             found.append(evaluate(modules, task, source, positions, {}, 6, "test", Moment()).metrics)
         assert truth.defaults == {torch.float32 if precision == "32-true" else torch.bfloat16}
     assert found[0] == found[1] and found[0]["landmark_nme"] < 0.002

@@ -104,11 +104,10 @@ def test_a_resumed_pair_ends_bit_equal(config):
     assert len(momenta[0]) == 4 and all(torch.equal(a, b) for a, b in zip(*momenta, strict=True))
 
 
-def test_two_processes_train_the_pair_as_one_does(config):
-    alone = session.train(config, SYSTEM).run
-    together = session.train(
-        override(config, {"device.devices": 2, "device.strategy": "ddp_spawn"}, "test"), SYSTEM
-    ).run
+def test_two_processes_train_the_pair_as_one_does_and_resume_bit_equal(config):
+    config = override(config, {"output.checkpoint_steps": 1, "output.keep_checkpoints": 99}, "test")
+    parallel = override(config, {"device.devices": 2, "device.strategy": "ddp_spawn"}, "test")
+    alone, together = session.train(config, SYSTEM).run, session.train(parallel, SYSTEM).run
     one, two = (stored(run, 24, config) for run in (alone, together))
     start = SYSTEM.modules(config)
     for name, tensors in one["modules"].items():
@@ -119,6 +118,11 @@ def test_two_processes_train_the_pair_as_one_does(config):
     assert len(logged[0]) == 3
     for a, b in zip(*logged, strict=True):
         assert b == pytest.approx(a, rel=1e-4)
+    # at step 12 the sums have a term of the generator, at 13 the second process has taken none since it resumed
+    assert session.resume(RunDir(together), parallel, SYSTEM, "12").state == "finished"
+    again = stored(together, 24, config)["modules"]
+    assert all(torch.equal(again[m][n], t) for m, tensors in two["modules"].items() for n, t in tensors.items())
+    assert [x["terms"] for x in RunDir(together).lines() if x["kind"] == "train"] == logged[1]
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])

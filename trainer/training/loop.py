@@ -1,4 +1,4 @@
-"""The training loop, of whatever system: from a run directory that is ours alone to trained weights in it.
+"""The training loop of any system, in a run directory that no other process trains.
 
 `optimise` is the loop; `Training` is what it works with, and what it does between steps.
 """
@@ -35,10 +35,9 @@ from trainer.training.checkpoint import (
 )
 from trainer.training.checks import open_reader, parameter_count, splits
 from trainer.training.config import TrainConfig
-from trainer.training.log import Log, epoch_number
+from trainer.training.log import Log
 from trainer.training.run_dir import RunDir
 from trainer.training.schedules import Moment
-from trainer.training.sheets import SheetWriter, chosen_positions, photo_paths, sheet, shown
 from trainer.training.state import (
     Progress,
     State,
@@ -49,11 +48,11 @@ from trainer.training.state import (
     update_average,
 )
 from trainer.training.system import System, Task
-from trainer.training.updates import Models, Step, Updates, look_at, make_models, precision_of
-from trainer.training.validation import at_rest, evaluate
+from trainer.training.tester import Tester
+from trainer.training.updates import Models, Step, Updates, collect, make_models, precision_of
 
 T = TypeVar("T")
-CHECK_STEPS_GPU: Final = 16  # looking at a loss makes the CPU wait for the GPU; so it is done every few steps
+CHECK_STEPS_GPU: Final = 16  # to read a loss the CPU waits for the GPU; so it is done every few steps only
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,7 @@ class Training:
     tester: Tester
     log: Log
     bad: BadSamples
-    unseen: list[Step] = field(default_factory=list)  # steps whose losses and gradients have not been looked at yet
+    unchecked: list[Step] = field(default_factory=list)  # steps whose losses and gradients nobody has read yet
     clock: float = 0.0  # up to when `progress.seconds` counts
     saved_at: float = 0.0
 
@@ -137,11 +136,11 @@ class Training:
         if text := enter_phase(progress, self.config):
             self.log.event(progress, self.state.loader, text)
         seed_step(self.config.seed, progress.step, self.fabric.global_rank)
-        self.unseen.append(train_step(self.task, self.models, self.updates, minibatch, progress.moment(schedule)))
+        self.unchecked.append(train_step(self.task, self.models, self.updates, minibatch, progress.moment(schedule)))
         for name, average in self.state.averages.items():
             update_average(average, self.state.modules[name], schedule.ema, progress.step)
-        if len(self.unseen) >= self.check_steps:
-            look_at(self.unseen, self.state)
+        if len(self.unchecked) >= self.check_steps:
+            collect(self.unchecked, self.state)
         progress.step += 1
         progress.samples_seen += self.config.data.batch_size
 
@@ -160,19 +159,19 @@ class Training:
         self.log.tick(progress)
         saving = due(self.config, progress.step, self.saved_at if settling else math.inf)
         if settling and self.fabric.world_size > 1:
-            stopping, saving = agree(self.fabric, progress, stopping, saving)
+            stopping, saving = follow_first(self.fabric, progress, stopping, saving)
         return stopping, saving
 
     def log_means(self) -> None:
         """A line of the log with the means since the one before."""
-        look_at(self.unseen, self.state)
+        collect(self.unchecked, self.state)
         gather_sums(self.state.progress, self.fabric)
         self.log.train_line(self.state.progress, self.state.loader, self.updates.rates)
         self.log.bad_samples(self.state.progress, self.state.loader, self.bad)
 
     def test(self) -> None:
         """The first process tests; all learn what the plateau rule makes of it."""
-        look_at(self.unseen, self.state)
+        collect(self.unchecked, self.state)
         if self.main:
             check_finite(self.state)
             self.tester.run(self.state)
@@ -180,7 +179,7 @@ class Training:
 
     def save(self) -> None:
         """A checkpoint and the weights, once everything up to here is known to be finite."""
-        look_at(self.unseen, self.state)
+        collect(self.unchecked, self.state)
         progress = self.state.progress
         gather_sums(progress, self.fabric)
         if self.main:
@@ -246,8 +245,9 @@ def set_up(fabric: Fabric, config: TrainConfig, system: System, run: RunDir, che
         restore(state, found, config, reader)
         if not run.best_weights.is_file():  # they came after this checkpoint, and were set aside with those that did
             state.progress.lowest_score = math.inf
-    if not main:
-        state.progress.take_means()  # sums are those of all processes, which only the first goes on with
+    if not main:  # the sums are those of all processes; only the first goes on with them
+        state.progress.sums = dict.fromkeys(state.progress.sums, 0.0)
+        state.progress.counts = dict.fromkeys(state.progress.counts, 0)
     log = Log(run, config, system, state.progress, precision_of(fabric), main)
     if found is not None:
         log.event(state.progress, loader, f"resumed from {found.name}")
@@ -356,14 +356,6 @@ def enter_phase(progress: Progress, config: TrainConfig) -> str:
     return "second phase: " + ("as scheduled" if late else "the held-out error levelled off")
 
 
-def note_plateau(progress: Progress, score: float, config: TrainConfig) -> None:
-    """Count the epochs since the score (lower is better) last improved enough. Called after each evaluation."""
-    if score < progress.best_score * (1 - config.schedule.plateau_gain):
-        progress.best_score, progress.epochs_since_best = score, 0
-    else:
-        progress.epochs_since_best += config.output.evaluate_epochs
-
-
 def share_plateau(progress: Progress, fabric: Fabric) -> None:
     """Only the first process evaluates; the others learn the outcome."""
     if fabric.world_size > 1:
@@ -380,7 +372,7 @@ def due(config: TrainConfig, step: int, saved_at: float) -> bool:
     return bool(by_step or by_time)
 
 
-def agree(fabric: Fabric, progress: Progress, stopping: bool, saving: bool) -> tuple[bool, bool]:
+def follow_first(fabric: Fabric, progress: Progress, stopping: bool, saving: bool) -> tuple[bool, bool]:
     """All processes stop if one must; clocks and checkpoints go by the first process. Makes the CPUs wait."""
     first = fabric.global_rank == 0
     mine = [float(stopping), float(saving and first), progress.seconds * first]
@@ -393,63 +385,3 @@ def stop_signals(main: bool) -> Stopper:
     """Ctrl-C, SIGTERM and SIGUSR1 (a SLURM time limit) ask the loop to save and end; one process says so."""
     words = "finishing the step in hand and saving a checkpoint" if main else ""
     return Stopper(lambda: words, (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1))
-
-
-# ---------------------------------------------------------------- tests
-
-
-@dataclass
-class Tester:
-    """The first process's look at the held-out samples, with everything that it needs."""
-
-    fabric: Fabric
-    config: TrainConfig
-    system: System
-    task: Task
-    reader: SampleReader
-    source: Streaming | Cached
-    held_out: Positions
-    run_dir: RunDir
-    log: Log
-    bad: BadSamples
-    records: dict[int, dict[str, Any]] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self.chosen = chosen_positions(self.reader, self.held_out, self.config.output.chosen)
-        self.photos = photo_paths(self.config.output)
-        self.writer = SheetWriter(self.run_dir.evaluation)
-
-    def run(self, state: State) -> None:
-        """Measure, log, keep the best weights, and draw. Losses are weighted as those of training are now."""
-        progress, loader = state.progress, state.loader
-        self.log.doing("evaluating")
-        now, size = progress.moment(self.config.schedule), self.config.data.batch_size
-        with at_rest(state.tested, self.fabric.autocast) as modules:
-            for test in self.task.tests():
-                result = evaluate(modules, self.task, self.source, self.held_out, self.records, size, test, now)
-                self.log.test_line(progress, loader, test, result)
-                if test == self.task.tests()[0]:
-                    score = self.task.score(result.metrics)
-                    note_plateau(progress, score, self.config)
-                    self.keep_best(state, score)
-            if self.config.output.images:
-                samples, photos = shown(epoch_number(loader), self.chosen, self.held_out, self.photos)
-                photo_px, device = self.system.photo_px(self.reader), self.fabric.device
-                tiles, rows = sheet(modules, self.task, self.reader, samples, photos, photo_px, device, self.bad)
-                if rows:
-                    self.log.sheet(rows, epoch_number(loader), *tiles[0].shape[1:3])
-                    self.writer.write(np.stack(tiles), epoch_number(loader))
-        self.log.bad_samples(progress, loader, self.bad)
-
-    def header(self, progress: Progress) -> dict[str, str]:
-        """What weights say of themselves."""
-        about = {"run_id": self.run_dir.run_id, "tag": str(self.reader.info["tag"]), "step": str(progress.step)}
-        return about | self.system.header(self.reader)
-
-    def keep_best(self, state: State, score: float) -> None:
-        """Weights whose score (lower is better) no earlier ones had, beside the last."""
-        if score < state.progress.lowest_score:
-            state.progress.lowest_score = score
-            about = self.header(state.progress) | {"score": f"{score:.6g}"}
-            weights = state.tested[self.system.exported].state_dict()
-            save_weights(self.run_dir.best_weights, weights, self.config, about)

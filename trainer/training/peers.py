@@ -1,8 +1,8 @@
 """Processes of one training look after each other: one that fails ends all of them, with its reason.
 
-Who waits in a collective operation for a process that is gone may wait for half an hour. So a process that fails
-writes its reason into the run directory, where the first one counts, and a thread in each of the others looks for it.
-One that was killed writes nothing: its heartbeat stops, which the first process notices; the others watch the first's.
+A process that waits in a collective operation for one that is gone may wait for half an hour. So a process that fails
+writes its reason into the run directory, where the first counts, and a thread in each of the others looks for it.
+One that was killed writes nothing, but its heartbeat stops: the first process watches all others, and they watch it.
 """
 
 from __future__ import annotations

@@ -110,13 +110,13 @@ class Updates:
         return Step(minibatch, tuple(terms), losses, torch.stack(rows).detach(), norms)
 
 
-def look_at(unseen: list[Step], state: State) -> None:
+def collect(unchecked: list[Step], state: State) -> None:
     """Add the terms of past steps to the sums; stop the run if one is not finite, or a gradient, naming the samples.
 
-    unseen: emptied. A gradient that overflows half precision is no error: its scaler skips the step and scales less.
+    unchecked: emptied. A gradient that overflows half precision is no error: its scaler skips the step and scales less.
     """
     scaler = scaler_of(state.precision)
-    for step in unseen:
+    for step in unchecked:
         minibatch, values = step.minibatch, step.values.double().cpu()
         if not torch.isfinite(values).all():
             bad = (~torch.isfinite(values[: len(step.terms)]).all(0)).nonzero().flatten().tolist()
@@ -126,7 +126,7 @@ def look_at(unseen: list[Step], state: State) -> None:
             raise not_finite("the gradient", minibatch.keys, minibatch)
         for name, row in zip([*step.terms, *step.losses], values, strict=True):
             state.progress.add(name, float(row.sum()), values.shape[1])
-    unseen.clear()
+    unchecked.clear()
 
 
 def not_finite(what: str, keys: list[str], minibatch: Minibatch) -> NonFiniteError:

@@ -37,7 +37,7 @@ class Evaluation:
 
 
 @contextmanager
-def at_rest(modules: Mapping[str, nn.Module], autocast: Autocast) -> Iterator[Modules]:
+def in_evaluation_mode(modules: Mapping[str, nn.Module], autocast: Autocast) -> Iterator[Modules]:
     """The modules in evaluation mode and without gradients, to be called in the arithmetic of the training.
 
     That is for the modules alone: what is computed from their results stays in float32.
@@ -70,9 +70,10 @@ def evaluate(
     test: str,
     now: Moment,
 ) -> Evaluation:
-    """A test over `positions`. modules: of `at_rest`. records: cache of the samples' records, filled as needed.
+    """A test over `positions`.
 
-    now: the loss is weighted as in training at that moment. Raises DatasetError where no sample can be read.
+    modules: of `in_evaluation_mode`. records: those read before, by position; filled as needed. now: the loss is
+    weighted as in training at that moment. Raises DatasetError where no sample can be read.
     """
     parts: dict[str, dict[str, list[npt.NDArray[np.float64]]]] = {"terms": {}, "metrics": {}, "given": {}}
     found: list[dict[str, Any]] = []
