@@ -126,7 +126,7 @@ class TrainConfig:
     ARCHITECTURE: ClassVar[tuple[str, ...]] = ("network",)  # sections that decide the shape of the weights
 
     name: str = knob("run", "start of the run-ID")
-    system: str = knob("uvnet", "what is trained: a folder of trainer/systems")
+    system: str = knob("", "what is trained: a folder of trainer/systems; each has its own name here")
     seed: int = knob(0, "of weights, order and augmentation", 0, 2**31 - 1)
     start: str = knob("", "run directory or weights file to start from; empty = new weights from the seed", path=True)
     data: DataConfig = DataConfig()

@@ -11,7 +11,7 @@
         .lock                     held by the process that trains
         log.jsonl                 one JSON object per line, see below
         weights.safetensors       the weights as of the last checkpoint (EMA where configured), with their config
-        weights-best.safetensors  those of the evaluation with the lowest score (UV error + 1 - mask IoU), likewise
+        weights-best.safetensors  those of the test with the lowest score of the system, likewise
         checkpoints/              step-0000001234.pt: all that is needed to go on exactly; set-aside/ holds what came
                                   after the one that `--resume --from` went on from
         .processes/               how the processes of a training tell each other that one has failed
