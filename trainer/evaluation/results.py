@@ -26,12 +26,11 @@ from trainer.training.config import DataConfig
 from trainer.training.run_dir import RunDir, read_json
 from trainer.training.schedules import Moment
 from trainer.training.system import Metric, Modules, System, Task
-from trainer.training.validation import with_records
+from trainer.training.validation import kept, with_records
 
 MAX_BAD: Final = DataConfig.max_bad
 WORKERS: Final = DataConfig.workers
 WORST: Final = 20
-KEPT: Final = ("key", "index", "knobs", "measured")  # of a sample's record
 
 
 @dataclass(frozen=True)
@@ -69,7 +68,7 @@ def at_work(weights: Path, dataset: Path, device: str = "cpu", mirrored: bool = 
 class Results:
     """Values by metric, (N,) each, NaN where one does not apply. metrics: as the system shows them, the first sorts.
 
-    records: of each sample what `KEPT` names.
+    records: of each sample what `validation.KEPT` names.
     """
 
     dataset: str
@@ -136,14 +135,14 @@ def measure(
     groups = [every[start : start + batch_size] for start in range(0, len(every), batch_size)]
     watched = follower.watched(work.modules) if follower else work.modules
     for group, whole in zip(groups, source.batches(groups, epoch=0), strict=True):
-        minibatch, found = with_records(whole, source, {})
+        minibatch, found = with_records(whole, source)
         if found:
             measured = task.measure(watched, minibatch, found, task.tests()[0], Moment())
             for name, value in measured.metrics.items():
                 parts.setdefault(name, []).append(value.double().cpu().numpy())
             if follower:
                 follower.locate(minibatch, found)
-            records += [{k: p.get(k, {}) for k in KEPT} for p in found]
+            records += [kept(record) for record in found]
             keys += minibatch.keys
         progress(len(group))
     if not records:

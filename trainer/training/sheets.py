@@ -25,7 +25,7 @@ from trainer.data.reader import SampleReader
 from trainer.data.sources import BadSamples
 from trainer.training.config import OutputConfig
 from trainer.training.system import Modules, Task, Tiles
-from trainer.training.validation import UNREADABLE, record_of
+from trainer.training.validation import UNREADABLE
 
 CHOSEN: Final = 6
 PHOTO_PX: Final = 4096  # larger photos are scaled down while they are read
@@ -86,7 +86,7 @@ def sheet(
     tests = task.tests()
     for number, (position, kind) in enumerate(samples):
         try:
-            minibatch, record = single(reader, position, device), record_of(reader, {}, position)
+            minibatch, record = single(reader, position, device), reader.params(position)
         except UNREADABLE as error:
             bad.add(reader.keys[position], str(error))
             continue

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from lightning_fabric import Fabric
@@ -35,7 +34,6 @@ class Tester:
     run_dir: RunDir
     log: Log
     bad: BadSamples
-    records: dict[int, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.chosen = chosen_positions(self.reader, self.held_out, self.config.output.chosen)
@@ -49,7 +47,7 @@ class Tester:
         now, size = progress.moment(self.config.schedule), self.config.data.batch_size
         with in_evaluation_mode(state.tested, self.fabric.autocast) as modules:
             for test in self.task.tests():
-                result = evaluate(modules, self.task, self.source, self.held_out, self.records, size, test, now)
+                result = evaluate(modules, self.task, self.source, self.held_out, size, test, now)
                 self.log.test_line(progress, loader, test, result)
                 if test == self.task.tests()[0]:
                     score = self.task.score(result.metrics)

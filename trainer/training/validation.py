@@ -15,13 +15,13 @@ from torch import nn
 from renderer.errors import DatasetError, HeadforgeError
 from trainer.data.minibatch import Minibatch
 from trainer.data.order import Positions
-from trainer.data.reader import SampleReader
 from trainer.data.sources import Cached, Streaming
 from trainer.training.breakdown import summary
 from trainer.training.schedules import Moment
 from trainer.training.system import Modules, Tables, Task
 
 Autocast = Callable[[], AbstractContextManager[Any]]
+KEPT: Final = ("key", "index", "knobs", "measured")  # of a sample's record, whole ones take 13 kB as text
 UNREADABLE: Final = (HeadforgeError, OSError, ValueError, KeyError)  # what damaged samples raise
 
 
@@ -65,22 +65,21 @@ def evaluate(
     task: Task,
     source: Streaming | Cached,
     positions: Positions,
-    records: dict[int, dict[str, Any]],
     batch_size: int,
     test: str,
     now: Moment,
 ) -> Evaluation:
     """A test over `positions`.
 
-    modules: of `in_evaluation_mode`. records: those read before, by position; filled as needed. now: the loss is
-    weighted as in training at that moment. Raises DatasetError where no sample can be read.
+    modules: of `in_evaluation_mode`. now: the loss is weighted as in training at that moment.
+    Raises DatasetError where no sample can be read.
     """
     parts: dict[str, dict[str, list[npt.NDArray[np.float64]]]] = {"terms": {}, "metrics": {}, "given": {}}
     found: list[dict[str, Any]] = []
     totals: list[float] = []
     groups = [positions[i : i + batch_size] for i in range(0, len(positions), batch_size)]
     for minibatch in source.batches(groups, epoch=0):
-        minibatch, chosen = with_records(minibatch, source, records)
+        minibatch, chosen = with_records(minibatch, source)
         if not chosen:
             continue
         measured = task.measure(modules, minibatch, chosen, test, now)
@@ -88,7 +87,7 @@ def evaluate(
         for part, into in parts.items():
             for name, tensor in getattr(measured, part).items():
                 into.setdefault(name, []).append(tensor.double().cpu().numpy())
-        found += chosen
+        found += [kept(record) for record in chosen]
     if not found:
         raise DatasetError(f"none of the held-out samples of {source.reader.path} can be read; run `gen verify`")
     terms, metrics, given = ({name: np.concatenate(values) for name, values in part.items()} for part in parts.values())
@@ -97,22 +96,18 @@ def evaluate(
     )
 
 
-def with_records(
-    minibatch: Minibatch, source: Streaming | Cached, known: dict[int, dict[str, Any]]
-) -> tuple[Minibatch, list[dict[str, Any]]]:
+def with_records(minibatch: Minibatch, source: Streaming | Cached) -> tuple[Minibatch, list[dict[str, Any]]]:
     """The samples whose records can be read, and these records; the others count as bad samples."""
     good, records = [], []
     for slot, position in enumerate(minibatch.positions.tolist()):
         try:
-            records.append(record_of(source.reader, known, position))
+            records.append(source.reader.params(position))
             good.append(slot)
         except UNREADABLE as error:
             source.bad.add(minibatch.keys[slot], str(error))
     return minibatch.only(good), records
 
 
-def record_of(reader: SampleReader, known: dict[int, dict[str, Any]], position: int) -> dict[str, Any]:
-    """The record of a sample, from `known` where it has been read before."""
-    if position not in known:
-        known[position] = {"knobs": {}, "measured": {}} | reader.params(position)
-    return known[position]
+def kept(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What `Task.tables` and reports read of a record: those of all samples of a test are held at once."""
+    return {"knobs": {}, "measured": {}} | {name: record[name] for name in KEPT if name in record}
