@@ -223,7 +223,7 @@ def test_what_the_queue_may_not_hold_is_submitted_when_it_is_empty(job: Make, re
         ({"partition": "cpu,short"}, "time_min is 10; partition short allows 5"),
         ({"memory_gb": 500}, "memory_gb is 500"),
         ({"shared": ["/work-of-the-cluster"]}, "none of the profile's shared folders"),
-        ({"accuont": "x"}, "unknown key 'accuont'; did you mean 'account'"),
+        ({"accuont": "x"}, "unknown key 'accuont': did you mean 'account'"),
         ({"container": "/nowhere.sif"}, "does not exist"),
     ],
 )
@@ -245,8 +245,8 @@ def test_what_the_cluster_refuses_leaves_nothing_behind(job: Make) -> None:
 
 def test_without_sbatch_the_way_out_is_named(job: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     data = job()
-    monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(HeadforgeError, match="sbatch is not on PATH"):
+    with monkeypatch.context() as patch, pytest.raises(HeadforgeError, match="sbatch is not on PATH"):
+        patch.setenv("PATH", "/nonexistent")
         data.submit(6, 6)
 
 
@@ -298,7 +298,7 @@ for step in range(len((run / "log").read_text()) if (run / "log").exists() else 
 
 def test_a_sweep_is_one_array_with_a_run_each_and_goes_on_after_the_time_limit(job: Make, tmp_path: Path) -> None:
     from slurm.node.command_job import CommandOrder
-    from slurm.submit.render import submit_commands
+    from slurm.submit.commands import submit_commands
 
     data = job(partition="gpu", gres="gpu:1")
     program, runs = tmp_path / "trainer.py", tmp_path / "runs"

@@ -13,7 +13,8 @@ from renderer.errors import SpecError
 from trainer.bench.network import forward_flop
 from trainer.systems.registry import load_config
 from trainer.systems.uvnet.config import NetworkConfig
-from trainer.systems.uvnet.network import UVNet, feature_counts, make_network, parameter_count
+from trainer.systems.uvnet.network import UVNet, feature_counts, make_network
+from trainer.training.checks import parameter_count
 
 JOBSPECS = Path(__file__).resolve().parents[2] / "jobspecs"
 TINY = NetworkConfig(levels=3, initial_features=4, filter_sizes=(3, 3, 3, 1))
