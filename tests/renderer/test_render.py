@@ -93,7 +93,7 @@ def test_a_rendered_data_set_is_sound(rendered: Dataset) -> None:
 
 
 def test_uv_is_the_ray_casts_within_a_half_float_step(smoke: RenderContext, tmp_path: Path) -> None:
-    """Point 4 of the issue: an independent ray caster on the mesh, at every pixel centre inside the mask."""
+    """An independent ray caster on the mesh, at every pixel centre inside the mask."""
     trimesh = pytest.importorskip("trimesh")
     context = with_render(smoke, uv_precision="float", resolution=128)
     data = render_to(tmp_path / "d", context, 8)

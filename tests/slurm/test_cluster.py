@@ -1,4 +1,4 @@
-"""The SLURM layer on a real cluster: what the issue asks to be shown, and every fault that is likely to happen."""
+"""The SLURM layer on a real cluster: renders, trainings and verification as jobs, and faults that are likely."""
 
 from __future__ import annotations
 
