@@ -81,6 +81,6 @@ def test_metrics_are_computed_in_float32_whatever_the_network_computes_in(config
         truth = Truth(task, list(source.batches([positions], 0)))
         autocast = session.make_fabric(override(config, {"device.precision": precision}, "test")).autocast
         with in_evaluation_mode({"network": truth}, autocast) as modules:
-            found.append(evaluate(modules, task, source, positions, {}, 6, "test", Moment()).metrics)
+            found.append(evaluate(modules, task, source, positions, 6, "test", Moment()).metrics)
         assert truth.defaults == {torch.float32 if precision == "32-true" else torch.bfloat16}
     assert found[0] == found[1] and found[0]["landmark_nme"] < 0.002
