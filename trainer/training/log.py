@@ -12,7 +12,7 @@ from renderer.progress import Progress as ProgressLine
 from trainer.data.loader import Loader
 from trainer.data.sources import BadSamples
 from trainer.training.config import TrainConfig
-from trainer.training.run_dir import RunDir, finite
+from trainer.training.run_dir import RunDir, finite, read_lines
 from trainer.training.sheets import sheet_name
 from trainer.training.state import Progress
 from trainer.training.system import System
@@ -116,12 +116,8 @@ class Log:
         self.run.write_json(self.run.evaluation / "layout.json", layout)
         entry = finite({"epoch": number, "file": sheet_name(number), "rows": rows})
         path = self.run.evaluation / "rows.jsonl"
-        kept = (
-            [line for line in path.read_text("utf-8").splitlines() if json.loads(line)["epoch"] < number]
-            if path.exists()
-            else []
-        )
-        write_atomic(path, "".join(f"{line}\n" for line in [*kept, json.dumps(entry)]).encode())
+        kept = [row for row in read_lines(path) if row["epoch"] < number]
+        write_atomic(path, "".join(f"{json.dumps(row)}\n" for row in [*kept, entry]).encode())
 
     def status(self, progress: Progress, loader: Loader, state: str, message: str = "") -> None:
         if self.on:
