@@ -24,6 +24,7 @@ from slurm.profile import Profile
 from trainer.systems.uvnet.config import UVNetConfig
 
 ROOT = Path(__file__).resolve().parents[1]
+OUTPUTS = ("out/", "runs/")  # what commands write lies there: examples, not files of the project to be linked
 FILLED = {  # page of the site: the file that it shows
     "index": "README.md",
     "reference/head-pack": "blend_assets/README.md",
@@ -73,7 +74,7 @@ def _linked(text: str, here: Path, place: Path) -> str:
         return f"]({os.path.relpath(pages.get(target, target), place)}{hash_mark}{anchor})"
 
     def link(name: re.Match[str]) -> str:
-        is_file = (ROOT / name[1]).is_file()
+        is_file = (ROOT / name[1]).is_file() and not name[1].startswith(OUTPUTS)
         return f"[`{name[1]}`]({os.path.relpath(pages.get(name[1], name[1]), place)})" if is_file else name[0]
 
     text = re.sub(r"\]\(([^)\s]+)\)", moved, text)
