@@ -7,11 +7,16 @@ The camera is on +Z of the world, looks along -Z with +Y up; a head without pose
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 RGB = tuple[float, float, float]
 Vec3 = tuple[float, float, float]
+
+
+def later(rest: Any) -> Any:
+    """Declare a field that came after sample format 1: at `rest` it changes nothing, and records leave it out."""
+    return field(default=rest, metadata={"later": True})
 
 
 @dataclass(frozen=True)
@@ -77,8 +82,8 @@ class Surface:
     subsurface: float
     noise_scale: float
     noise_offset: Vec3
-    face_gamma: float = 1.0  # exponent on the face texture's linear colours
-    face_saturation: float = 1.0  # factor on its saturation
+    face_gamma: float = later(1.0)  # exponent on the face texture's linear colours
+    face_saturation: float = later(1.0)  # factor on its saturation
 
     @property
     def graded(self) -> bool:
@@ -195,21 +200,14 @@ class SampleParams:
 
 def to_record(params: SampleParams) -> dict[str, Any]:
     """Plain nested values for JSON."""
-    record: dict[str, Any] = _plain(asdict(params))
-    for values, head in zip(record["heads"], params.heads, strict=True):
-        values["surface"] = _plain(_surface_values(head.surface))
+    record: dict[str, Any] = _plain(params)
     return record
 
 
-def _surface_values(surface: Surface) -> dict[str, Any]:
-    """Fields of a surface; without those of the grading where there is none: the records of sample format 1."""
-    values = asdict(surface)
-    if not surface.graded:
-        del values["face_gamma"], values["face_saturation"]
-    return values
-
-
 def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        stored = (f for f in fields(value) if not (f.metadata.get("later") and getattr(value, f.name) == f.default))
+        return {f.name: _plain(getattr(value, f.name)) for f in stored}
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -232,11 +230,10 @@ def flat_knobs(params: SampleParams) -> dict[str, float | str | bool]:
             flat[prefix] = value
 
     for name in ("camera", "light", "environment"):
-        add(name, asdict(getattr(params, name)))
+        add(name, _plain(getattr(params, name)))
     if params.heads:
-        head = asdict(params.heads[0])
+        head = _plain(params.heads[0])
         head["wear"]["glasses"] = head["wear"]["glasses"] is not None
-        head["surface"] = _surface_values(params.heads[0].surface)
         for name in ("pose", "deform", "surface", "interior", "wear"):
             add(name, head[name])
         add("identity", head["identity"]["macros"])

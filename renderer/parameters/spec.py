@@ -19,13 +19,8 @@ from typing import Any, Final, Literal
 
 from renderer.errors import SpecError
 from renderer.format.sample_format import OPTIONAL_LABELS
-from renderer.strict import Numbers, knob, read, to_plain
+from renderer.strict import Numbers, knob, read
 
-_LATER_KNOBS: Final = {  # knobs that came after sample format 1, whose defaults change nothing
-    "camera": ("distance_m", "shift_widths"),
-    "light": ("direction", "elevation_deg", "azimuth_deg"),
-    "surface": ("face_gamma", "face_saturation"),
-}
 _Z_999: Final = NormalDist().inv_cdf(0.9995)  # 99.9 % read as two-sided, docs/design/0002
 MOST_RAYS: Final = 8192  # label rays or small pixels along a side of the image: 2 GiB per worker
 
@@ -301,18 +296,3 @@ def _check_weights(name: str, weights: Mapping[str, float]) -> None:
 def parse_spec(raw: Mapping[str, Any], source: str) -> Spec:
     """Plain values, as YAML or JSON give them, to a Spec; `source` names them in messages. Raises SpecError."""
     return read(Spec, raw, source)
-
-
-def spec_identity(spec: Spec) -> dict[str, Any]:
-    """What of a spec makes its data set another one: `to_plain`, without clips where there are none.
-
-    What came after sample format 1 is left out at rest, so that older data sets keep tag, keys and split.
-    """
-    plain, rest = to_plain(spec), to_plain(Spec())
-    if not spec.sequence.frames:
-        del plain["sequence"]
-    for section, names in _LATER_KNOBS.items():
-        for name in names:
-            if plain[section][name] == rest[section][name]:
-                del plain[section][name]
-    return plain

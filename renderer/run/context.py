@@ -29,7 +29,8 @@ from renderer.head.catalog import Catalog, build_catalog, check_assets, lacking
 from renderer.head.model import HeadModel
 from renderer.head.pack import load_head
 from renderer.install import how_to_install, installed_version
-from renderer.parameters.spec import Spec, spec_identity
+from renderer.parameters.identity import spec_identity
+from renderer.parameters.spec import Spec
 from renderer.run.pool import RenderJob
 from renderer.strict import to_plain
 

@@ -16,8 +16,9 @@ from click.testing import CliRunner
 from renderer.commands.knobs import list_knobs
 from renderer.errors import SpecError
 from renderer.format.sample_format import canonical_json
+from renderer.parameters.identity import spec_identity
 from renderer.parameters.jobspecs import spec_names
-from renderer.parameters.spec import Spec, parse_spec, spec_identity
+from renderer.parameters.spec import Spec, parse_spec
 from renderer.strict import Numbers, knob, knobs, load, override, read, settings, to_plain, to_yaml
 from slurm.profile import Profile
 from trainer.systems.uvnet.config import UVNetConfig
