@@ -14,39 +14,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, Final, Literal
 
 from renderer.errors import SpecError
 from renderer.format.sample_format import OPTIONAL_LABELS
-from renderer.strict import Numbers, knob, read
+from renderer.parameters.limits import Gauss, Uniform, check_weights
+from renderer.strict import knob, read
 
-_Z_999: Final = NormalDist().inv_cdf(0.9995)  # 99.9 % read as two-sided, docs/design/0002
 MOST_RAYS: Final = 8192  # label rays or small pixels along a side of the image: 2 GiB per worker
-
-
-@dataclass(frozen=True)
-class Uniform(Numbers):
-    """Uniform between `low` and `high`; equal ends are a fixed value."""
-
-    low: float
-    high: float
-
-    def check(self) -> None:
-        if self.low > self.high:
-            raise SpecError("the low end is above the high end")
-
-
-@dataclass(frozen=True)
-class Gauss(Numbers):
-    """Zero-mean Gaussian, given by the limit within which 99.9 % of the draws fall (two-sided, docs/design/0002)."""
-
-    limit: float
-
-    @property
-    def sigma(self) -> float:
-        """Standard deviation."""
-        return self.limit / _Z_999
 
 
 @dataclass(frozen=True)
@@ -171,7 +146,7 @@ class EnvironmentSpec:
     noise_scale: Uniform = knob(Uniform(0.5, 8), "features of the noise environment", 0.01, 1000)
 
     def check(self) -> None:
-        _check_weights("kinds", self.kinds)
+        check_weights("kinds", self.kinds)
 
 
 @dataclass(frozen=True)
@@ -193,7 +168,7 @@ class SurfaceSpec:
     noise_scale: Uniform = knob(Uniform(2, 40), "features of the noise texture per head height", 0.01, 1000)
 
     def check(self) -> None:
-        _check_weights("kinds", self.kinds)
+        check_weights("kinds", self.kinds)
 
 
 @dataclass(frozen=True)
@@ -286,11 +261,6 @@ class Spec:
     def check(self) -> None:
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise SpecError(f"name is {self.name!r}; it becomes a folder: use letters, digits, '_', '.' and '-'")
-
-
-def _check_weights(name: str, weights: Mapping[str, float]) -> None:
-    if not sum(weights.values()) > 0:
-        raise SpecError(f"{name} is {dict(weights)!r}; its weights add up to nothing")
 
 
 def parse_spec(raw: Mapping[str, Any], source: str) -> Spec:

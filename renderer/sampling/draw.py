@@ -15,6 +15,7 @@ from renderer.head.catalog import Catalog
 from renderer.head.glasses import glasses_random
 from renderer.head.model import HEAD_HEIGHT_M, HeadModel
 from renderer.head.props import PROPS
+from renderer.parameters.limits import Gauss
 from renderer.parameters.params import (
     RGB,
     Camera,
@@ -32,7 +33,7 @@ from renderer.parameters.params import (
     Vec3,
     Wear,
 )
-from renderer.parameters.spec import Gauss, LightSpec, SequenceSpec, Spec
+from renderer.parameters.spec import LightSpec, SequenceSpec, Spec
 from renderer.sampling.expression import draw_expression
 from renderer.sampling.streams import Streams, streams
 

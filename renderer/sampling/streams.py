@@ -15,8 +15,9 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from renderer.parameters.limits import Gauss, Uniform
 from renderer.parameters.params import Vec3
-from renderer.parameters.spec import Gauss, SequenceSpec, Uniform
+from renderer.parameters.spec import SequenceSpec
 
 _WAVES: Final = 3  # of a moving knob's path
 

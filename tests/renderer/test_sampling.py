@@ -16,8 +16,9 @@ from renderer.head.catalog import Catalog, build_catalog
 from renderer.head.model import HeadModel
 from renderer.head.pack import load_head
 from renderer.parameters.jobspecs import load_spec
+from renderer.parameters.limits import Gauss, Uniform
 from renderer.parameters.params import SampleParams, flat_knobs, to_record
-from renderer.parameters.spec import Gauss, HeadsSpec, SequenceSpec, Spec, Uniform, parse_spec
+from renderer.parameters.spec import HeadsSpec, SequenceSpec, Spec, parse_spec
 from renderer.run.plan import missing_ranges
 from renderer.sampling.draw import draw
 from renderer.sampling.expression import OPEN_LIPS_M

@@ -9,7 +9,8 @@ import pytest
 from renderer.errors import AssetError, SpecError
 from renderer.parameters.identity import spec_identity
 from renderer.parameters.jobspecs import load_spec, spec_names
-from renderer.parameters.spec import Spec, Uniform, parse_spec
+from renderer.parameters.limits import Uniform
+from renderer.parameters.spec import Spec, parse_spec
 from renderer.strict import to_plain
 
 

@@ -18,8 +18,9 @@ from renderer.head.pack import load_head
 from renderer.labels.reference import head_from_record
 from renderer.parameters.identity import spec_identity
 from renderer.parameters.jobspecs import load_spec
+from renderer.parameters.limits import Uniform
 from renderer.parameters.params import SampleParams, flat_knobs, to_record
-from renderer.parameters.spec import LightSpec, Spec, Uniform, parse_spec
+from renderer.parameters.spec import LightSpec, Spec, parse_spec
 from renderer.run.claim import STAGING, claim
 from renderer.run.context import prepare
 from renderer.run.local import render_shards

@@ -13,7 +13,7 @@ from PIL import Image
 from renderer.format.dataset import open_dataset
 from renderer.format.sample_format import PURE
 from renderer.parameters.jobspecs import load_spec
-from renderer.parameters.spec import Uniform
+from renderer.parameters.limits import Uniform
 from renderer.run.claim import claim
 from renderer.run.context import prepare
 from renderer.run.local import render_shards

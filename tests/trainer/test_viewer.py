@@ -23,7 +23,7 @@ from renderer.errors import DatasetError
 from renderer.format.manifest import Skipped
 from renderer.format.shard import write_shard
 from renderer.parameters.jobspecs import load_spec
-from renderer.parameters.spec import Uniform
+from renderer.parameters.limits import Uniform
 from renderer.strict import to_plain
 from trainer.commands.view import view as view_command
 from trainer.data.rerender import render_command
