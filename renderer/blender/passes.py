@@ -99,7 +99,7 @@ class PassRenderer:
         with self._timed("scene"):
             self.builder.set_sample(params)
         rays = self._rays(params.camera, 0.0)
-        images = {"input": self._input(params, 0.0, rays, params.cycles_seed)}
+        images = self._picture(params, 0.0, rays, params.cycles_seed)
         images |= self._labels(rays, params, 0.0, wanted)
         measured = self._measure(images)
         if "view2" in wanted:
@@ -107,13 +107,14 @@ class PassRenderer:
             self.builder.set_camera(params.camera, yaw)
             rays = self._rays(params.camera, yaw)
             second = self._labels(rays, params, yaw, ())
-            images |= {"view2": self._input(params, yaw, rays, params.cycles_seed + 1)}
+            images |= {"view2": self._picture(params, yaw, rays, params.cycles_seed + 1)["input"]}
             images |= {"view2_uv": second["uv"], "view2_mask": second["mask"]}
         if "neutral" in wanted:
             plain = neutral(params)
             with self._timed("scene"):
                 self.builder.set_sample(plain)
-            images["neutral"] = self._input(plain, 0.0, self._rays(plain.camera, 0.0), plain.cycles_seed)
+            rays = self._rays(plain.camera, 0.0)
+            images["neutral"] = self._picture(plain, 0.0, rays, plain.cycles_seed)["input"]
         return {name: images[name] for name in wanted_order(images, wanted)}, measured
 
     def _rays(self, camera: Camera, yaw_rad: float) -> Rays | None:
@@ -126,12 +127,13 @@ class PassRenderer:
                 self.builder.shown, camera, yaw_rad, box, self.spec.mask_grid, self.spec.resolution
             )
 
-    def _input(self, params: SampleParams, yaw_rad: float, rays: Rays | None, seed: int) -> Image:
-        """(H, W, 3) half: linear radiance, heads and props path traced over the backdrop.
+    def _picture(self, params: SampleParams, yaw_rad: float, rays: Rays | None, seed: int) -> dict[str, Image]:
+        """`input` and `foreground`, half: linear radiance, heads and props path traced over the backdrop.
 
         Paths are traced where heads and props are, and the backdrop and the outlines have no noise.
         """
         image = self.backdrop(params.environment, params.camera, yaw_rad)
+        foreground = np.zeros((*image.shape[:2], 4), np.float32)
         if rays is not None:
             grid = self.spec.mask_grid
             height, width = (n // grid for n in rays.opacity.shape)
@@ -146,9 +148,13 @@ class PassRenderer:
                     size = (3, 3, 1)
                     around = uniform_filter(colour, size) / np.maximum(uniform_filter(sampled, size), 1e-3)
                     colour += (opacity - sampled) * around
-                part = image[box[0] : box[2], box[1] : box[3]]
-                part[:] = colour + (1.0 - opacity) * part
-        return np.clip(image, 0.0, 65504.0).astype(np.float16)
+                part = (slice(box[0], box[2]), slice(box[1], box[3]))
+                foreground[part] = np.concatenate([colour, opacity], axis=-1)
+                image[part] = colour + (1.0 - opacity) * image[part]
+        return {
+            "input": np.clip(image, 0.0, 65504.0).astype(np.float16),
+            "foreground": np.clip(foreground, [-65504.0] * 3 + [0.0], [65504.0] * 3 + [1.0]).astype(np.float16),
+        }
 
     def backdrop(self, environment: Environment, camera: Camera, yaw_rad: float) -> Image:
         """(H, W, 3): the surroundings as the camera sees them, at four points of each pixel."""

@@ -25,6 +25,7 @@ Members of one sample, in this order in the tar:
     KEY.position.exr     X Y Z float        position in head space in metres, where it is face, else 0
     KEY.camera_position.exr  X Y Z float    position in camera space (as the normal's) in metres, where it is face
     KEY.neutral.exr      R G B half         same identity and skin, frontal, neutral, plain light
+    KEY.foreground.exr   R G B A half       radiance of everything but the backdrop, times its coverage A (below)
     KEY.view2.exr        R G B half         the same scene from a second camera
     KEY.view2_uv.exr     R=U G=V            UV of the second view
     KEY.view2_mask.exr   Y, visible half    mask of the second view
@@ -36,6 +37,12 @@ from the top left corner. U grows to the viewer's right on the frontal head, V g
 face area spans [0, 1] x [0, 1]. Head space: right-handed, metres, +X to the subject's left, +Y up, +Z out of
 the face, origin midway between the ears. A pixel is pure face, free of mixing, where Y >= `PURE`; the UV is to be
 trusted there.
+
+Foreground and backdrop: input = max(0, foreground.RGB + (1 - A) * backdrop), to the precision of half. A is in [0, 1]
+and covers heads, hair, glasses, clothes and props, so any picture can be put behind them: its radiance takes the
+backdrop's place. What a lens or a lock of hair lets through is counted out of A, straight on, as the renderer has it:
+lenses tint and mirror but do not refract. The light on the foreground stays that of the sample's surroundings. At
+outlines RGB may lie a little below zero, where the denoised samples and the exact coverage disagree.
 """
 
 from __future__ import annotations
@@ -51,7 +58,7 @@ UV_FRAME: Final = "hm08-frontal-1"  # name of the UV frame; never mix two frames
 CENTRE_U: Final = 0.4987  # of the vertices on the plane of symmetry: hm08's chart is not quite centred in that frame
 
 TRIPLET: Final = ("input", "uv", "mask")
-OPTIONAL_LABELS: Final = ("depth", "normal", "albedo", "position", "camera_position", "neutral", "view2")
+OPTIONAL_LABELS: Final = ("depth", "normal", "albedo", "position", "camera_position", "neutral", "foreground", "view2")
 """Labels a spec may ask for beside the triplet; `view2` brings `view2_uv` and `view2_mask` with it."""
 
 CHANNELS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -64,6 +71,7 @@ CHANNELS: Final[Mapping[str, tuple[str, ...]]] = {
     "position": ("X", "Y", "Z"),
     "camera_position": ("X", "Y", "Z"),
     "neutral": ("R", "G", "B"),
+    "foreground": ("R", "G", "B", "A"),
     "view2": ("R", "G", "B"),
     "view2_uv": ("R", "G"),
     "view2_mask": ("Y", "visible"),

@@ -22,8 +22,9 @@ from renderer.labels.reference import Reference
 from renderer.parameters.spec import Spec, parse_spec
 from renderer.report.statistics import Sums
 
-CHECKS_VERSION: Final = 1  # raise it when checks are added or changed: what older ones proved is then proven again
+CHECKS_VERSION: Final = 2  # raise it when checks are added or changed: what older ones proved is then proven again
 _CHUNK: Final = 1 << 20
+_COVERAGE_ERROR: Final = 0.3  # of A in a pixel, where Cycles' samples rather than the label rays have counted it
 
 
 @dataclass
@@ -176,7 +177,23 @@ def sample_problems(
     lit = record["light"]["on"] or record["environment"]["strength"] > 0
     if lit and _one_colour(images["input"]) and _shows_face(images["mask"]):
         yield "input is of one colour, though the mask says it shows a face"
+    if "foreground" in images:
+        yield from _foreground_problems(*(images[k].astype(np.float32) for k in ("foreground", "input", "mask")))
     yield from _label_problems(images["uv"].astype(np.float32), images["mask"].astype(np.float32), record)
+
+
+def _foreground_problems(foreground: Any, image: Any, mask: Any) -> Iterable[str]:
+    """The backdrop is not stored, but it has no negative light, and none of it comes through where A is 1."""
+    colour, alpha = foreground[..., :3], foreground[..., 3]
+    if alpha.min() < 0 or alpha.max() > 1:
+        yield "the coverage of the foreground leaves [0, 1]"
+    rounding = 2 * HALF_STEP * (1 + np.abs(image))
+    if (colour > image + rounding).any():
+        yield "the foreground is brighter than the input that it is part of"
+    if (np.abs(np.maximum(colour, 0) - image) > rounding + HALF_STEP * image.max())[alpha == 1].any():
+        yield "the input differs from the foreground where that hides all else"
+    if (mask[..., 1] > alpha + _COVERAGE_ERROR).any():
+        yield "there is visible face outside the foreground"
 
 
 def _label_problems(uv: Any, mask: Any, record: dict[str, Any]) -> Iterable[str]:

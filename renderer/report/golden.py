@@ -153,13 +153,13 @@ def render_problems(golden: Mapping[str, Any], now: Mapping[str, Any]) -> list[s
     for name, about in now["samples"].items():
         old = golden["samples"].get(name, about)
         if golden["processor"] == now["processor"]:
-            changed = [image for image, digest in about["pixels"].items() if old["pixels"].get(image) != digest]
+            changed = [image for image, digest in about["pixels"].items() if old["pixels"].get(image, digest) != digest]
             changed += ["the record"] if old["record"] != about["record"] else []
         else:
             changed = [
                 image
                 for image, hexed in about["thumbnails"].items()
-                if thumbnail_error(old["thumbnails"].get(image, ""), hexed) > TOLERANCE
+                if thumbnail_error(old["thumbnails"].get(image, hexed), hexed) > TOLERANCE
             ]
         if changed:
             problems.append(f"sample {name} changed in {', '.join(changed)}: {way_out}")

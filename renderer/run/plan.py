@@ -20,8 +20,8 @@ SECONDS_PER_SAMPLE: Final = (
 RECORD_BYTES: Final = 15_800  # of a sample: the record, the tar's headers and padding
 IMAGE_BYTES: Final = {
     "input": 58_000, "uv": 10_500, "mask": 4_000, "depth": 31_000, "normal": 29_000, "albedo": 33_000,
-    "position": 50_000, "camera_position": 50_000, "neutral": 33_000, "view2": 58_000, "view2_uv": 10_500,
-    "view2_mask": 4_000,
+    "position": 50_000, "camera_position": 50_000, "neutral": 33_000, "foreground": 45_000,
+    "view2": 58_000, "view2_uv": 10_500, "view2_mask": 4_000,
 }  # fmt: skip
 """Mean size of an image of `mixed` at 128 x 128, compressed."""
 

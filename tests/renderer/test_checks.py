@@ -206,6 +206,45 @@ def test_each_byte_of_a_tar_is_read_once(made_up: Any, shard: Any, monkeypatch: 
     assert sum(read) == tar.stat().st_size
 
 
+# ---------------------------------------------------------------- foregrounds
+
+
+def with_foreground(images: Images) -> None:
+    """The face, opaque but for its first row, before a backdrop of its own."""
+    alpha = images["mask"][..., :1].astype(np.float32)
+    alpha[4] *= 0.5
+    images["mask"][4] *= 0.5
+    images["foreground"] = np.concatenate([0.4 * alpha, 0.3 * alpha, 0.2 * alpha, alpha], axis=2).astype(np.float16)
+    backdrop = np.random.default_rng(5).random((*alpha.shape[:2], 3))
+    images["input"][:] = images["foreground"][..., :3] + (1 - alpha) * backdrop
+
+
+@pytest.mark.parametrize(
+    ("row", "channel", "value", "problem"),
+    [
+        (4, 3, 1.5, "leaves [0, 1]"),
+        (0, 1, 5.0, "brighter than the input"),
+        (6, 0, 0.1, "differs from the foreground where that hides all else"),
+        (6, 3, 0.0, "visible face outside the foreground"),
+    ],
+)
+def test_a_foreground_is_part_of_its_input(made_up: Any, row: int, channel: int, value: float, problem: str) -> None:
+    images: Images = {
+        "input": np.zeros((16, 16, 3), np.float16),
+        "mask": np.zeros((16, 16, 2), np.float16),
+    }
+    images["mask"][4:12, 4:12] = 1
+    with_foreground(images)
+
+    def found() -> list[str]:
+        chosen = (images[name].astype(np.float32) for name in ("foreground", "input", "mask"))
+        return list(checks._foreground_problems(*chosen))
+
+    assert found() == []
+    images["foreground"][row, 6, channel] = value
+    assert any(problem in text for text in found())
+
+
 # ---------------------------------------------------------------- what may look alike
 
 

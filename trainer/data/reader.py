@@ -5,7 +5,7 @@ Each image becomes one array of a fixed dtype, (C, H, W), whichever way it is ca
     mask, view2_mask    uint8, 1 where the pixel is pure face (coverage >= PURE), else 0: mixed border pixels are black
     uv, view2_uv        float16, zero outside the thresholded mask
     depth, position     float32
-    the rest            float16
+    the rest            float16; foreground has 4 channels: colour times coverage, coverage
 
 Numbers that are not images come from the JSON record of a sample: a function of the system turns it into one array of
 fixed shape and dtype, named like an image (landmarks, head parameters, vertices). Systems that compare samples of one
