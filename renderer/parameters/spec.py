@@ -21,6 +21,10 @@ from renderer.format.sample_format import OPTIONAL_LABELS
 from renderer.parameters.limits import Gauss, Uniform, check_weights
 from renderer.strict import knob, read
 
+EXPRESSION_SETS: Final = (
+    "neutral", "smile", "laugh", "speech", "surprise", "anger", "sadness", "disgust", "pout", "wink", "squint", "yawn",
+    "random",
+)  # fmt: skip
 MOST_RAYS: Final = 8192  # label rays or small pixels along a side of the image: 2 GiB per worker
 
 
@@ -191,6 +195,20 @@ class ExpressionSpec:
     strength: Uniform = knob(Uniform(0.1, 0.8), "activation of each", 0, 1.5)
     blink_share: float = knob(0.08, "share of closed eyes", 0, 1)
     gaze_deg: Gauss = knob(Gauss(35), "gaze to the side, 99.9 % limit; half of it up and down", 0, 60)
+    sets: Mapping[str, float] = knob(
+        {}, "weights of sets of units that go together; empty: independent units", 0, 1e6, options=EXPRESSION_SETS
+    )
+    set_strength: Uniform = knob(Uniform(0.4, 1.0), "factor on all units of a set", 0, 1.5)
+    asymmetry: float = knob(0.0, "difference between the sides of a set, standard deviation as a share", 0, 1)
+    uneven_blink_share: float = knob(0.0, "share of blinks that close one eye further than the other", 0, 1)
+    lids_follow: float = knob(0.0, "how far the upper lids follow a gaze up or down; 1: as they do", 0, 2)
+    gaze_distance_m: Uniform = knob(Uniform(0, 0), "where the eyes meet; 0: far away", 0, 100)
+
+    def check(self) -> None:
+        if self.sets:
+            check_weights("sets", self.sets)
+        if self.gaze_distance_m.low == 0 < self.gaze_distance_m.high:
+            raise SpecError("gaze_distance_m starts at 0, in the eyes; give a low end above 0, or 0 alone")
 
 
 @dataclass(frozen=True)
