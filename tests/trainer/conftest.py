@@ -84,14 +84,21 @@ def encoded(index: int, size: int = 32, empty: bool = False, clip_frames: int = 
 
 
 def write_dataset(
-    path: Path, count: int, per_shard: int = 20, size: int = 32, empty_every: int = 0, clip_frames: int = 0
+    path: Path,
+    count: int,
+    per_shard: int = 20,
+    size: int = 32,
+    empty_every: int = 0,
+    clip_frames: int = 0,
+    tag: str = TAG,
+    encode: Callable[[int], EncodedSample] | None = None,
 ) -> Path:
-    """A whole data set folder."""
+    """A whole data set folder. encode: makes the samples, with keys of `tag`, in place of `encoded`."""
     path.mkdir(parents=True, exist_ok=True)
     info = {
         "format_version": FORMAT_VERSION,
         "name": "synthetic",
-        "tag": TAG,
+        "tag": tag,
         "seed": 7,
         "spec": {"sequence": {"frames": clip_frames}} if clip_frames else {},
         "uv_frame": UV_FRAME,
@@ -103,10 +110,8 @@ def write_dataset(
     (path / "dataset.json").write_text(json.dumps(info))
     for start in range(0, count, per_shard):
         stop = min(start + per_shard, count)
-        samples = [
-            encoded(i, size, bool(empty_every) and i % empty_every == 0, clip_frames) for i in range(start, stop)
-        ]
-        write_shard(path, start, stop, TAG, samples)
+        make = encode or (lambda i: encoded(i, size, bool(empty_every) and i % empty_every == 0, clip_frames))
+        write_shard(path, start, stop, tag, [make(i) for i in range(start, stop)])
     write_index(path)
     return path
 

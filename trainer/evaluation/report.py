@@ -101,7 +101,7 @@ def write_dataset_report(results: Results, work: Work, out: Path) -> dict[str, A
         "samples": len(results.keys),
         "skipped": dict(results.skipped),
         "metrics": {k: rounded(v) for k, v in summary(results.values).items()},
-        "splits": work.task.tables(results.values, results.records, {}),
+        "splits": work.task.tables(results.values, results.records, results.given),
         "per_sample": [
             {"key": key, **{name: rounded(v[i]) for name, v in results.values.items()}}
             for i, key in enumerate(results.keys)

@@ -79,6 +79,7 @@ class Results:
     note: str = ""
     skipped: Mapping[str, str] = field(default_factory=dict)  # damaged samples, key: what is wrong
     tracks: jitter.Tracks | None = None  # of a data set of clips
+    given: Mapping[str, Values] = field(default_factory=dict)  # (N, ...) what else the task says of the samples
 
     def worst(self, count: int = WORST) -> list[int]:
         """Positions of the worst samples by the first metric, worst first; without those to which it does not apply."""
@@ -126,6 +127,7 @@ def measure(
     Damaged samples are left out and reported; raises DatasetError where there are more than `max_bad`.
     """
     parts: dict[str, list[Values]] = {}
+    given: dict[str, list[Values]] = {}
     keys: list[str] = []
     records: list[dict[str, Any]] = []
     task, reader = work.task, work.reader
@@ -140,6 +142,8 @@ def measure(
             measured = task.measure(watched, minibatch, found, task.tests()[0], Moment())
             for name, value in measured.metrics.items():
                 parts.setdefault(name, []).append(value.double().cpu().numpy())
+            for name, value in measured.given.items():
+                given.setdefault(name, []).append(value.double().cpu().numpy())
             if follower:
                 follower.locate(minibatch, found)
             records += [kept(record) for record in found]
@@ -152,4 +156,5 @@ def measure(
     if tracks is not None:
         values["jitter_px"] = jitter.frame_values(tracks)["jitter_px"]
     name, metrics = reader.path.resolve().name, tuple(work.system.metrics)
-    return Results(name, metrics, tuple(keys), values, tuple(records), note, source.bad.found, tracks)
+    beside = {name: np.concatenate(part) for name, part in given.items()}
+    return Results(name, metrics, tuple(keys), values, tuple(records), note, source.bad.found, tracks, beside)

@@ -235,8 +235,10 @@ def set_up(fabric: Fabric, config: TrainConfig, system: System, run: RunDir, che
         world=fabric.world_size,
     )
     task = system.build(config, reader, fabric.device)
-    models = make_models(fabric, config, modules, task.optimisers)
     found = start_point(fabric, run, checkpoint)
+    if found is None:
+        system.initialise(config, source, training, modules)
+    models = make_models(fabric, config, modules, task.optimisers)
     if config.start and found is None:
         models.plain[system.exported].load_state_dict(load_start(config))
     averages = {name: make_average(models.plain[name]) for name in task.averaged} if config.schedule.ema else {}

@@ -24,7 +24,9 @@ from torch import Tensor, nn
 
 from renderer.errors import SpecError
 from trainer.data.minibatch import Minibatch
+from trainer.data.order import Positions
 from trainer.data.reader import Needs, SampleReader
+from trainer.data.sources import Cached, Streaming
 from trainer.training.breakdown import Rows, Values, by_knobs
 from trainer.training.config import OptimiserConfig, TrainConfig
 from trainer.training.schedules import Moment
@@ -61,6 +63,7 @@ class Metric:
     higher_is_better: bool = False
     on_top: bool = True  # its last value stands at the top of the page
     error_curve: bool = False  # reports draw its cumulative distribution
+    naive: str = ""  # the metric that a predictor which looks at nothing gets, to compare with
 
 
 @dataclass(frozen=True)
@@ -173,6 +176,12 @@ class System(ABC):
     @abstractmethod
     def modules(self, config: Any) -> dict[str, nn.Module]:
         """New modules by name, their weights from `config.seed` alone. Also called on the `meta` device, to count."""
+
+    def initialise(
+        self, config: Any, source: Streaming | Cached, training: Positions, modules: Mapping[str, nn.Module]
+    ) -> None:
+        """What first weights take from files or from the training samples; called once, on the modules of a new run."""
+        return None
 
     @abstractmethod
     def inputs(self, config: Any, reader: SampleReader) -> Mapping[str, tuple[Tensor, ...]]:
