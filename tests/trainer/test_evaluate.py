@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,24 +13,20 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
-from scipy.io import savemat
 from torch import Tensor
 
-from renderer.errors import DatasetError, FormatError
+from renderer.errors import DatasetError
 from renderer.format.sample_format import UV_FRAME
 from renderer.strict import to_yaml
 from trainer.augmentation.stages import Samples
 from trainer.commands.evaluate import evaluate as evaluate_command
-from trainer.data import pictures
 from trainer.data.reader import SampleReader
-from trainer.evaluation import photos, plots
-from trainer.evaluation.report import table
+from trainer.evaluation import plots
 from trainer.evaluation.results import WORST, Results, at_work, measure, positions_to_measure
 from trainer.systems.uvnet.config import NetworkConfig, UVNetConfig
 from trainer.systems.uvnet.network import make_network
 from trainer.training.checkpoint import save_weights
 from trainer.training.system import Metric
-from trainer.uvmaps import head_pose
 from trainer.viewer import page as pages
 
 TINY = NetworkConfig(levels=2, initial_features=4, filter_sizes=(3, 3, 1))
@@ -166,116 +161,3 @@ def test_equal_evaluations_give_equal_plots(small: Path, tmp_path: Path, synthet
     for name in "ab":
         plots.plot_curves(result, tmp_path / f"{name}.svg")
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
-
-
-# ---------------------------------------------------------------- photos
-
-POINTS = np.random.default_rng(3).uniform(20, 100, (68, 2))
-
-
-def write_pts(path: Path, points: np.ndarray) -> None:
-    rows = "\n".join(f"{x:.4f} {y:.4f}" for x, y in points)
-    path.write_text(f"version: 1\nn_points: 68\n{{\n{rows}\n}}\n")
-
-
-def test_all_three_kinds_of_annotation_are_read_in_one_frame(tmp_path: Path) -> None:
-    for name in ("a.png", "b.jpg", "c.jpg", "unannotated.png"):
-        Image.new("RGB", (120, 120)).save(tmp_path / name)
-    (tmp_path / "landmarks.json").write_text(json.dumps({"a.png": [[x, y] for x, y in POINTS[:67].tolist()] + [None]}))
-    write_pts(tmp_path / "b.pts", POINTS + 0.5)
-    savemat(tmp_path / "c.mat", {"pt3d_68": np.vstack([(POINTS + 0.5).T, np.zeros(68)])})
-    found = {p.name: points for p, points in photos.read_annotations(tmp_path).items()}
-    assert set(found) == {"a.png", "b.jpg", "c.jpg"}
-    assert np.isnan(found["a.png"][67]).all()
-    for points in found.values():
-        assert np.allclose(points[:67], POINTS[:67], atol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [("a.pts", "{ 1 2 }"), ("a.pts", "{ one two }"), ("a.mat", "no mat"), ("landmarks.json", '{"a.png": [[1, 2]]}'),
-     ("landmarks.json", "[]"), ("landmarks.json", "{")],
-)  # fmt: skip
-def test_a_bad_annotation_is_refused_by_name(name: str, content: str, tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    (tmp_path / name).write_text(content)
-    with pytest.raises(FormatError, match=name):
-        photos.read_annotations(tmp_path)
-
-
-def test_a_folder_without_annotations_is_refused(tmp_path: Path) -> None:
-    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    with pytest.raises(DatasetError, match=r"landmarks\.json"):
-        photos.read_annotations(tmp_path)
-
-
-def test_the_error_of_a_photo_is_measured_by_the_box_of_its_points() -> None:
-    truth = np.zeros((68, 2))
-    truth[0], truth[1] = (0, 0), (100, 25)
-    assert photos.photo_nme(truth + np.array([3, 4]), truth) == pytest.approx(5 / 50)
-    found = np.full((68, 2), np.nan)
-    found[:4] = truth[:4]
-    assert math.isnan(photos.photo_nme(found, truth))
-
-
-class Oracle(torch.nn.Module):
-    """U is red, V is green, face is blue."""
-
-    def forward(self, picture: Tensor) -> Tensor:
-        mask = (picture[:, 2:3] - 0.3).clamp(0, 0.5) * 2
-        return torch.cat([picture[:, :2], mask, mask], 1)
-
-
-def test_landmarks_of_the_annotated_face_are_scored_and_a_face_not_found_is_counted(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    uv = rng.uniform(0.3, 0.7, (68, 2))
-    canvas = np.zeros((240, 320, 3))
-    rows, columns = np.mgrid[0:240, 0:320] + 0.5
-    for x, y, radius in ((100.0, 120.0, 60.0), (250.0, 120.0, 50.0)):
-        u, v = (columns - x) / (2 * radius) + 0.5, 0.5 - (rows - y) / (2 * radius)
-        inside = np.hypot(u - 0.5, v - 0.5) < 0.5
-        canvas[inside] = np.stack([u, v, np.ones_like(u)], -1)[inside]
-    Image.fromarray((canvas * 255).astype(np.uint8)).save(tmp_path / "two.png")
-    Image.new("RGB", (320, 240)).save(tmp_path / "none.png")
-    second = np.stack([(uv[:, 0] - 0.5) * 100 + 250, (0.5 - uv[:, 1]) * 100 + 120], 1)
-    points: dict[str, Any] = {"two.png": second.tolist(), "none.png": second.tolist()}
-    (tmp_path / "landmarks.json").write_text(json.dumps(points))
-    report = photos.evaluate_photos(Oracle(), tmp_path, torch.from_numpy(uv).float())
-    by_name = {r["photo"]: r for r in report["per_sample"]}
-    assert by_name["two.png"]["landmark_nme"] < 0.03 and by_name["two.png"]["landmarks_used"] == 1
-    assert by_name["none.png"]["landmark_nme"] is None
-    assert report["metrics"]["found_share"] == 0.5
-    photos.write_photo_report(report, tmp_path / "out")
-    assert json.loads((tmp_path / "out" / "evaluation.json").read_text())["samples"] == 2
-    assert "2 samples" in table(report)
-
-
-def test_a_photo_is_made_smaller_while_it_is_read_and_its_points_with_it(tmp_path: Path, monkeypatch: Any) -> None:
-    uv = np.random.default_rng(0).uniform(0.3, 0.7, (68, 2))
-    rows, columns = np.mgrid[0:400, 0:600] + 0.5
-    u, v = (columns - 350) / 240 + 0.5, 0.5 - (rows - 180) / 240
-    inside = np.hypot(u - 0.5, v - 0.5) < 0.5
-    canvas = np.where(inside[..., None], np.stack([u, v, np.ones_like(u)], -1), 0)
-    upright = Image.fromarray((canvas * 255).astype(np.uint8))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # stored lying on its side
-    upright.rotate(90, expand=True).save(tmp_path / "a.png", exif=exif)
-    points = np.stack([(uv[:, 0] - 0.5) * 240 + 350, (0.5 - uv[:, 1]) * 240 + 180], 1)
-    (tmp_path / "landmarks.json").write_text(json.dumps({"a.png": points.tolist()}))
-    seen: list[tuple[int, ...]] = []
-    to_tensor = pictures.to_tensor
-    monkeypatch.setattr(pictures, "to_tensor", lambda picture: seen.append(picture.shape) or to_tensor(picture))
-    assert pictures.picture_size(tmp_path / "a.png") == (600, 400)
-    report = photos.evaluate_photos(Oracle(), tmp_path, torch.from_numpy(uv).float(), max_side=300)
-    assert seen == [(200, 300, 3)] and report["per_sample"][0]["landmark_nme"] < 0.03
-
-
-def test_photos_are_evaluated_by_the_same_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(head_pose, "landmark_uv", lambda: torch.rand(68, 2))
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    Image.new("RGB", (64, 64)).save(photos / "a.png")
-    write_pts(photos / "a.pts", POINTS)
-    result = CliRunner().invoke(evaluate_command, [str(weights_of(tmp_path / "w.safetensors")), str(photos), "--json"])
-    assert result.exit_code == 0, result.output
-    assert json.loads(result.output.splitlines()[0])["found_share"] == 0

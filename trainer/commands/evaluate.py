@@ -33,19 +33,35 @@ from trainer.commands.options import DEVICE, FOLDER, MIRRORED, WEIGHTS
     show_default=True,
     help="Largest number of damaged samples to leave out.",
 )
+@click.option(
+    "--min-agreement",
+    type=click.FloatRange(0, 1),
+    default=0.5,
+    show_default=True,
+    help="Of photos: drop faces on which picture and mirror image agree less, as gen apply does; 0 keeps all.",
+)
+@click.option(
+    "--occluders", is_flag=True, help="Of photos: also draw masks, sunglasses and blobs over them, and measure."
+)
 @DEVICE
 @click.option("--json", "as_json", is_flag=True, help="Print the means as JSON.")
 def evaluate(weights: Path, target: Path, out: Path | None, as_json: bool, **options: Any) -> None:
-    """Measure a network on a data set, or its landmarks on a folder of annotated photos.
+    """Measure a network on a data set, or on a folder of annotated photos.
 
     Prints a table and writes evaluation.json (means, splits by knob, every sample), curves.svg, knobs.svg and the worst
     samples as a sheet; `gen view RUN` shows those. On clips (`gen render --sequence`) it measures jitter and draws
-    jitter.svg, too. Photos need NAME.pts (300-W), NAME.mat (AFLW2000-3D) or one landmarks.json,
-    {"NAME.jpg": [[x, y] x 68]}.
+    jitter.svg, too.
+
+    On photos: errors of 51 and 68 landmarks, with learnt UVs, by yaw and by part; faces not found; IoU of the full and
+    of the visible mask; pictures without a face in which one is found; with --occluders what covered faces do to it.
+    Annotations are index.json (all of this), landmarks.json, NAME.pts (300-W) or NAME.mat (AFLW2000-3D):
+    docs/commands/photos.md.
 
     \b
     gen evaluate runs/uvnet-... out/mixed
+    gen evaluate runs/uvnet-... out/clips            jitter, too
     gen evaluate weights.safetensors photos/300w --json
+    gen evaluate runs/uvnet-... photos/ --occluders --out photos-report
     """
     from trainer.evaluation.report import write_report
 

@@ -21,7 +21,8 @@ def error_curve(errors: npt.NDArray[Any]) -> tuple[Floats, Floats]:
     return finite, np.arange(1, len(finite) + 1) / max(1, len(errors))
 
 
-def _figure(columns: int, rows: int) -> tuple[Any, Any]:
+def figure(columns: int, rows: int) -> tuple[Any, Any]:
+    """A figure and its panels, (rows, columns)."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
@@ -30,7 +31,8 @@ def _figure(columns: int, rows: int) -> tuple[Any, Any]:
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """As SVG; equal figures give equal files."""
     import matplotlib
 
     with matplotlib.rc_context({"svg.hashsalt": "headforge"}):
@@ -40,7 +42,7 @@ def _save(figure: Any, path: Path) -> None:
 def plot_curves(results: Results, path: Path) -> None:
     """Cumulative curves of the metrics that have one, and the first metric against yaw."""
     shown = [m for m in results.metrics if m.error_curve]
-    figure, axes = _figure(len(shown) + 1, 1)
+    made, axes = figure(len(shown) + 1, 1)
     for axis, metric in zip(axes[0], shown, strict=False):
         values = results.values.get(metric.name, np.empty(0))
         known = values[np.isfinite(values)]
@@ -52,11 +54,11 @@ def plot_curves(results: Results, path: Path) -> None:
         axis.grid(alpha=0.3)
     yaw = np.degrees([float(r["knobs"].get("pose.yaw_rad", math.nan)) for r in results.records])
     first = results.metrics[0]
-    _scatter(axes[0][-1], yaw, results.values[first.name], "yaw, degrees", first.title)
-    _save(figure, path)
+    scatter(axes[0][-1], yaw, results.values[first.name], "yaw, degrees", first.title)
+    save(made, path)
 
 
-def _scatter(axis: Any, x: npt.NDArray[Any], y: npt.NDArray[Any], label: str, title: str) -> None:
+def scatter(axis: Any, x: npt.NDArray[Any], y: npt.NDArray[Any], label: str, title: str) -> None:
     """Points, and the mean in ten groups of equal count."""
     ok = np.isfinite(x) & np.isfinite(y)
     axis.plot(x[ok], y[ok], ".", ms=2, alpha=0.35)
@@ -72,9 +74,9 @@ def plot_jitter(tracks: jitter.Tracks, path: Path, most: int = 12) -> None:
     """Displacement of points over time, per clip; of at most so many clips, spread evenly."""
     count = min(most, len(np.unique(tracks.clip)))
     columns = min(3, count)
-    figure, axes = _figure(columns, math.ceil(count / columns))
+    made, axes = figure(columns, math.ceil(count / columns))
     jitter.plot([axis for row in axes for axis in row], tracks)
-    _save(figure, path)
+    save(made, path)
 
 
 def plot_knobs(results: Results, path: Path, most: int = 24) -> None:
@@ -94,20 +96,10 @@ def plot_knobs(results: Results, path: Path, most: int = 24) -> None:
             rank = float(spearmanr(x[ok], error[ok]).statistic)
             found.append((abs(rank) if math.isfinite(rank) else 0.0, knob, x))
     found = sorted(found, key=lambda f: (-f[0], f[1]))[:most]
-    figure, axes = _figure(4, max(1, math.ceil(len(found) / 4)))
+    made, axes = figure(4, max(1, math.ceil(len(found) / 4)))
     flat = [axis for row in axes for axis in row]
     for axis, (rank, knob, x) in zip(flat, found, strict=False):
-        _scatter(axis, x, error, f"{knob} (|rank correlation| {rank:.2f})", first.title)
+        scatter(axis, x, error, f"{knob} (|rank correlation| {rank:.2f})", first.title)
     for axis in flat[len(found) :]:
         axis.axis("off")
-    _save(figure, path)
-
-
-def plot_photos(errors: Floats, path: Path) -> None:
-    """Cumulative error curve over photos; NaN = no face found."""
-    figure, axes = _figure(1, 1)
-    x, y = error_curve(errors)
-    axes[0][0].plot(x, 100 * y)
-    axes[0][0].set(xlabel="landmark NME", ylabel="photos, % of all", ylim=(0, 100), xlim=(0, None))
-    axes[0][0].grid(alpha=0.3)
-    _save(figure, path)
+    save(made, path)

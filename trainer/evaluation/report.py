@@ -1,4 +1,4 @@
-"""`gen evaluate`: the metrics of a system over a whole data set, or landmarks over a folder of annotated photos.
+"""`gen evaluate`: the metrics of a system over a whole data set, or what it does on annotated photos.
 
 On a data set: every metric of the system per sample, their means, tables by knob, error curves, the worst samples with
 the command that renders each again; on a data set of clips (`gen render --sequence`), temporal stability of UV maps,
@@ -20,16 +20,19 @@ from renderer.errors import DatasetError
 from renderer.files import write_atomic
 from renderer.format.folder import DATASET_FILE
 from renderer.progress import Progress
-from trainer.augmentation.mirror import Averaged
+from trainer.augmentation.mirror import Network
 from trainer.data.rerender import render_command
-from trainer.evaluation import jitter, photos, plots
+from trainer.evaluation import jitter, plots
+from trainer.evaluation.photos import report as photos
+from trainer.evaluation.photos.measure import evaluate as measure_photos
 from trainer.evaluation.results import MAX_BAD, Results, Work, at_work, measure, positions_to_measure, thinned
 from trainer.systems.uvnet import trained
 from trainer.training.breakdown import summary
 from trainer.training.run_dir import REPORT_VERSION, finite, rounded
 from trainer.training.sheets import single, write_sheet
 from trainer.training.system import Tiles
-from trainer.uvmaps import finding, head_pose
+from trainer.uvmaps import head_pose
+from trainer.uvmaps.finding import Options, trained_px
 
 NO_CLIPS: Final = "the samples are no clips; `gen render --sequence FRAMES` renders some"
 
@@ -54,12 +57,15 @@ def write_report(
     batch_size: int = 32,
     device: str = "cpu",
     max_bad: int = MAX_BAD,
+    min_agreement: float = Options.min_agreement,
+    occluders: bool = False,
     bar: Progress | None = None,
 ) -> Written:
     """Evaluate the weights of a run, or of a file, on a data set or on a folder of annotated photos.
 
     out: by default `evaluation-NAME` in the run, or beside the weights file. mirrored: of the mean of what the network
-    sees in the pictures and in their mirror images; `-mirrored` is added to the folder's name.
+    sees in the pictures and in their mirror images; `-mirrored` is added to the folder's name. min_agreement,
+    occluders: of photos alone, see `trainer.uvmaps.finding.Options` and `trainer.evaluation.photos.occluders`.
     """
     if not target.is_dir():
         raise DatasetError(f"there is no folder {target}")
@@ -68,16 +74,8 @@ def write_report(
     how = "; averaged with their mirror images" if mirrored else ""
     if not (target / DATASET_FILE).is_file():
         network = trained.load(weights, device)
-        report = photos.evaluate_photos(
-            Averaged(network) if mirrored else network,
-            target,
-            head_pose.landmark_uv(),
-            bar=bar,
-            network_px=finding.trained_px(network),
-        )
-        report["note"] += how
-        photos.write_photo_report(report, out)
-        return Written(out, report, table(report))
+        options = Options(min_agreement=min_agreement, mirrored=mirrored, network_px=trained_px(network))
+        return _of_photos(network, target, out, options, occluders, bar)
     work = at_work(weights, target, device, mirrored)
     positions, note = positions_to_measure(work.reader, weights, everything)
     if limit and len(positions) > limit:
@@ -89,6 +87,20 @@ def write_report(
     results = measure(work, positions, note + how, batch_size=batch_size, max_bad=max_bad, progress=progress)
     report = write_dataset_report(results, work, out)
     return Written(out, report, table(report, work.system.tables))
+
+
+def _of_photos(
+    network: Network, folder: Path, out: Path, options: Options, occluders: bool, bar: Progress | None
+) -> Written:
+    landmark_uv = head_pose.landmark_uv()
+    rows = measure_photos(network, folder, landmark_uv.double().numpy(), options, occluded=occluders, bar=bar)
+    how = (
+        f"faces found as `gen apply` does, --min-agreement {options.min_agreement:g}"
+        + ", --mirrored" * options.mirrored
+    )
+    values = photos.values(rows, folder.resolve().name, f"{photos.NOTE}; {how}")
+    photos.write(rows, values, out, network, landmark_uv, options)
+    return Written(out, values, photos.text(values))
 
 
 def write_dataset_report(results: Results, work: Work, out: Path) -> dict[str, Any]:

@@ -1,0 +1,211 @@
+"""A UV-net at work on annotated photos: one row of values per photo. What rows mean together is in `summary`."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from renderer.progress import Progress
+from trainer.augmentation.mirror import Network
+from trainer.data import pictures
+from trainer.data.pictures import Bytes
+from trainer.evaluation.photos import masks, occluders
+from trainer.evaluation.photos.annotations import Annotated, Flags, Floats, read_annotations
+from trainer.evaluation.photos.points import MASK, FaceMap, face_map, learnt_uv, locate, uv_at
+from trainer.uvmaps.finding import Options, find_faces
+from trainer.uvmaps.results import maps
+
+MAX_SIDE: Final = 2048  # larger photos are scaled down while they are read
+LEAST_LEARNT: Final = 12  # photos of one way of annotating from which UVs are learnt
+LEAST_PX: Final = 20  # of an area in which a mask is measured
+Maps = dict[str, npt.NDArray[np.float32]]
+
+
+def size_of(points: Floats) -> float:
+    """sqrt(width x height) of the box of points, by which errors are divided. (K, 2); NaN is not known."""
+    return math.sqrt(float(np.prod(np.nanmax(points, 0) - np.nanmin(points, 0))))
+
+
+@dataclass
+class Placed:
+    """The points of an annotated face. errors: (68,) distance by the face's size; NaN where unknown or not visible."""
+
+    errors: Floats
+    hidden_too: Floats  # the same, of points that the head itself hides, too
+    how: npt.NDArray[np.int64]  # (68,) see `points`
+    places: Floats  # (68, 2) pixels
+    seen_uv: Floats  # (68, 2) UV at the annotated points
+    eye_corners: float  # the face's size by the distance between the outer corners of the eyes
+    learnt: Floats | None = None  # errors with learnt UVs
+
+
+@dataclass
+class Occluded:
+    """What an occluder does to a face. Shares in [0, 1], NaN where too few pixels; errors as of `Placed`."""
+
+    kind: str
+    found: bool
+    kept: float  # of the area under the occluder, what the full mask has
+    left: float  # of the same area, what the visible mask has
+    beside: float  # of the face beside it, what the visible mask has
+    covered: Flags  # (68,) points under it, visible without it
+    errors: Floats | None  # (68,) with the occluder
+
+
+@dataclass
+class Row:
+    """One photo. box: of the annotation, in its pixels, scaled as the photo was."""
+
+    item: Annotated
+    faces: int
+    area: float  # of the picture that is face
+    covered: float = math.nan  # part of the annotated box that the mask covers
+    placed: Placed | None = None
+    masks: dict[str, dict[str, float]] = field(default_factory=dict)  # "full", "visible": `masks.scores`
+    occluded: list[Occluded] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        return self.item.photo.stem
+
+
+def read_scaled(item: Annotated, max_side: int = MAX_SIDE) -> tuple[Bytes, Annotated]:
+    """A photo, made smaller where it is too large, and what is known of it."""
+    width, height = pictures.picture_size(item.photo)
+    picture = pictures.read_picture(item.photo, max_side)
+    return picture, item.scaled(picture.shape[1] / width, picture.shape[0] / height)
+
+
+def evaluate(
+    network: Network,
+    folder: Path,
+    landmark_uv: Floats,
+    options: Options,
+    max_side: int = MAX_SIDE,
+    occluded: bool = False,
+    bar: Progress | None = None,
+) -> list[Row]:
+    """Rows of the annotated photos of a folder, in the order of the annotations.
+
+    options: how faces are found, as in `gen apply`. landmark_uv: (68, 2). occluded: measure occluders drawn over the
+    photos with points, too, which runs the network once more for each kind.
+    """
+    items = read_annotations(folder)
+    if bar is not None:
+        bar.total = len(items)
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="headforge-") as spill:
+        for number, item in enumerate(items):
+            picture, scaled = read_scaled(item, max_side)
+            row, face = measure(network, picture, scaled, landmark_uv, options)
+            if face is not None:
+                np.savez(_map_file(spill, number), uv=face.uv, at=(face.x, face.y))
+            if occluded and scaled.points is not None and np.isfinite(scaled.points).all():
+                row.occluded = list(_occluded(network, picture, scaled, landmark_uv, options))
+            rows.append(row)
+            if bar is not None:
+                bar.update()
+        _learn(rows, landmark_uv, Path(spill))
+    return rows
+
+
+def _map_file(folder: str | Path, number: int) -> Path:
+    return Path(folder) / f"{number}.npz"
+
+
+def network_maps(network: Network, picture: Bytes, options: Options) -> tuple[Maps, int]:
+    """UV and masks of the whole picture as `gen apply --maps` writes them, and the number of faces."""
+    tensor = pictures.to_tensor(picture)
+    faces = find_faces(network, tensor, options)
+    return maps(faces, *picture.shape[:2]), len(faces)
+
+
+def measure(
+    network: Network, picture: Bytes, item: Annotated, landmark_uv: Floats, options: Options
+) -> tuple[Row, FaceMap | None]:
+    """One photo; with the map of the annotated face, if it has points and was found."""
+    found, faces = network_maps(network, picture, options)
+    row = Row(item, faces, float((found["mask"] > MASK).mean()))
+    face = None
+    if item.points is not None and item.box is not None:
+        face, row.covered = face_map(found["uv"], found["mask"], item.box)
+        row.placed = None if face is None else place(face, item, landmark_uv)
+    if item.labels is not None and item.hull is not None:
+        size = (picture.shape[1], picture.shape[0])
+        wanted = masks.targets(masks.read_labels(item.labels, size), item.hull)
+        row.masks = {
+            name: masks.scores(found[key] > MASK, target)
+            for (name, key), target in zip((("full", "mask"), ("visible", "visible")), wanted, strict=True)
+        }
+    return row, face
+
+
+def place(face: FaceMap, item: Annotated, landmark_uv: Floats) -> Placed:
+    """The points of a face that was found."""
+    assert item.points is not None and item.visible is not None
+    places, how = locate(face, landmark_uv)
+    away = np.linalg.norm(places - item.points, axis=1) / size_of(item.points)
+    corners = float(np.linalg.norm(item.points[36] - item.points[45])) / size_of(item.points)
+    seen = uv_at(face, item.points)
+    return Placed(np.where(item.visible, away, np.nan), away, how, places, seen, corners)
+
+
+def _learn(rows: Sequence[Row], landmark_uv: Floats, spill: Path) -> None:
+    """Add the errors with learnt UVs, apart for the two ways of placing the jaw's points."""
+    for contour2d in (True, False):
+        chosen = [
+            (n, row.placed) for n, row in enumerate(rows) if row.placed is not None and row.item.contour2d == contour2d
+        ]
+        if len(chosen) < LEAST_LEARNT:
+            continue
+        seen = np.stack([placed.seen_uv for _, placed in chosen])
+        learnt = learnt_uv([rows[n].name for n, _ in chosen], seen, landmark_uv)
+        for (number, placed), uv in zip(chosen, learnt, strict=True):
+            item = rows[number].item
+            assert item.points is not None and item.visible is not None
+            with np.load(_map_file(spill, number)) as kept:
+                face = FaceMap(kept["uv"], int(kept["at"][0]), int(kept["at"][1]))
+            away = np.linalg.norm(locate(face, uv)[0] - item.points, axis=1) / size_of(item.points)
+            placed.learnt = np.where(item.visible, away, np.nan)
+
+
+def _occluded(
+    network: Network, picture: Bytes, item: Annotated, landmark_uv: Floats, options: Options
+) -> Iterator[Occluded]:
+    """Each kind of occluder over the photo."""
+    assert item.points is not None and item.visible is not None and item.box is not None
+    hull = masks.inside(_hull(item.points), (picture.shape[1], picture.shape[0]))
+    core = masks.eroded(hull, masks.core_px(hull))
+    column, row = (item.points[:, k].astype(int).clip(0, picture.shape[1 - k] - 1) for k in (0, 1))
+    for kind in occluders.KINDS:
+        drawn, cover = occluders.occlude(picture, item.points, kind, item.photo.stem)
+        found, _ = network_maps(network, drawn, options)
+        face, _ = face_map(found["uv"], found["mask"], item.box)
+        under, beside = core & masks.eroded(cover, 1), core & ~cover
+        yield Occluded(
+            kind,
+            face is not None,
+            share(found["mask"] > MASK, under),
+            share(found["visible"] > MASK, under),
+            share(found["visible"] > MASK, beside),
+            cover[row, column] & item.visible,
+            None if face is None else place(face, item, landmark_uv).errors,
+        )
+
+
+def share(found: npt.NDArray[Any], area: Flags) -> float:
+    """Part of an area that a mask has; NaN where the area is too small."""
+    return float(found[area].mean()) if area.sum() > LEAST_PX else math.nan
+
+
+def _hull(points: Floats) -> Floats:
+    from scipy.spatial import ConvexHull
+
+    return points[ConvexHull(points).vertices]
