@@ -32,6 +32,7 @@ def build() -> None:
     backdrop.camera, backdrop.world = camera, scene.world
     materials.skin("skin")
     materials.skin("graded_skin", graded=True)
+    materials.skin("layered_skin", graded=True, layered=True)
     materials.plain("mouth", 0.3)
     materials.plain("sockets", 0.6)
     materials.plain("frame", 0.3)

@@ -11,6 +11,8 @@ from typing import Any
 
 import bpy
 
+from renderer.head.skin_layers import MOST as LAYER_RANGE
+
 
 class _Tree:
     """Short hand for building node trees."""
@@ -58,12 +60,13 @@ def _material(name: str) -> tuple[bpy.types.Material, _Tree]:
     return material, _Tree(material.node_tree)
 
 
-def skin(name: str, graded: bool = False) -> bpy.types.Material:
+def skin(name: str, graded: bool = False, layered: bool = False) -> bpy.types.Material:
     """Texture, solid colour and face texture blended, then diffuse, glossy and subsurface mixed.
 
     Sets: texture (image, mapping), noise (mapping), noise_on, colour, colour_mix, face (image, mapping), face_uv
-    (uv_map), face_mix, gloss_mix, roughness, subsurface; if graded face_gamma, face_saturation. Grading is a material
-    of its own: at rest its nodes would still round colours differently.
+    (uv_map), face_mix, gloss_mix, roughness, subsurface; if graded face_gamma, face_saturation; if layered layers,
+    relief (images, of `renderer.head.skin_layers`). These are materials of their own: at rest their nodes would still
+    round colours differently.
     """
     material, t = _material(name)
     rest = t.node("ShaderNodeAttribute", attribute_name="rest").outputs["Vector"]
@@ -80,10 +83,13 @@ def skin(name: str, graded: bool = False) -> bpy.types.Material:
         face_colour = t.node("ShaderNodeGamma", inputs={"Color": face_colour, "Gamma": gamma}).outputs[0]
         graded_inputs = {"Color": face_colour, "Saturation": saturation}
         face_colour = t.node("ShaderNodeHueSaturation", inputs=graded_inputs).outputs[0]
+    rough: Any = t.value("roughness", 0.5)
+    bumps: dict[str, Any] = {}
+    if layered:
+        face_colour, rough, bumps = _layers(t, face_colour, rough)
     albedo = t.mix_colour(t.value("face_mix", 0.0), blend, face_colour)
-    rough = t.value("roughness", 0.5)
-    diffuse = t.node("ShaderNodeBsdfDiffuse", inputs={"Color": albedo}).outputs[0]
-    glossy = t.node("ShaderNodeBsdfAnisotropic", inputs={"Color": albedo, "Roughness": rough}).outputs[0]
+    diffuse = t.node("ShaderNodeBsdfDiffuse", inputs={"Color": albedo, **bumps}).outputs[0]
+    glossy = t.node("ShaderNodeBsdfAnisotropic", inputs={"Color": albedo, "Roughness": rough, **bumps}).outputs[0]
     opaque = t.mix_shader(t.value("gloss_mix", 0.2), diffuse, glossy)
     soft = t.node(
         "ShaderNodeBsdfPrincipled",
@@ -93,10 +99,26 @@ def skin(name: str, graded: bool = False) -> bpy.types.Material:
             "Subsurface Weight": 0.6,
             "Subsurface Radius": (0.01, 0.003, 0.0015),
             "Subsurface Scale": 1.0,
+            **bumps,
         },
     ).outputs[0]
     t.output("ShaderNodeOutputMaterial", t.mix_shader(t.value("subsurface", 0.0), opaque, soft))
     return material
+
+
+def _layers(t: _Tree, colour: Any, rough: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """Colour and roughness of a face under its layers, and the normal that their relief gives."""
+    uv = t.node("ShaderNodeUVMap", uv_map="uv_skin").outputs[0]
+    factor = t.node("ShaderNodeTexImage", "layers", {"Vector": uv}, extension="EXTEND")
+    relief = t.node("ShaderNodeTexImage", "relief", {"Vector": uv}, extension="EXTEND").outputs["Color"]
+    split = t.node("ShaderNodeSeparateColor", inputs={0: relief})
+    doubled = {0: factor.outputs["Color"], 1: (LAYER_RANGE,) * 3}
+    full = t.node("ShaderNodeVectorMath", operation="MULTIPLY", inputs=doubled).outputs[0]
+    painted = t.node("ShaderNodeVectorMath", operation="MULTIPLY", inputs={0: colour, 1: full}).outputs[0]
+    dull = t.node("ShaderNodeMath", operation="MULTIPLY_ADD", inputs={0: split.outputs["Green"], 1: -0.6, 2: 1.0})
+    smooth = t.node("ShaderNodeMath", operation="MULTIPLY", inputs={0: rough, 1: dull.outputs[0]}).outputs[0]
+    bump = t.node("ShaderNodeBump", inputs={"Strength": 1.0, "Distance": 0.0005, "Height": split.outputs["Red"]})
+    return painted, smooth, {"Normal": bump.outputs[0]}
 
 
 def plain(name: str, roughness: float = 0.5) -> bpy.types.Material:

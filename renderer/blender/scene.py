@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from renderer.errors import AssetError
 from renderer.head.catalog import Catalog
 from renderer.head.glasses import LENS_MIRROR
 from renderer.head.parts import Part, PartBuilder, Shown, build_prop, triangles
+from renderer.head.skin_layers import MOST, SkinPainter
 from renderer.labels import panorama
 from renderer.parameters.params import Camera, Environment, Head, Light, Prop, SampleParams, Vec3
 
@@ -176,7 +178,8 @@ class SceneBuilder:
         return [material] * count
 
     def _skin(self, head: Head, number: int) -> bpy.types.Material:
-        s, kind = head.surface, "graded_skin" if head.surface.graded else "skin"
+        s = head.surface
+        kind = "layered_skin" if s.skin else "graded_skin" if s.graded else "skin"
         material = self._copy(f"{number}.{kind}", kind)
         nodes = material.node_tree.nodes
         nodes["texture"].image = self._image(self.catalog.textures[s.texture]) if s.texture else None
@@ -193,10 +196,29 @@ class SceneBuilder:
             ("gloss_mix", s.gloss_mix),
             ("roughness", s.roughness),
             ("subsurface", s.subsurface),
-            *((("face_gamma", s.face_gamma), ("face_saturation", s.face_saturation)) if s.graded else ()),
+            *((("face_gamma", s.face_gamma), ("face_saturation", s.face_saturation)) if kind != "skin" else ()),
         ):
             nodes[name].outputs[0].default_value = value
+        if s.skin:
+            layers = self._painter.paint(s.skin)
+            relief = np.stack([layers.relief, layers.shine, 0 * layers.shine], axis=-1)
+            for name, colours in (("layers", layers.factor / MOST), ("relief", relief)):
+                nodes[name].image = self._canvas(f"{number}.{name}", colours)
         return material
+
+    @cached_property
+    def _painter(self) -> SkinPainter:
+        return SkinPainter(self.parts.model)
+
+    def _canvas(self, name: str, colours: npt.NDArray[np.float32]) -> bpy.types.Image:
+        """An image of (H, W, 3) values from 0 to 1, the bottom row first; painted over from sample to sample."""
+        height, width, _ = colours.shape
+        image = bpy.data.images.get(name) or bpy.data.images.new(name, width, height, is_data=True)
+        pixels = np.ones((height, width, 4), np.float32)
+        pixels[..., :3] = colours
+        image.pixels.foreach_set(pixels.ravel())
+        image.update()
+        return image
 
     def _set_face(self, nodes: bpy.types.Nodes, name: str, flip: bool) -> None:
         if not name:

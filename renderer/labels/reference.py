@@ -20,7 +20,7 @@ from renderer.head.pose import posed
 from renderer.labels import maps
 from renderer.labels.camera import project, second_camera
 from renderer.labels.record import sample_record
-from renderer.parameters.params import Camera, Deform, Expression, Head, Identity, Interior, Pose, Surface, Wear
+from renderer.parameters.params import Camera, Deform, Expression, Head, Identity, Interior, Pose, Skin, Surface, Wear
 from renderer.parameters.spec import parse_spec
 from renderer.sampling.draw import draw
 
@@ -208,12 +208,13 @@ def head_from_record(raw: dict[str, Any]) -> Head:
     def tuples(values: dict[str, Any]) -> dict[str, Any]:
         return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
+    skin = raw["surface"].get("skin")
     return Head(
         identity=Identity(**raw["identity"]),
         expression=Expression(**raw["expression"]),
         pose=Pose(**tuples(raw["pose"])),
         deform=Deform(**tuples(raw["deform"])),
-        surface=Surface(**tuples(raw["surface"])),
+        surface=Surface(**tuples(raw["surface"]) | ({"skin": Skin(**tuples(skin))} if skin else {})),
         interior=Interior(**raw["interior"]),
         wear=Wear(**tuples(raw["wear"])),
     )

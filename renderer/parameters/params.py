@@ -64,6 +64,27 @@ class Deform:
 
 
 @dataclass(frozen=True)
+class Skin:
+    """Layers over the face texture, `renderer.head.skin_layers`. Amounts are 0 for none."""
+
+    melanin: float  # optical density; negative: lighter than the texture
+    blood: float  # optical density; negative: paler
+    flush: float
+    mottle: float
+    pores: float
+    gloss: float
+    freckles: float
+    moles: int
+    stubble: float
+    lips: float
+    lip_colour: RGB  # factor
+    lids: float
+    lid_colour: RGB  # factor
+    brows: float
+    seed: int  # where spots and patterns are
+
+
+@dataclass(frozen=True)
 class Surface:
     """Material of the skin."""
 
@@ -84,6 +105,7 @@ class Surface:
     noise_offset: Vec3
     face_gamma: float = later(1.0)  # exponent on the face texture's linear colours
     face_saturation: float = later(1.0)  # factor on its saturation
+    skin: Skin | None = later(None)
 
     @property
     def graded(self) -> bool:

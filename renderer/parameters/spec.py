@@ -19,6 +19,7 @@ from typing import Any, Final, Literal
 from renderer.errors import SpecError
 from renderer.format.sample_format import OPTIONAL_LABELS
 from renderer.parameters.limits import Gauss, Uniform, check_weights
+from renderer.parameters.looks import SkinSpec
 from renderer.strict import knob, read
 
 EXPRESSION_SETS: Final = (
@@ -165,6 +166,7 @@ class SurfaceSpec:
     face_mix: Uniform = knob(Uniform(0, 1), "0: the blend so far, 1: face texture", 0, 1)
     face_gamma: Uniform = knob(Uniform(1, 1), "exponent on the face texture's linear colours", 0.05, 20)
     face_saturation: Uniform = knob(Uniform(1, 1), "factor on the face texture's saturation", 0, 4)
+    face_match: bool = knob(False, "draw skins more often that fit sex, age and ancestry")
     gloss_mix: Uniform = knob(Uniform(0, 0.6), "0: diffuse, 1: glossy", 0, 1)
     roughness: Uniform = knob(Uniform(0.1, 1.0), "roughness of the glossy part", 0, 1)
     subsurface_share: float = knob(0.05, "share of heads with subsurface scattering", 0, 1)
@@ -269,6 +271,7 @@ class Spec:
     light: LightSpec = LightSpec()
     environment: EnvironmentSpec = EnvironmentSpec()
     surface: SurfaceSpec = SurfaceSpec()
+    skin: SkinSpec = SkinSpec()
     identity: IdentitySpec = IdentitySpec()
     expression: ExpressionSpec = ExpressionSpec()
     interior: InteriorSpec = InteriorSpec()

@@ -28,8 +28,10 @@ from renderer.format.sample_format import (
 from renderer.head.catalog import Catalog, build_catalog, check_assets, lacking
 from renderer.head.model import HeadModel
 from renderer.head.pack import load_head
+from renderer.head.skin_layers import check_masks
 from renderer.install import how_to_install, installed_version
 from renderer.parameters.identity import spec_identity
+from renderer.parameters.looks import SkinSpec
 from renderer.parameters.spec import Spec
 from renderer.run.pool import RenderJob
 from renderer.strict import to_plain
@@ -112,6 +114,8 @@ def prepare(spec: Spec, seed: int, log: Callable[[str], None] = print, renders: 
     for line in model.missing:
         log(f"head pack {pack.name} lacks {line}")
     _check_labels(spec, model)
+    if spec.skin != SkinSpec():
+        check_masks(model)
     return RenderContext(spec, seed, pack, ensure_scene(log) if renders else None, model, catalog)
 
 

@@ -35,6 +35,7 @@ from renderer.parameters.params import (
 )
 from renderer.parameters.spec import LightSpec, SequenceSpec, Spec
 from renderer.sampling.expression import draw_expression
+from renderer.sampling.looks import draw_skin, match_face
 from renderer.sampling.streams import Streams, streams
 
 SENSOR_MM: Final = 36.0  # full frame
@@ -181,7 +182,7 @@ def _head(spec: Spec, s: Streams, p: str, number: int, catalog: Catalog, model: 
         expression=draw_expression(spec, s, p, identity, model),
         pose=_pose(spec, s, p, number),
         deform=_deform(spec, s, p),
-        surface=_surface(spec, s, p, catalog),
+        surface=_surface(spec, s, p, identity, catalog, model),
         interior=_interior(spec, s, p, catalog),
         wear=_wear(spec, s, p, catalog),
     )
@@ -252,11 +253,12 @@ def _deform(spec: Spec, s: Streams, p: str) -> Deform:
     )
 
 
-def _surface(spec: Spec, s: Streams, p: str, catalog: Catalog) -> Surface:
+def _surface(spec: Spec, s: Streams, p: str, identity: Identity, catalog: Catalog, model: HeadModel) -> Surface:
     u = spec.surface
     kind = s.weighted(p + "surface.kind", u.kinds)
     faces = [*catalog.faces, *catalog.own_faces]
     textured, faced = kind == "mixed", kind in ("mixed", "skin")
+    face = match_face(s, p, identity, faces, model) if u.face_match else s.pick(p + "surface.face", faces)
     return Surface(
         kind=kind,
         texture=s.pick(p + "surface.texture", list(catalog.textures)) if textured else "",
@@ -265,7 +267,7 @@ def _surface(spec: Spec, s: Streams, p: str, catalog: Catalog) -> Surface:
         texture_offset=s.vec3(p + "surface.texture_offset", 0, 1),
         colour=_colour(s(p + "surface.colour"), 1.0, None) if textured else (0.5, 0.5, 0.5),
         colour_mix=s.uniform(p + "surface.colour_mix", u.colour_mix),
-        face=s.pick(p + "surface.face", faces) if faced else "",
+        face=face if faced else "",
         face_mix={"mixed": s.uniform(p + "surface.face_mix", u.face_mix), "skin": 1.0}.get(kind, 0.0),
         flip=s.share(p + "surface.flip", u.flip_share),
         gloss_mix=s.uniform(p + "surface.gloss_mix", u.gloss_mix),
@@ -275,6 +277,7 @@ def _surface(spec: Spec, s: Streams, p: str, catalog: Catalog) -> Surface:
         noise_offset=s.vec3(p + "surface.noise_offset", -100, 100),
         face_gamma=s.uniform(p + "surface.face_gamma", u.face_gamma),
         face_saturation=s.uniform(p + "surface.face_saturation", u.face_saturation),
+        skin=draw_skin(spec, s, p, identity, model) if faced else None,
     )
 
 
