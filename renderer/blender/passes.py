@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.ndimage import uniform_filter
 
+from renderer.backdrops.picture import backdrop_picture, paper_white
 from renderer.blender.make_scene import BACKDROP, WORLD
 from renderer.blender.scene import SceneBuilder
 from renderer.errors import FormatError, MachineError
@@ -132,7 +133,7 @@ class PassRenderer:
 
         Paths are traced where heads and props are, and the backdrop and the outlines have no noise.
         """
-        image = self.backdrop(params.environment, params.camera, yaw_rad)
+        image = self._behind_all(params, yaw_rad)
         foreground = np.zeros((*image.shape[:2], 4), np.float32)
         if rays is not None:
             grid = self.spec.mask_grid
@@ -155,6 +156,18 @@ class PassRenderer:
             "input": np.clip(image, 0.0, 65504.0).astype(np.float16),
             "foreground": np.clip(foreground, [-65504.0] * 3 + [0.0], [65504.0] * 3 + [1.0]).astype(np.float16),
         }
+
+    def _behind_all(self, params: SampleParams, yaw_rad: float) -> Image:
+        """(H, W, 3): the surroundings, or the picture that stands before them; it turns with the camera."""
+        e = params.environment
+        if e.backdrop is None:
+            return self.backdrop(e, params.camera, yaw_rad)
+        with self._timed("backdrop"):
+            catalog, panorama_of = self.builder.catalog, self.builder.panorama
+            textures = list(catalog.textures.values())
+            white = paper_white(e, params.light, panorama_of(e.name) if e.name else None)
+            picture = backdrop_picture(e.backdrop, self.spec.resolution, textures, catalog.backdrops, panorama_of)
+        return picture * (white * np.float32(e.backdrop.gain))
 
     def backdrop(self, environment: Environment, camera: Camera, yaw_rad: float) -> Image:
         """(H, W, 3): the surroundings as the camera sees them, at four points of each pixel."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -43,6 +43,7 @@ class Catalog:
     lashes: Mapping[str, Path]
     hair: Mapping[str, Path]
     hats: Mapping[str, Path]
+    backdrops: Mapping[str, Path] = field(default_factory=dict)  # user's photographs
     fallback_pack: Path | None = None  # the standard pack, for the panoramas or textures that an own head lacks
 
     @property
@@ -63,7 +64,7 @@ class Catalog:
         """(kind, name, file) of what the user adds."""
         return [
             (kind, name, path)
-            for kind in ("hdris", "textures", "own_faces")
+            for kind in ("hdris", "textures", "own_faces", "backdrops")
             for name, path in getattr(self, kind).items()
             if not any(path.is_relative_to(pack) for pack in self.packs)
         ]
@@ -110,13 +111,22 @@ def build_catalog(pack: Path, spec: Spec, standard: Path | None = None) -> Catal
         lashes=_files(proxies / "eyelashes", (".npz",)),
         hair=_files(proxies / "hair", (".npz",)),
         hats=_files(proxies / "hats", (".npz",)),
+        backdrops=_own(own.backdrops, _IMAGES, "backdrop"),
         fallback_pack=fallback,
     )
+    if spec.environment.backdrop.get("photo") and not catalog.backdrops:
+        raise AssetError("environment.backdrop asks for photographs: name their folders in assets.backdrops")
     if not hdris or not textures:
         raise AssetError(
             f"head pack {pack} has {len(hdris)} HDRIs and {len(textures)} textures: run `gen assets build`"
         )
-    for path in [*hdris.values(), *textures.values(), *faces.values(), *own_faces.values()]:
+    for path in [
+        *hdris.values(),
+        *textures.values(),
+        *faces.values(),
+        *own_faces.values(),
+        *catalog.backdrops.values(),
+    ]:
         check_image(path)
     return catalog
 

@@ -188,6 +188,20 @@ class Light:
 
 
 @dataclass(frozen=True)
+class Backdrop:
+    """A picture behind everything, where the camera would see the surroundings otherwise. They still give the light."""
+
+    kind: str  # panorama, photo, or a made-up one of `renderer.backdrops.picture`
+    name: str  # of the panorama or photograph; "" for made-up ones
+    seed: int  # of made-up ones
+    across: tuple[float, float]  # where in the panorama or photograph, [0, 1]
+    zoom: float  # 0: as much of it as fits, 1: pixel for pixel
+    mirror: bool
+    blur: float  # radius of the disc that a point becomes, in picture heights
+    gain: float  # factor on the radiance that fits the light
+
+
+@dataclass(frozen=True)
 class Environment:
     """Surroundings: light and background."""
 
@@ -200,6 +214,7 @@ class Environment:
     colour: RGB  # of the gray environment, and tint of the noise
     noise_scale: float
     noise_offset: Vec3
+    backdrop: Backdrop | None = later(None)
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ EXPRESSION_SETS: Final = (
     "neutral", "smile", "laugh", "speech", "surprise", "anger", "sadness", "disgust", "pout", "wink", "squint", "yawn",
     "random",
 )  # fmt: skip
+BACKDROPS: Final = ("world", "panorama", "photo", "plain", "clutter", "foliage", "room", "street")
 MOST_RAYS: Final = 8192  # label rays or small pixels along a side of the image: 2 GiB per worker
 
 
@@ -149,9 +150,17 @@ class EnvironmentSpec:
     rotate: bool = knob(True, "random rotation about three axes")
     strength: Uniform = knob(Uniform(0.4, 1.6), "factor on the radiance", 0, 100)
     noise_scale: Uniform = knob(Uniform(0.5, 8), "features of the noise environment", 0.01, 1000)
+    rotate_about: Literal["any", "vertical"] = knob("any", "axes of that rotation; about the vertical, up stays up")
+    backdrop: Mapping[str, float] = knob(
+        {"world": 1.0}, "weights of what is seen behind: the surroundings, or a picture", 0, 1e6, options=BACKDROPS
+    )
+    backdrop_blur_share: float = knob(0.0, "share of those pictures that are out of focus", 0, 1)
+    backdrop_blur: Uniform = knob(Uniform(0.004, 0.04), "radius of that blur, in picture heights", 0, 0.5)
+    backdrop_stops: Uniform = knob(Uniform(-1, 1), "brighter than the scene's light makes it, powers of two", -8, 8)
 
     def check(self) -> None:
         check_weights("kinds", self.kinds)
+        check_weights("backdrop", self.backdrop)
 
 
 @dataclass(frozen=True)
@@ -241,6 +250,7 @@ class AssetsSpec:
     hdris: tuple[str, ...] = knob((), "folders of .exr or .hdr panoramas", path=True)
     textures: tuple[str, ...] = knob((), "folders of material images (.png, .jpg)", path=True)
     faces: tuple[str, ...] = knob((), "folders of face textures in canonical UV", path=True)
+    backdrops: tuple[str, ...] = knob((), "folders of photographs for `backdrop: photo` (.jpg, .png)", path=True)
     only_own: bool = knob(False, "leave the pack's out where own folders are given")
     head: str = knob("", "folder of an own head model; empty: the pack's", path=True)
 

@@ -34,6 +34,7 @@ from renderer.parameters.params import (
     Wear,
 )
 from renderer.parameters.spec import LightSpec, SequenceSpec, Spec
+from renderer.sampling.backdrop import draw_backdrop, draw_rotation
 from renderer.sampling.expression import draw_expression
 from renderer.sampling.looks import draw_skin, match_face
 from renderer.sampling.streams import Streams, streams
@@ -166,12 +167,13 @@ def _environment(spec: Spec, s: Streams, catalog: Catalog) -> Environment:
         kind=kind,
         name=s.pick("environment.name", list(catalog.hdris)) if kind == "hdri" else "",
         scale=s.uniform("environment.scale", e.scale),
-        rotation_rad=s.angles("environment.rotation") if e.rotate else (0.0, 0.0, 0.0),
+        rotation_rad=draw_rotation(e, s),
         strength=s.uniform("environment.strength", e.strength),
         mirror=s.share("environment.mirror", 0.5),
         colour=(gray, gray, gray) if kind == "gray" else tint,
         noise_scale=s.uniform("environment.noise_scale", e.noise_scale),
         noise_offset=s.vec3("environment.noise_offset", -100, 100),
+        backdrop=draw_backdrop(e, s, catalog),
     )
 
 
