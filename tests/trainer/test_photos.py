@@ -367,6 +367,6 @@ def test_photos_are_evaluated_by_the_same_command(photos: Path, tmp_path: Path, 
     save_weights(weights, make_network(config.network, 0).state_dict(), config, {"uv_frame": UV_FRAME})
     result = CliRunner().invoke(evaluate_command, [str(weights), str(photos), "--json", "--occluders"])
     assert result.exit_code == 0, result.output
-    found = json.loads(result.output.splitlines()[0])
+    found = json.loads(result.stdout)  # progress goes to the other stream
     assert found["not_found"] == 2 and found["over10"] == 100 and found["nme_51"] is None
     assert (tmp_path / "evaluation-photos" / "evaluation.json").is_file()

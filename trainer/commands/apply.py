@@ -30,9 +30,8 @@ VIEW_HELP = "lines, points, texture, uv, mask, landmarks, axes, inverse, swap; g
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    help="Drop faces on which picture and mirror image agree less than this; 0 keeps all.",
+    help="Drop faces on which picture and mirror image agree less than this; 0 keeps all.  [default: 0.5, or 0 with a "
+    "network that gives a face score]",
 )
 @MIRRORED
 @click.option("--csv", is_flag=True, help="Also write landmarks and pose as CSV.")

@@ -36,9 +36,7 @@ from trainer.commands.options import DEVICE, FOLDER, MIRRORED, WEIGHTS
 @click.option(
     "--min-agreement",
     type=click.FloatRange(0, 1),
-    default=0.5,
-    show_default=True,
-    help="Of photos: drop faces on which picture and mirror image agree less, as gen apply does; 0 keeps all.",
+    help="Of photos: drop faces on which picture and mirror image agree less; 0 keeps all.  [default: as gen apply]",
 )
 @click.option(
     "--occluders", is_flag=True, help="Of photos: also draw masks, sunglasses and blobs over them, and measure."

@@ -32,7 +32,7 @@ from trainer.training.run_dir import REPORT_VERSION, finite, rounded
 from trainer.training.sheets import single, write_sheet
 from trainer.training.system import Tiles
 from trainer.uvmaps import head_pose
-from trainer.uvmaps.finding import Options, trained_px
+from trainer.uvmaps.finding import Options, options_of
 
 NO_CLIPS: Final = "the samples are no clips; `gen render --sequence FRAMES` renders some"
 
@@ -57,7 +57,7 @@ def write_report(
     batch_size: int = 32,
     device: str = "cpu",
     max_bad: int = MAX_BAD,
-    min_agreement: float = Options.min_agreement,
+    min_agreement: float | None = None,
     occluders: bool = False,
     bar: Progress | None = None,
 ) -> Written:
@@ -65,7 +65,7 @@ def write_report(
 
     out: by default `evaluation-NAME` in the run, or beside the weights file. mirrored: of the mean of what the network
     sees in the pictures and in their mirror images; `-mirrored` is added to the folder's name. min_agreement,
-    occluders: of photos alone, see `trainer.uvmaps.finding.Options` and `trainer.evaluation.photos.occluders`.
+    occluders: of photos alone, see `trainer.uvmaps.finding.options_of` and `trainer.evaluation.photos.occluders`.
     """
     if not target.is_dir():
         raise DatasetError(f"there is no folder {target}")
@@ -74,7 +74,7 @@ def write_report(
     how = "; averaged with their mirror images" if mirrored else ""
     if not (target / DATASET_FILE).is_file():
         network = trained.load(weights, device)
-        options = Options(min_agreement=min_agreement, mirrored=mirrored, network_px=trained_px(network))
+        options = options_of(network, mirrored, min_agreement)
         return _of_photos(network, target, out, options, occluders, bar)
     work = at_work(weights, target, device, mirrored)
     positions, note = positions_to_measure(work.reader, weights, everything)

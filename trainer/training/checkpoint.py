@@ -114,7 +114,7 @@ def check_architecture(system: str, found: Mapping[str, Any], wanted: TrainConfi
     """Raise FormatError naming the fields in which stored weights are of another network."""
     if system != wanted.system:
         raise FormatError(f"{source} is of the system {system!r}, not {wanted.system!r}")
-    there, here = (flat(tree) for tree in (found, wanted.architecture()))
+    there, here = flat(type(wanted)().architecture()) | flat(found), flat(wanted.architecture())  # older: defaults
     names = sorted(there.keys() | here.keys())
     differing = [f"{n} {there.get(n)!r} there, {here.get(n)!r} here" for n in names if there.get(n) != here.get(n)]
     if differing:

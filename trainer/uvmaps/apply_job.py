@@ -22,7 +22,7 @@ from trainer.data import pictures, video
 from trainer.uvmaps import head_pose, mesh, results, textures
 from trainer.uvmaps.drawing import VIEWS, Needs, draw, load_texture
 from trainer.uvmaps.faces import Face, cut
-from trainer.uvmaps.finding import Options, find_faces, trained_px
+from trainer.uvmaps.finding import Options, find_faces, options_of
 from trainer.uvmaps.tracking import Tracker
 from trainer.uvmaps.window import LiveView
 
@@ -44,7 +44,7 @@ class Job:
     max_side: int = 2048
     frames: int | None = None
     mesh: str | None = None  # part of the head: one of `mesh.PARTS`
-    min_agreement: float = Options.min_agreement
+    min_agreement: float | None = None  # None: what the network's weights say
     mirrored: bool = False  # read faces in their mirror images, too
     window: bool = False  # show the first view of videos and webcams while they run
 
@@ -77,7 +77,7 @@ def run_all(job: Job, load: Callable[[], Network], inputs: Sequence[str], say: S
     live = LiveView("headforge") if job.window else None
     network = load()
     sources = video.expand(inputs)
-    options = Options(min_agreement=job.min_agreement, mirrored=job.mirrored, network_px=trained_px(network))
+    options = options_of(network, job.mirrored, job.min_agreement)
     work = _Work(job, network, options, find_needs(job, say), live, say)
     if "swap" in job.views:
         work = replace(work, needs=replace(work.needs, other=other_face(job, network, options)))

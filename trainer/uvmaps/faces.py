@@ -27,7 +27,7 @@ class Face:
     uv: Tensor
     mask: Tensor
     visible: Tensor
-    score: float  # mean of the mask where it is above one half
+    score: float  # mean of the mask where it is above one half, times the face score of networks that give one
 
     @property
     def box(self) -> tuple[int, int, int, int]:

@@ -2,14 +2,15 @@
 
 A picture is searched on an image pyramid: the network is run, in tiles, on ever smaller copies, and every patch of mask
 whose size is one the network knows is a candidate. Around each face a square window is cut and scaled to the size the
-network was trained on; UV and masks are scaled back.
+network was trained on; UV and masks are scaled back. With several passes the window is laid anew around what the one
+before found in it, and a network with a face score says of each window whether it shows a face at all.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -29,13 +30,16 @@ OVERLAP_PX: Final = 128
 MIN_AREA_PX: Final = 300  # of a face on its pyramid level
 USUAL_AREA_PX: Final = 3300.0  # mean face area in the training data, 20 % of 128 x 128
 WINDOW: Final = 1.7  # side of a window in units of the larger side of the face in it
+SAME_FACE: Final = 0.5  # shared part of the smaller box from which two windows show one face
 
 
 @dataclass(frozen=True)
 class Options:
     """How faces are looked for. min_agreement: 0 keeps all that look like one, see `augmentation.mirror.agreement`.
 
-    mirrored: read each face as the mean of what is seen in it and in its mirror image.
+    mirrored: read each face as the mean of what is seen in it and in its mirror image. min_face: the least face score,
+    for networks that give one. window: side of a window in units of the larger side of the face in it. passes: how
+    often a window is read, each time around the face that was found in it before.
     """
 
     max_faces: int = 8
@@ -43,17 +47,35 @@ class Options:
     mirrored: bool = False
     search_px: int = SEARCH_PX
     network_px: int = NETWORK_PX
+    min_face: float = 0.0
+    window: float = WINDOW
+    passes: int = 1
+
+    @property
+    def usual_area_px(self) -> float:
+        """Mean area of a face in the pictures that the network knows."""
+        return USUAL_AREA_PX * (self.network_px / 128 * WINDOW / self.window) ** 2
 
 
-def trained_px(network: Network) -> int:
-    """Side of the pictures that a network was trained on, at which it sees faces best."""
-    return int(getattr(network, "input_px", NETWORK_PX))
+FOR_PHOTOGRAPHS: Final = Options(min_agreement=0, search_px=640, min_face=0.5, window=1.4, passes=2)
+"""For networks that were trained with a face score, on crops like those windows, where their weights say no other."""
+
+
+def options_of(network: Network, mirrored: bool = False, min_agreement: float | None = None) -> Options:
+    """How faces are looked for with a network: as its weights say, else as usual, but for what a user has asked for."""
+    options: Options = replace(getattr(network, "finder", Options()), mirrored=mirrored)
+    return options if min_agreement is None else replace(options, min_agreement=min_agreement)
 
 
 @torch.no_grad()
 def find_faces(network: Network, picture: Tensor, options: Options = Options()) -> list[Face]:
     """All faces of a picture (1, 3, H, W) in [0, 1], the surest first."""
-    return read_faces(network, picture, find_windows(network, picture, options), options, check=True)
+    windows = find_windows(network, picture, options)
+    for _ in range(options.passes - 1):
+        coarse = distinct(read_faces(network, picture, windows, options, least_face=options.min_face / 2))
+        windows = [window_around(face.box, options.window) for face in coarse]
+    faces = distinct(read_faces(network, picture, windows, options, check=True))
+    return sorted(faces, key=lambda face: -face.score) if options.min_face else faces
 
 
 def find_windows(network: Network, picture: Tensor, options: Options) -> list[Window]:
@@ -68,7 +90,7 @@ def find_windows(network: Network, picture: Tensor, options: Options) -> list[Wi
         level = picture if size == (height, width) else F.interpolate(picture, size=size, mode="area")
         mask = run_tiled(network, level)[0, 2].clamp(0, 1).cpu().numpy()
         for area, score, (left, top, right, bottom) in _patches(mask):
-            known = math.exp(-((math.log(area / (USUAL_AREA_PX * (options.network_px / 128) ** 2)) / 1.6) ** 2))
+            known = math.exp(-((math.log(area / options.usual_area_px) / 1.6) ** 2))
             sx, sy = width / size[1], height / size[0]
             candidates.append((score * known, (left * sx, top * sy, right * sx, bottom * sy)))
         side /= 1.6
@@ -76,7 +98,7 @@ def find_windows(network: Network, picture: Tensor, options: Options) -> list[Wi
     for _, box in sorted(candidates, reverse=True):
         if all(shared_part(box, other) < 0.3 for other in kept):
             kept.append(box)
-    return [window_around(box) for box in kept[: options.max_faces]]
+    return [window_around(box, options.window) for box in kept[: options.max_faces]]
 
 
 def _patches(mask: npt.NDArray[Any]) -> Iterator[tuple[int, float, tuple[int, int, int, int]]]:
@@ -102,45 +124,70 @@ def shared_part(a: Sequence[float], b: Sequence[float]) -> float:
     return wide * high / min((a[2] - a[0]) * (a[3] - a[1]), (b[2] - b[0]) * (b[3] - b[1]))
 
 
-def window_around(box: Sequence[float]) -> Window:
-    """A window in which the face has about the size it has in the training data."""
+def distinct(faces: Sequence[Face]) -> list[Face]:
+    """The faces without those that another, surer one covers: two windows that met would show one face for ever."""
+    kept: list[Face] = []
+    for face in sorted(faces, key=lambda f: -f.score):
+        if all(shared_part(face.box, other.box) < SAME_FACE for other in kept):
+            kept.append(face)
+    return [face for face in faces if any(face is other for other in kept)]
+
+
+def window_around(box: Sequence[float], window: float = WINDOW) -> Window:
+    """A window in which the face has about the size it has in the training data. window: see `Options`."""
     left, top, right, bottom = box
-    side = max(16, round(WINDOW * max(right - left, bottom - top)))
+    side = max(16, round(window * max(right - left, bottom - top)))
     return Window(round((left + right - side) / 2), round((top + bottom - side) / 2), side)
 
 
 def read_faces(
-    network: Network, picture: Tensor, windows: Sequence[Window], options: Options, check: bool = False
+    network: Network,
+    picture: Tensor,
+    windows: Sequence[Window],
+    options: Options,
+    check: bool = False,
+    least_face: float | None = None,
 ) -> list[Face]:
     """The faces inside windows: of each the largest patch of mask; windows without one are dropped.
 
-    check: drop what `agreement` says is none, too.
+    check: drop what `agreement` says is none, too. least_face: in place of `options.min_face`.
     """
     if not windows:
         return []
     size = options.network_px
-    parts = torch.cat([F.interpolate(cut(picture, w), size=(size, size), mode="area") for w in windows])
+    parts = torch.cat([scaled(cut(picture, w), size) for w in windows])
     outputs = network(parts).float().cpu()
+    sure = torch.ones(len(windows), dtype=torch.bool)
     least = options.min_agreement if check else 0.0
     if options.mirrored or least > 0:
         back = seen_in_mirror(network, parts).float().cpu()
         sure = agreement(outputs, back) >= least
-        outputs = (outputs + back)[sure] / 2 if options.mirrored else outputs[sure]
-        windows = [w for w, kept in zip(windows, sure.tolist(), strict=True) if kept]
+        outputs = (outputs + back) / 2 if options.mirrored else outputs
+    scores = outputs[:, 4].mean((1, 2)) if outputs.shape[1] > 4 else torch.ones(len(windows))
+    sure &= scores >= (options.min_face if least_face is None else least_face)
     faces = []
-    for window, output in zip(windows, outputs, strict=True):
+    for window, output, score, kept in zip(windows, outputs, scores.tolist(), sure.tolist(), strict=True):
+        if not kept:
+            continue
         mask = output[2:3].clamp(0, 1)
         largest = _largest(mask[0].numpy())
         if largest is None:
             continue
         mask = mask * torch.from_numpy(largest)
         visible = torch.minimum(output[3:4].clamp(0, 1), mask)
-        score = float(mask[mask > 0.5].mean())
+        score *= float(mask[mask > 0.5].mean())
         weighted = torch.cat([output[:2].clamp(0, 1) * mask, mask, visible])[None]
         large = F.interpolate(weighted, size=(window.side, window.side), mode="bilinear", align_corners=False)
         uv = large[:, :2] / large[:, 2:3].clamp(min=EPSILON)
         faces.append(Face(window, uv, large[:, 2:3], large[:, 3:4], score))
     return faces
+
+
+def scaled(part: Tensor, size: int) -> Tensor:
+    """A window's content, (1, 3, s, s), as the network takes it: means of areas where it becomes smaller."""
+    if part.shape[3] < size:
+        return F.interpolate(part, size=(size, size), mode="bilinear", align_corners=False)
+    return F.interpolate(part, size=(size, size), mode="area")
 
 
 def _largest(mask: npt.NDArray[Any]) -> npt.NDArray[np.float32] | None:

@@ -11,6 +11,8 @@ from trainer.augmentation.config import AugmentConfig
 from trainer.ramp import Ramp
 from trainer.training.config import TrainConfig
 
+PHOTO_LEVELS: Final = 4  # of the decoder for photographs; the encoder halves once more
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -19,6 +21,14 @@ class NetworkConfig:
     The defaults are the network of Ronkainen 2017 exactly (docs/design/0204).
     """
 
+    kind: Literal["uvnet", "photo"] = knob(
+        "uvnet",
+        "photo: an encoder that may start from ImageNet and a light decoder, with a face score; of the other knobs it "
+        "takes decoder_features alone",
+    )
+    decoder_features: tuple[int, ...] = knob(
+        (96, 64, 48, 32), "kind photo: features at 1/16, 1/8, 1/4 and 1/2 of the resolution", 4, 1024
+    )
     levels: int = knob(6, "times the resolution is halved", 1, 10)
     initial_features: int = knob(32, "features at full resolution", 1, 1024)
     feature_multiplier: float = knob(1.75, "growth per level", 0.5, 4)
@@ -33,6 +43,8 @@ class NetworkConfig:
 
     def check(self) -> None:
         """What fields must satisfy together. Raises SpecError."""
+        if len(self.decoder_features) != PHOTO_LEVELS:
+            raise SpecError(f"decoder_features has {len(self.decoder_features)} entries; it needs {PHOTO_LEVELS}")
         sizes, wanted = self.filter_sizes, self.levels + 1
         if len(sizes) != wanted:
             raise SpecError(f"filter_sizes has {len(sizes)} entries; {self.levels} levels need {wanted}")
@@ -44,7 +56,7 @@ class NetworkConfig:
     @property
     def multiple(self) -> int:
         """Sides of images that are multiples of this need no padding."""
-        return int(self.patch_size * 2**self.levels)
+        return int(self.patch_size * 2**self.levels) if self.kind == "uvnet" else 2 ** (PHOTO_LEVELS + 1)
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,8 @@ class LossConfig:
     uv_dvdy: Ramp = knob(Ramp(1, 1), "dV/dy under the eroded mask", 0, 1e6)
     landmarks: Ramp = knob(Ramp(0, 0), "UV at the 68 landmarks in view", 0, 1e6)
     face_present: Ramp = knob(Ramp(0, 0), "largest mask value against whether there is a face", 0, 1e6)
+    face_score: Ramp = knob(Ramp(0, 0), "face score against whether there is a face: cross entropy; kind photo", 0, 1e6)
+    masks: Literal["l1", "entropy"] = knob("l1", "how mask terms count; entropy: cross entropy, of kind photo alone")
     combine: Literal["sum", "mean"] = knob("sum", "total = sum or mean of the weighted terms")
     erosion_px: int = knob(1, "radius of the erosion behind the eroded mask", 1, 32)
     overshoot: Literal["counts", "free"] = knob(
@@ -70,7 +84,10 @@ class LossConfig:
     )
 
 
-TERMS: Final = ("uv", "mask", "occluded_mask", "uv_dudx", "uv_dudy", "uv_dvdx", "uv_dvdy", "landmarks", "face_present")
+TERMS: Final = (
+    "uv", "mask", "occluded_mask", "uv_dudx", "uv_dudy", "uv_dvdx", "uv_dvdy", "landmarks", "face_present",
+    "face_score",
+)  # fmt: skip
 """Fields of `LossConfig` that weigh a term of the loss, in the order in which it is logged."""
 
 
@@ -82,10 +99,20 @@ class UVNetConfig(TrainConfig):
     system: Literal["uvnet"] = knob("uvnet", "what is trained")
     augment: AugmentConfig = AugmentConfig()
     network: NetworkConfig = NetworkConfig()
+    pretrained: bool = knob(False, "kind photo: the encoder starts from weights of ImageNet, fetched once by name")
+    frozen_stages: int = knob(0, "kind photo: of the encoder, keep their first weights; it has 6", 0, 6)
     loss: LossConfig = LossConfig()
 
     def check(self) -> None:
         super().check()
+        of_photo = {
+            "pretrained": self.pretrained,
+            "frozen_stages": self.frozen_stages > 0,
+            "loss.face_score": self.loss.face_score.used,
+            "loss.masks: entropy": self.loss.masks == "entropy",
+        }
+        if self.network.kind != "photo" and (wrong := [name for name, used in of_photo.items() if used]):
+            raise SpecError(f"{', '.join(wrong)} needs network.kind: photo")
         if not any(getattr(self.loss, term).used for term in TERMS):
             raise SpecError("loss has no weight above 0")
 

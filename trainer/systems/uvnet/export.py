@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from trainer.systems.uvnet.network import UVNet
+from trainer.systems.uvnet.photo_network import OUTPUTS, PhotoNet
 from trainer.training.system import Exportable
 
 
-def exportable(network: UVNet) -> Exportable:
+def exportable(network: UVNet | PhotoNet) -> Exportable:
     """ONNX takes any size; torch.export multiples of what the network halves."""
     step = network.config.multiple
     size, generator = 2 * step, torch.Generator().manual_seed(0)
@@ -28,7 +29,7 @@ def exportable(network: UVNet) -> Exportable:
         outputs=("uv_masks",),
         about={
             "input": "N x 3 x H x W picture values (gamma 2.2) in [0, 1]",
-            "output": ["U", "V", "mask", "occluded mask"],
+            "output": list(OUTPUTS if isinstance(network, PhotoNet) else OUTPUTS[:4]),
         },
         fixed=Unpadded(network),
         fixed_inputs=pictures((2, 2 * step, 3 * step), (1, 4 * step, 2 * step)),
@@ -39,7 +40,7 @@ def exportable(network: UVNet) -> Exportable:
 class Unpadded(nn.Module):
     """The network for sizes that it halves evenly: torch.export cannot keep padding that depends on the size."""
 
-    def __init__(self, network: UVNet) -> None:
+    def __init__(self, network: UVNet | PhotoNet) -> None:
         super().__init__()
         self.network = network
 

@@ -16,6 +16,7 @@ from trainer.data.device import constant
 from trainer.systems.uvnet.config import TERMS, LossConfig
 
 IN_VIEW_UV = 0.03  # a landmark is seen where the true UV at its pixel is this close to its own: else it lies behind
+LEAST_FACE = 0.02  # share of a picture from which on it is to be called a face
 REFERENCE_SIZE_PX = 128  # UV changes per pixel shrink as images grow; they are stated per 1/128 of the image's side
 
 
@@ -28,11 +29,12 @@ def loss_terms(
 ) -> dict[str, Tensor]:
     """Unweighted terms by name, those of weight 0 left out; each (N,) float32, one value per sample.
 
-    prediction: (N, 4, H, W): U, V, mask, occluded mask. landmark_uv: (68, 2), for the term "landmarks".
+    prediction: (N, 4, H, W): U, V, mask, occluded mask; (N, 5, H, W) with the face score of the network for
+    photographs. landmark_uv: (68, 2), for the term "landmarks".
     progress: share of the training that is done, for `config.balance`.
     """
     # planes, whatever the network's layout: what follows goes over each of them many times
-    uv, mask, occluded_mask = torch.split(prediction.float().contiguous(), [2, 1, 1], 1)
+    uv, mask, occluded_mask = torch.split(prediction[:, :4].float().contiguous(), [2, 1, 1], 1)
     difference = uv - target.uv
     weight = pixel_weights(target.mask, config.balance.at(progress))
     terms = {
@@ -48,6 +50,7 @@ def loss_terms(
         if target.landmarks is None or landmark_uv is None:
             raise SpecError("loss.landmarks needs landmarks in the data: set its weight to 0")
         terms["landmarks"] = lambda: landmark_term(uv, target, landmark_uv)
+    terms["face_score"] = lambda: face_score_term(prediction, target.mask)
     terms["face_present"] = lambda: (mask.amax((1, 2, 3)) - target.mask.amax((1, 2, 3))).abs()
     return {name: terms[name]() for name in active}
 
@@ -69,7 +72,10 @@ def mask_error(prediction: Tensor, target: Tensor, config: LossConfig) -> Tensor
     """|prediction - target|, or with `config.overshoot: free` 0 above 1 on the face and below 0 off it. (N, 1, H, W).
 
     The last layer is linear: where overshoot counts, pixels that are as good as settled pull as hard as wrong ones.
+    With `config.masks: entropy` the prediction is a probability, and the error its cross entropy.
     """
+    if config.masks == "entropy":
+        return F.binary_cross_entropy(prediction, target, reduction="none")
     error = (prediction - target).abs()
     if config.overshoot == "counts":
         return error
@@ -99,6 +105,17 @@ def total_loss(terms: dict[str, Tensor], config: LossConfig, progress: float = 1
     """The weighted terms' sum or mean, as configured. terms: (N,) each. Returns a scalar."""
     weighted = torch.stack([getattr(config, name).at(progress) * values.mean() for name, values in terms.items()])
     return weighted.sum() if config.combine == "sum" else weighted.mean()
+
+
+def face_score_term(prediction: Tensor, mask: Tensor) -> Tensor:
+    """Cross entropy of the face score, (N,); 0 for pictures that show so little of a face that either answer is right.
+
+    prediction: (N, 5, H, W), the last plane the score, alike at all pixels. mask: (N, 1, H, W).
+    """
+    share = mask.mean((1, 2, 3))
+    score, face = prediction[:, 4].float().mean((1, 2)), (share > 0).float()
+    known = (share == 0) | (share > LEAST_FACE)
+    return F.binary_cross_entropy(score, face, reduction="none") * known
 
 
 def landmark_term(uv: Tensor, target: Samples, landmark_uv: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from renderer.errors import SpecError
 from trainer.systems.uvnet.config import NetworkConfig
+from trainer.systems.uvnet.padding import repeat_border
 
 INPUTS: Final = 3  # R, G, B
 OUTPUTS: Final = 4  # U, V, mask, occluded mask
@@ -126,20 +127,18 @@ def centre_crop(x: Tensor, height: int, width: int) -> Tensor:
     return x[:, :, top : top + height, left : left + width]
 
 
-def repeat_border(x: Tensor, height: int, width: int) -> Tensor:
-    """A larger map, its last row and column repeated. Look-ups export for any size, which padding does not."""
-    rows = torch.arange(height, device=x.device).clamp(max=x.shape[2] - 1)
-    columns = torch.arange(width, device=x.device).clamp(max=x.shape[3] - 1)
-    return x.index_select(2, rows).index_select(3, columns)
-
-
 def make_network(config: NetworkConfig, seed: int) -> UVNet:
     """A new network: Glorot-uniform weights, zero biases, from `seed` alone."""
     network = UVNet(config)
+    glorot(network, seed)
+    return network
+
+
+def glorot(network: nn.Module, seed: int) -> None:
+    """Give all convolutions Glorot-uniform weights and zero biases, from `seed` alone."""
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
             nn.init.xavier_uniform_(module.weight, generator=generator)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
-    return network

@@ -25,6 +25,7 @@ from trainer.systems.uvnet.gallery import draw_gallery
 from trainer.systems.uvnet.landmarks import first_landmarks, landmark_uv, single_head_landmarks
 from trainer.systems.uvnet.metrics import sample_metrics, split_metrics
 from trainer.systems.uvnet.network import UVNet, make_network
+from trainer.systems.uvnet.photo_network import PhotoNet, make_photo_network
 from trainer.systems.uvnet.views import COLUMNS, views
 from trainer.training.breakdown import Values
 from trainer.training.schedules import Moment
@@ -76,10 +77,18 @@ class UVNetSystem(System):
         if config.augment.quarter_turns.enabled and height != width:
             raise SpecError(f"augment.quarter_turns needs square images, {reader.path} has {width} x {height}")
         open_bank(config)
+        if config.pretrained:
+            published_lite0()
 
     def modules(self, config: UVNetConfig) -> dict[str, nn.Module]:
         """One network."""
-        return {"network": make_network(config.network, config.seed)}
+        if config.network.kind == "uvnet":
+            return {"network": make_network(config.network, config.seed)}
+        counting = torch.get_default_device().type == "meta"
+        published = published_lite0() if config.pretrained and not counting else None
+        network = make_photo_network(config.network, config.seed, published)
+        network.freeze(config.frozen_stages)
+        return {"network": network}
 
     def inputs(self, config: UVNetConfig, reader: SampleReader) -> dict[str, tuple[Tensor, ...]]:
         """One picture."""
@@ -105,7 +114,7 @@ class UVNetSystem(System):
 
     def exportable(self, config: UVNetConfig, module: nn.Module) -> Exportable:
         """For pictures of any size."""
-        assert isinstance(module, UVNet)
+        assert isinstance(module, UVNet | PhotoNet)
         return exportable(module)
 
     def gallery(self, config: UVNetConfig, module: nn.Module, png: Path) -> dict[str, Any]:
@@ -117,6 +126,16 @@ class UVNetSystem(System):
 
         rising = [metric.name for metric in self.metrics if metric.higher_is_better]
         return draw_gallery(module, reader, config.data.test_share, sample_at, png) | {"falling": rising}
+
+
+def published_lite0() -> dict[str, Tensor]:
+    """The published weights of EfficientNet-Lite0. Raises AssetError where they cannot be had."""
+    try:
+        from blend_assets.backbones import LITE0, published_weights
+    except ImportError as error:
+        raise AssetError("blend_assets is not on this machine: set pretrained to false, or start") from error
+    weights: dict[str, Tensor] = torch.load(published_weights(LITE0), weights_only=True)
+    return weights
 
 
 def open_bank(config: UVNetConfig) -> EnvironmentBank | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor, nn
@@ -12,18 +15,21 @@ from renderer.errors import FormatError
 from renderer.format.sample_format import UV_FRAME
 from trainer.data.device import device_named
 from trainer.systems.runs import load_trained
-from trainer.uvmaps.finding import NETWORK_PX
+from trainer.systems.uvnet.photo_network import PhotoNet
+from trainer.uvmaps.finding import FOR_PHOTOGRAPHS, NETWORK_PX, Options
+
+DEFAULT: Final = Options()
 
 
 class OnDevice(nn.Module):
     """A network that computes on a device, while the pictures it takes and gives stay on the CPU.
 
-    input_px: side of the pictures it was trained on.
+    finder: how faces are best looked for with it.
     """
 
-    def __init__(self, network: nn.Module, device: torch.device, input_px: int = NETWORK_PX) -> None:
+    def __init__(self, network: nn.Module, device: torch.device, finder: Options = DEFAULT) -> None:
         super().__init__()
-        self.network, self.device, self.input_px = network.to(device), device, input_px
+        self.network, self.device, self.finder = network.to(device), device, finder
 
     def forward(self, picture: Tensor) -> Tensor:
         result: Tensor = self.network(picture.to(self.device)).cpu()
@@ -43,7 +49,20 @@ def load(run_or_weights: Path, device: str = "cpu") -> OnDevice:
         raise FormatError(
             f"{run_or_weights} was trained on UV frame {header.get('uv_frame')!r}; this headforge draws {UV_FRAME!r}"
         )
-    return OnDevice(network, place, _input_px(header, run_or_weights))
+    return OnDevice(network, place, finder_of(network, header, run_or_weights))
+
+
+def finder_of(network: nn.Module, header: Mapping[str, str], source: Path) -> Options:
+    """What weights recommend: defaults of the kind of network, the size it was trained on, and `finder` of the header.
+
+    Raises FormatError where the header holds nonsense.
+    """
+    options = FOR_PHOTOGRAPHS if isinstance(network, PhotoNet) else Options()
+    options = replace(options, network_px=_input_px(header, source))
+    try:
+        return replace(options, **json.loads(header.get("finder", "{}")))
+    except (TypeError, ValueError) as error:
+        raise FormatError(f"{source} says of finding faces {header['finder']!r}, which is not understood") from error
 
 
 def _input_px(header: Mapping[str, str], source: Path) -> int:
