@@ -47,6 +47,8 @@ def build() -> None:
     materials.card("hat", 0.02)
     materials.lens("lens")
     materials.prop("prop")
+    materials.cloth("cloth")
+    materials.trim("trim")
 
 
 def main() -> None:

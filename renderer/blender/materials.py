@@ -161,10 +161,10 @@ def card(name: str, gloss: float) -> bpy.types.Material:
 
 
 def lens(name: str) -> bpy.types.Material:
-    """Spectacle lens: mostly clear, slightly mirroring. Sets: tint (0 clear, 1 opaque), reflected (factor)."""
+    """Spectacle lens. Sets: tint (0 clear, 1 opaque), dark (colour of what is not let through), reflected (factor)."""
     material, t = _material(name)
     clear = t.node("ShaderNodeBsdfTransparent").outputs[0]
-    dark = t.node("ShaderNodeBsdfDiffuse", inputs={"Color": (0.01, 0.01, 0.01, 1.0)}).outputs[0]
+    dark = t.node("ShaderNodeBsdfDiffuse", "dark", inputs={"Color": (0.01, 0.01, 0.01, 1.0)}).outputs[0]
     mirror = t.node("ShaderNodeBsdfAnisotropic", inputs={"Roughness": 0.05}).outputs[0]
     body = t.mix_shader(t.value("tint", 0.0), clear, dark)
     t.output("ShaderNodeOutputMaterial", t.node("ShaderNodeMixShader", "reflected", {1: body, 2: mirror}).outputs[0])
@@ -179,6 +179,45 @@ def prop(name: str) -> bpy.types.Material:
     texture.texture_mapping.scale = (4.0, 4.0, 4.0)
     albedo = t.mix_colour(t.value("textured", 0.0), t.colour("colour"), texture.outputs["Color"])
     shader = t.node("ShaderNodeBsdfPrincipled", inputs={"Base Color": albedo, "Roughness": t.value("roughness", 0.5)})
+    t.output("ShaderNodeOutputMaterial", shader.outputs[0])
+    return material
+
+
+def cloth(name: str) -> bpy.types.Material:
+    """Woven cloth of one colour or with a pattern of two; `rest` is metres across (X) and along (Z) it.
+
+    Sets: colour, second_colour, roughness, stripes, checks, dots and marl (mapping) and each of them with _on.
+    """
+    material, t = _material(name)
+    rest = t.node("ShaderNodeAttribute", attribute_name="rest").outputs["Vector"]
+    stripes = t.node("ShaderNodeTexWave", "stripes", {"Vector": rest, "Scale": 0.3}, bands_direction="Z")
+    dots = t.node("ShaderNodeTexVoronoi", "dots", {"Vector": rest, "Scale": 1.0, "Randomness": 0.0})
+    patterns = {
+        "stripes": t.node("ShaderNodeMath", operation="GREATER_THAN", inputs={0: stripes.outputs[1], 1: 0.5}),
+        "checks": t.node("ShaderNodeTexChecker", "checks", {"Vector": rest, "Scale": 1.0}),
+        "dots": t.node("ShaderNodeMath", operation="LESS_THAN", inputs={0: dots.outputs["Distance"], 1: 0.3}),
+        "marl": t.node("ShaderNodeTexNoise", "marl", {"Vector": rest, "Scale": 1.0, "Detail": 3.0}),
+    }
+    colour, second = t.colour("colour"), t.colour("second_colour")
+    albedo = colour
+    for pattern, node in patterns.items():
+        share = node.outputs["Fac" if pattern in ("checks", "marl") else 0]
+        on = t.node("ShaderNodeMath", operation="MULTIPLY", inputs={0: t.value(f"{pattern}_on", 0.0), 1: share})
+        albedo = t.mix_colour(on.outputs[0], albedo, second)
+    weave = t.node("ShaderNodeTexNoise", inputs={"Vector": rest, "Scale": 700.0, "Detail": 2.0}).outputs["Fac"]
+    bump = t.node("ShaderNodeBump", inputs={"Strength": 0.25, "Distance": 0.0006, "Height": weave}).outputs[0]
+    shader = t.node("ShaderNodeBsdfPrincipled", inputs={"Base Color": albedo, "Normal": bump, "Sheen Weight": 0.15})
+    t.tree.links.new(t.value("roughness", 0.8), shader.inputs["Roughness"])
+    t.output("ShaderNodeOutputMaterial", shader.outputs[0])
+    return material
+
+
+def trim(name: str) -> bpy.types.Material:
+    """Hems, loops, straps. Sets: colour, second_colour (unused), roughness."""
+    material, t = _material(name)
+    t.colour("second_colour")
+    shader = t.node("ShaderNodeBsdfPrincipled", inputs={"Base Color": t.colour("colour")})
+    t.tree.links.new(t.value("roughness", 0.6), shader.inputs["Roughness"])
     t.output("ShaderNodeOutputMaterial", shader.outputs[0])
     return material
 

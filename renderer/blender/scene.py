@@ -20,9 +20,9 @@ from mathutils import Vector
 from renderer.blender.make_scene import CAMERA, SUN, WORLD
 from renderer.errors import AssetError
 from renderer.head.catalog import Catalog
-from renderer.head.glasses import LENS_MIRROR
 from renderer.head.parts import Part, PartBuilder, Shown, build_prop, triangles
 from renderer.head.skin_layers import MOST, SkinPainter
+from renderer.head.worn.kinds import KINDS, PATTERNS
 from renderer.labels import panorama
 from renderer.parameters.params import Camera, Environment, Head, Light, Prop, SampleParams, Vec3
 
@@ -155,8 +155,11 @@ class SceneBuilder:
             frame = self._plain(f"{number}.frame", "frame", head.wear.glasses_colour)
             lens = self._copy(f"{number}.lens", "lens")
             lens.node_tree.nodes["tint"].outputs[0].default_value = head.wear.lens_tint
-            lens.node_tree.nodes["reflected"].inputs[0].default_value = LENS_MIRROR
+            lens.node_tree.nodes["dark"].inputs["Color"].default_value = (*head.wear.lens_colour, 1.0)
+            lens.node_tree.nodes["reflected"].inputs[0].default_value = head.wear.lens_mirror
             return [frame, lens]
+        if kind == "fitted":
+            return self._fitted_materials(part, head, number)
         shown = {"eyes": interior.eyes, "teeth": interior.mouth, "tongue": interior.mouth}.get(kind, True)
         if not shown:
             return [black]
@@ -166,6 +169,27 @@ class SceneBuilder:
             kind, (1.0, 1.0, 1.0)
         )
         return [self._card(part, kind, number, tint, interior.iris)]
+
+    def _fitted_materials(self, part: Part, head: Head, number: int) -> list[bpy.types.Material]:
+        """By slot of a fitted thing."""
+        place = int(part.name.split(":")[1])
+        thing = head.wear.fitted[place]
+        made: dict[str, bpy.types.Material] = {}
+        for slot in dict.fromkeys(KINDS[thing.kind].slots):
+            if slot == "skin":
+                made[slot] = self._skin(head, number)
+                continue
+            colours = (thing.second_colour if slot == "trim" else thing.colour, thing.second_colour)
+            made[slot] = self._copy(f"{number}.fitted.{place}.{slot}", slot)
+            nodes = made[slot].node_tree.nodes
+            for name, colour in zip(("colour", "second_colour"), colours, strict=True):
+                nodes[name].outputs[0].default_value = (*colour, 1.0)
+            nodes["roughness"].outputs[0].default_value = thing.roughness
+            if slot == "cloth":
+                for pattern in PATTERNS[1:]:
+                    nodes[f"{pattern}_on"].outputs[0].default_value = float(pattern == thing.pattern)
+                    _move(nodes[pattern], scale=(1 / thing.pattern_m,) * 3)
+        return [made[slot] for slot in KINDS[thing.kind].slots]
 
     def _prop_materials(self, part: Part, prop: Prop, number: int) -> list[bpy.types.Material]:
         material = self._copy(f"{number}.prop", "prop")

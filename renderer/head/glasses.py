@@ -7,7 +7,7 @@ are closed surfaces; lenses are single sheets facing away from the eyes, so that
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -28,7 +28,6 @@ from renderer.head.mesh_kit import (
 )
 
 GLASSES_PARTS: Final = ("frame", "lens")
-LENS_MIRROR: Final = 0.06  # share of light that a lens reflects
 
 
 @dataclass(frozen=True)
@@ -77,6 +76,29 @@ def glasses_random(rng: np.random.Generator) -> Glasses:
         tilt_rad=float(rng.uniform(0.03, 0.16)),
         wrap_rad=float(rng.uniform(0.0, 0.12)),
         curve_per_m=float(rng.uniform(1.0, 8.0)),
+    )
+
+
+def sunglasses_random(rng: np.random.Generator) -> Glasses:
+    """Large lenses: as other glasses but bigger, aviators, rimless, and shields that wrap around."""
+    kind = int(rng.choice(4, p=(0.45, 0.2, 0.15, 0.2)))
+    width = (rng.uniform(0.052, 0.064), rng.uniform(0.056, 0.063), rng.uniform(0.05, 0.06), rng.uniform(0.062, 0.068))[
+        kind
+    ]
+    ratio = (rng.uniform(0.65, 0.98), rng.uniform(0.82, 0.95), rng.uniform(0.6, 0.75), rng.uniform(0.55, 0.72))[kind]
+    return replace(
+        glasses_random(rng),
+        width_m=float(width),
+        height_m=float(width * ratio),
+        exponent=float(
+            (rng.uniform(2.0, 4.5), rng.uniform(2.2, 2.6), rng.uniform(2.0, 3.0), rng.uniform(2.4, 3.2))[kind]
+        ),
+        flare=float(rng.uniform(0.12, 0.24) if kind == 1 else rng.uniform(-0.04, 0.18)),
+        rim_m=float((rng.uniform(0.0012, 0.0036), 0.0007, 0.0003, rng.uniform(0.0004, 0.0014))[kind]),
+        bridge_m=float((rng.uniform(0.012, 0.018), rng.uniform(0.011, 0.016), 0.016, 0.004)[kind]),
+        standoff_m=float(rng.uniform(0.025, 0.031)),
+        wrap_rad=float(rng.uniform(0.15, 0.35) if kind == 3 else rng.uniform(0.04, 0.16)),
+        curve_per_m=float(rng.uniform(6.0, 11.0) if kind == 3 else rng.uniform(3.0, 8.0)),
     )
 
 

@@ -23,7 +23,6 @@ import numpy.typing as npt
 from PIL import Image
 
 from renderer.compiled import compiled
-from renderer.head.glasses import LENS_MIRROR
 from renderer.head.parts import WORN, Part, Shown, triangles
 from renderer.labels.camera import at_unit_depth, second_camera
 from renderer.labels.maps import Box, Rays
@@ -103,8 +102,8 @@ class Rasteriser:
             return [self._alpha(self._picture(part))]
         if part.kind == "glasses":
             assert shown.head is not None
-            tint = shown.head.wear.lens_tint
-            return [_SOLID, np.full((1, 1), round(255 * (LENS_MIRROR + (1 - LENS_MIRROR) * tint)), np.uint8)]
+            tint, mirror = shown.head.wear.lens_tint, shown.head.wear.lens_mirror
+            return [_SOLID, np.full((1, 1), round(255 * (mirror + (1 - mirror) * tint)), np.uint8)]
         return [_SOLID] * (int(self._mesh(part).slots.max()) + 1)
 
     def _mesh(self, part: Part) -> Mesh:

@@ -20,7 +20,19 @@ from renderer.head.pose import posed
 from renderer.labels import maps
 from renderer.labels.camera import project, second_camera
 from renderer.labels.record import sample_record
-from renderer.parameters.params import Camera, Deform, Expression, Head, Identity, Interior, Pose, Skin, Surface, Wear
+from renderer.parameters.params import (
+    Camera,
+    Deform,
+    Expression,
+    Head,
+    Identity,
+    Interior,
+    Pose,
+    Skin,
+    Surface,
+    Wear,
+    Worn,
+)
 from renderer.parameters.spec import parse_spec
 from renderer.sampling.draw import draw
 
@@ -216,5 +228,7 @@ def head_from_record(raw: dict[str, Any]) -> Head:
         deform=Deform(**tuples(raw["deform"])),
         surface=Surface(**tuples(raw["surface"]) | ({"skin": Skin(**tuples(skin))} if skin else {})),
         interior=Interior(**raw["interior"]),
-        wear=Wear(**tuples(raw["wear"])),
+        wear=Wear(
+            **tuples({**raw["wear"], "fitted": [Worn(**tuples(thing)) for thing in raw["wear"].get("fitted", ())]})
+        ),
     )

@@ -126,6 +126,19 @@ class Interior:
 
 
 @dataclass(frozen=True)
+class Worn:
+    """A thing fitted to the head, see `renderer.head.worn.kinds`."""
+
+    kind: str
+    shape: Mapping[str, Any]
+    colour: RGB
+    second_colour: RGB  # of its pattern and trim
+    pattern: str  # one of renderer.head.worn.kinds.PATTERNS
+    pattern_m: float  # size of the pattern
+    roughness: float
+
+
+@dataclass(frozen=True)
 class Wear:
     """What a head wears. Empty names and None mean nothing."""
 
@@ -136,6 +149,9 @@ class Wear:
     glasses: Mapping[str, Any] | None = None
     glasses_colour: RGB = (0.02, 0.02, 0.02)
     lens_tint: float = 0.0
+    lens_colour: RGB = later((0.01, 0.01, 0.01))  # of what a tinted lens does not let through
+    lens_mirror: float = later(0.06)  # share of light that a lens reflects
+    fitted: tuple[Worn, ...] = later(())
 
 
 @dataclass(frozen=True)
@@ -270,6 +286,8 @@ def flat_knobs(params: SampleParams) -> dict[str, float | str | bool]:
         add(name, _plain(getattr(params, name)))
     if params.heads:
         head = _plain(params.heads[0])
+        for thing in head["wear"].pop("fitted", ()):
+            flat[f"wear.fitted.{thing['kind']}"] = True
         head["wear"]["glasses"] = head["wear"]["glasses"] is not None
         for name in ("pose", "deform", "surface", "interior", "wear"):
             add(name, head[name])

@@ -241,6 +241,10 @@ class OccluderSpec:
     glasses_share: float = knob(0.08, "share of heads with glasses", 0, 1)
     hand_share: float = knob(0.05, "share of images with a hand before the face", 0, 1)
     prop_share: float = knob(0.05, "share of images with another object before the face", 0, 1)
+    mask_share: float = knob(0.0, "share of heads with a mask over nose and mouth", 0, 1)
+    sunglasses_share: float = knob(0.0, "share of heads with sunglasses, in place of glasses", 0, 1)
+    headwear_share: float = knob(0.0, "share of heads with a fitted hat, cap, hood or headscarf", 0, 1)
+    touch_share: float = knob(0.0, "share of heads with a hand that touches the face", 0, 1)
 
 
 @dataclass(frozen=True)

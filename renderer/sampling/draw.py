@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -12,7 +11,6 @@ import numpy as np
 
 from renderer.format.sample_format import sample_key
 from renderer.head.catalog import Catalog
-from renderer.head.glasses import glasses_random
 from renderer.head.model import HEAD_HEIGHT_M, HeadModel
 from renderer.head.props import PROPS
 from renderer.parameters.limits import Gauss
@@ -35,9 +33,11 @@ from renderer.parameters.params import (
 )
 from renderer.parameters.spec import LightSpec, SequenceSpec, Spec
 from renderer.sampling.backdrop import draw_backdrop, draw_rotation
+from renderer.sampling.colours import random_colour
 from renderer.sampling.expression import draw_expression
 from renderer.sampling.looks import draw_skin, match_face
 from renderer.sampling.streams import Streams, streams
+from renderer.sampling.wear import draw_wear
 
 SENSOR_MM: Final = 36.0  # full frame
 NEUTRAL_FOCAL_MM: Final = 85.0  # a portrait lens
@@ -142,7 +142,7 @@ def _light(spec: Spec, s: Streams) -> Light:
         direction=_light_direction(spec.light, *s.moving_units("light.direction", 2)),
         strength=s.uniform("light.strength", spec.light.strength),
         angle_rad=math.radians(s.uniform("light.angle", spec.light.angle_deg)),
-        colour=_colour(s("light.colour"), spec.light.colour, 1.0),
+        colour=random_colour(s("light.colour"), spec.light.colour, 1.0),
     )
 
 
@@ -162,7 +162,7 @@ def _environment(spec: Spec, s: Streams, catalog: Catalog) -> Environment:
     e = spec.environment
     kind = s.weighted("environment.kind", e.kinds)
     gray = float(s("environment.gray").uniform(0.1, 0.6))
-    tint = _colour(s("environment.tint"), 1.0, 1.0)
+    tint = random_colour(s("environment.tint"), 1.0, 1.0)
     return Environment(
         kind=kind,
         name=s.pick("environment.name", list(catalog.hdris)) if kind == "hdri" else "",
@@ -186,7 +186,7 @@ def _head(spec: Spec, s: Streams, p: str, number: int, catalog: Catalog, model: 
         deform=_deform(spec, s, p),
         surface=_surface(spec, s, p, identity, catalog, model),
         interior=_interior(spec, s, p, catalog),
-        wear=_wear(spec, s, p, catalog),
+        wear=draw_wear(spec.occluders, s, p, identity, catalog),
     )
 
 
@@ -267,7 +267,7 @@ def _surface(spec: Spec, s: Streams, p: str, identity: Identity, catalog: Catalo
         texture_scale=s.uniform(p + "surface.texture_scale", u.texture_scale),
         texture_rotation_rad=s.angles(p + "surface.texture_rotation"),
         texture_offset=s.vec3(p + "surface.texture_offset", 0, 1),
-        colour=_colour(s(p + "surface.colour"), 1.0, None) if textured else (0.5, 0.5, 0.5),
+        colour=random_colour(s(p + "surface.colour"), 1.0, None) if textured else (0.5, 0.5, 0.5),
         colour_mix=s.uniform(p + "surface.colour_mix", u.colour_mix),
         face=face if faced else "",
         face_mix={"mixed": s.uniform(p + "surface.face_mix", u.face_mix), "skin": 1.0}.get(kind, 0.0),
@@ -299,22 +299,6 @@ def _interior(spec: Spec, s: Streams, p: str, catalog: Catalog) -> Interior:
     )
 
 
-def _wear(spec: Spec, s: Streams, p: str, catalog: Catalog) -> Wear:
-    o = spec.occluders
-    hair = s.share(p + "wear.hair_on", o.hair_share)
-    hat = s.share(p + "wear.hat_on", o.hat_share)
-    glasses = s.share(p + "wear.glasses_on", o.glasses_share)
-    return Wear(
-        hair=s.pick(p + "wear.hair", list(catalog.hair)) if hair else "",
-        hair_tint=_hair_colour(s(p + "wear.hair_tint")),
-        hat=s.pick(p + "wear.hat", list(catalog.hats)) if hat else "",
-        hat_tint=_colour(s(p + "wear.hat_tint"), 0.8, None),
-        glasses=asdict(glasses_random(s(p + "wear.glasses"))) if glasses else None,
-        glasses_colour=_colour(s(p + "wear.glasses_colour"), 0.8, None),
-        lens_tint=float(s(p + "wear.lens").choice((0.0, 0.1, 0.9), p=(0.6, 0.25, 0.15))),
-    )
-
-
 def _props(spec: Spec, s: Streams, catalog: Catalog) -> tuple[Prop, ...]:
     kinds = []
     if s.share("prop.hand_on", spec.occluders.hand_share):
@@ -334,25 +318,10 @@ def _prop(s: Streams, p: str, kind: str, catalog: Catalog) -> Prop:
         position_m=(float(place.normal(0, 0.06)), float(place.normal(-0.03, 0.06)), float(place.uniform(0.15, 0.22))),
         rotation_rad=s.angles(p + "rotation"),
         scale=float(s(p + "scale").uniform(0.8, 1.2)),
-        colour=_skin_colour(s(p + "colour")) if skin else _colour(s(p + "colour"), 1.0, None),
+        colour=_skin_colour(s(p + "colour")) if skin else random_colour(s(p + "colour"), 1.0, None),
         roughness=float(s(p + "roughness").uniform(0.2, 1.0)),
         texture="" if skin else s.pick(p + "texture", ["", *catalog.textures]),
     )
-
-
-def _colour(rng: np.random.Generator, saturation: float, value: float | None) -> RGB:
-    """A random hue with up to the given saturation; `value` None draws the brightness, too."""
-    h, s, v = (float(x) for x in rng.random(3))
-    return colorsys.hsv_to_rgb(h, s * saturation, 0.02 + 0.9 * v if value is None else value)
-
-
-def _hair_colour(rng: np.random.Generator) -> RGB:
-    """Four of five from black over brown to blond, the rest of any colour. Multiplies a bright hair texture."""
-    dye = float(rng.random())
-    if dye < 0.2:
-        return _colour(rng, 1.0, None)
-    t, red = float(rng.random()), float(rng.uniform(0.7, 1.0))
-    return (0.03 + 1.0 * t, 0.02 + 0.75 * t * red, 0.015 + 0.45 * t * red)
 
 
 def _skin_colour(rng: np.random.Generator) -> RGB:
