@@ -13,13 +13,14 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from blend_assets import hm08, images, proxies
+from blend_assets import hm08, images, pca, proxies
 from blend_assets.arrays import head_arrays
 from blend_assets.fetch import Log
 from blend_assets.standard import manifest
 from blend_assets.synthetic import textures, worlds
 from renderer.errors import AssetError
 from renderer.files import file_sha256
+from renderer.head.pack import assemble
 
 MASKS: Final = {
     "face": "mpfb_face",
@@ -88,6 +89,10 @@ def write_pack(out: Path, sources: Sources, log: Log = print) -> None:
         if name in sources.paths
     ]  # fmt: skip
     write_json(out / "head.json", info)
+    if info["skins"]:
+        log(f"finding the principal components of {pca.HEADS} heads and {2 * len(info['skins'])} skins")
+        for line in pca.write_pca(assemble(out, info, arrays), out):
+            log(f"  {line}")
     (out / "CREDITS.txt").write_text(credits_text(info), "utf-8")
 
 

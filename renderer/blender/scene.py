@@ -21,6 +21,7 @@ from renderer.blender.make_scene import CAMERA, SUN, WORLD
 from renderer.errors import AssetError
 from renderer.head.catalog import Catalog
 from renderer.head.parts import Part, PartBuilder, Shown, build_prop, triangles
+from renderer.head.pca import PCA_FACE, load_pca
 from renderer.head.skin_layers import MOST, SkinPainter
 from renderer.head.worn.kinds import KINDS, PATTERNS
 from renderer.labels import panorama
@@ -212,7 +213,13 @@ class SceneBuilder:
         )
         _move(nodes["noise"], scale=(s.noise_scale,) * 3, location=s.noise_offset)
         nodes["colour"].outputs[0].default_value = (*s.colour, 1.0)
-        self._set_face(nodes, s.face, s.flip)
+        if s.face == PCA_FACE and head.identity.pca is not None:
+            picture = load_pca(self.parts.model.folder).picture(head.identity.pca.texture_q)
+            nodes["face"].image = self._canvas(f"{number}.face", picture[::-1] / np.float32(255), is_data=False)
+            nodes["face_uv"].uv_map = "uv_skin"
+            _move(nodes["face"], scale=(1.0, 1.0, 1.0))
+        else:
+            self._set_face(nodes, s.face, s.flip)
         for name, value in (
             ("noise_on", float(s.kind == "noise")),
             ("colour_mix", s.colour_mix if s.kind == "mixed" else float(s.kind != "noise")),
@@ -234,10 +241,13 @@ class SceneBuilder:
     def _painter(self) -> SkinPainter:
         return SkinPainter(self.parts.model)
 
-    def _canvas(self, name: str, colours: npt.NDArray[np.float32]) -> bpy.types.Image:
-        """An image of (H, W, 3) values from 0 to 1, the bottom row first; painted over from sample to sample."""
+    def _canvas(self, name: str, colours: npt.NDArray[np.float32], is_data: bool = True) -> bpy.types.Image:
+        """An image of (H, W, 3) values from 0 to 1, the bottom row first; painted over from sample to sample.
+
+        is_data: the values are no colours; else they are sRGB.
+        """
         height, width, _ = colours.shape
-        image = bpy.data.images.get(name) or bpy.data.images.new(name, width, height, is_data=True)
+        image = bpy.data.images.get(name) or bpy.data.images.new(name, width, height, is_data=is_data)
         pixels = np.ones((height, width, 4), np.float32)
         pixels[..., :3] = colours
         image.pixels.foreach_set(pixels.ravel())

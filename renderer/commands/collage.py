@@ -14,8 +14,10 @@ from renderer.commands.render import preview
 from renderer.errors import DatasetError, SpecError
 from renderer.format.dataset import open_dataset
 from renderer.parameters.jobspecs import load_spec
+from renderer.parameters.spec import Spec
 from renderer.progress import Progress
 from renderer.report.collage import caption, sheet, tone_map, triplet_picture
+from renderer.strict import override
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Request:
     seed: int
     triplets: bool
     augment: bool
+    components: bool
     clip: int | None
     fps: float
     captions: bool
@@ -44,6 +47,9 @@ class Request:
 @click.option("--triplets", is_flag=True, help="Show input, UV and mask side by side.")
 @click.option(
     "--augment", is_flag=True, help="With --dataset: show the trainer's augmentations, each alone and all together."
+)
+@click.option(
+    "--components", is_flag=True, help="Show each component of a spec's heads (identity.kind: pca) at -1, 0 and +1."
 )
 @click.option("--clip", type=int, help="Write this clip of a sequence as video instead of a sheet.")
 @click.option(
@@ -64,6 +70,7 @@ def collage(**options: Any) -> None:
     gen collage --spec realistic --count 48 --captions
     gen collage --dataset out/mixed --triplets
     gen collage --dataset out/clip --clip 0 --out clip.mp4
+    gen collage --spec none --components --set render.resolution=112
     """
     r = Request(**options)
     _check(r)
@@ -75,6 +82,9 @@ def collage(**options: Any) -> None:
             click.echo(path)
         return
     with tempfile.TemporaryDirectory() as folder:
+        if r.components:
+            click.echo(_write_components(load_spec(r.source, r.settings), r, Path(folder)))
+            return
         if r.dataset is None:
             spec = load_spec(r.source, r.settings)
             samples = (0, r.count) if r.clip is None else _clip_samples(r.clip, spec.sequence.frames, spec.name)
@@ -90,6 +100,8 @@ def _check(r: Request) -> None:
     at_least(0, seed=r.seed, clip=r.clip)
     if r.augment and r.dataset is None:
         raise SpecError("--augment needs --dataset: which data set is to be augmented?")
+    if r.components and (r.dataset is not None or r.clip is not None or r.triplets):
+        raise SpecError("--components renders heads of --spec: leave --dataset, --clip and --triplets out")
     if r.clip is not None and r.out is not None and r.out.suffix != ".mp4":
         raise SpecError(f"--out is {str(r.out)!r}; the video of a clip is an .mp4 file")
     if not r.augment and r.clip is None:
@@ -113,6 +125,35 @@ def _write_sheet(dataset: Path, name: str, r: Request) -> Path:
     out = r.out or Path(f"{name}-collage{'-triplets' if r.triplets else ''}.png")
     out.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.asarray(sheet(tiles, r.columns, texts))).save(out)
+    return out
+
+
+def _write_components(spec: Spec, r: Request, folder: Path) -> Path:
+    """Each component of a spec's heads at -1, 0 and +1, the others at 0."""
+    import numpy as np
+    from PIL import Image
+
+    from renderer.head.catalog import pack_folder
+    from renderer.head.pca import load_pca
+
+    counts = spec.identity.pca
+    if spec.identity.kind != "pca":
+        raise SpecError(
+            f"--components shows heads of identity.kind 'pca'; those of {spec.name!r} are other: --spec none"
+        )
+    ends = np.eye(counts.shape + counts.texture)
+    given = [np.zeros(len(ends)), *np.stack([-ends, ends], axis=1).reshape(-1, len(ends))]
+    spec = override(spec, {"identity.given": [q.tolist() for q in given]}, "--components")
+    dataset = open_dataset(preview(spec, r.seed, (0, len(given)), folder))
+    middle, *others = [tone_map(shard.image(entry, "input")) for shard, entry in dataset.entries()]
+    tiles = [tile for low, high in zip(others[::2], others[1::2], strict=True) for tile in (low, middle, high)]
+    pca = load_pca(pack_folder(dataset.info))
+    stated = [("shape", k, share) for k, share in enumerate(pca.shape.explained[: counts.shape], 1)]
+    stated += [("texture", k, share) for k, share in enumerate(pca.texture.explained[: counts.texture], 1)]
+    texts = [f"{kind} {k} ({100 * share:.1f} %)  {q}" for kind, k, share in stated for q in ("-1", "0", "+1")]
+    out = r.out or Path(f"{spec.name}-components.png")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(sheet(tiles, r.columns or 9, texts))).save(out)
     return out
 
 

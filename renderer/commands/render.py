@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from renderer.errors import DatasetError, SpecError
 from renderer.format.dataset import write_index
 from renderer.format.staging import load_staged
 from renderer.format.state import raise_count
+from renderer.parameters.given import read_parameters
 from renderer.parameters.jobspecs import load_spec
 from renderer.parameters.spec import Spec
 from renderer.progress import Progress
@@ -46,6 +47,7 @@ class Request:
     retry_failed: bool
     allow_dirty: bool
     only: int | None
+    params: Path | None
     dry_run: bool
 
 
@@ -80,6 +82,11 @@ class Request:
 @click.option("--retry-failed", is_flag=True, help="Try skipped samples again (with --slurm also quarantined shards).")
 @click.option("--allow-dirty", is_flag=True, help="With --slurm: run uncommitted code; the manifests say so.")
 @click.option("--only", type=int, help="Render sample N alone, as loose files with a preview.")
+@click.option(
+    "--params",
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Render the heads of these parameters (identity.kind: pca), one a line, instead of drawn ones.",
+)
 @click.option("--dry-run", is_flag=True, help="Print the plan, render nothing.")
 def render(**options: Any) -> None:
     """Render a data set, or what is missing of it.
@@ -94,11 +101,16 @@ def render(**options: Any) -> None:
     gen render --count 300000 --slurm cluster_generic     on a cluster
     gen render --count 480 --sequence 48                  ten clips into out/mixed-sequence
     gen render --only 42 --set render.resolution=512      sample 42 alone, larger
+    gen render --spec none --params estimates.jsonl       heads that a network estimated
     """
     request = Request(**options)
+    given = [] if request.params is None else read_parameters(request.params)
+    if given and request.count is None and request.only is None:
+        request = replace(request, count=len(given))
     _check(request)
-    sequence = () if request.sequence is None else (f"sequence.frames={request.sequence}",)
-    spec = load_spec(request.source, (*request.settings, *sequence))
+    more = [] if request.sequence is None else [f"sequence.frames={request.sequence}"]
+    more += [f"identity.given={given}"] if given else []
+    spec = load_spec(request.source, (*request.settings, *more))
     out = request.out or Path("out") / (spec.name if request.sequence is None else f"{spec.name}-sequence")
     check_folder(out)
     if request.profile is not None:

@@ -72,14 +72,14 @@ def load_head(folder: Path | str) -> HeadModel:
         raise AssetError(f"{folder / 'head.json'}: format {info.get('format')!r}, this version reads {PACK_FORMAT}")
     data = read_npz(folder / "head.npz")
     try:
-        head = _assemble(folder, info, data)
+        head = assemble(folder, info, data)
     except KeyError as error:
         raise AssetError(f"head pack {folder} lacks {error}: see blend_assets/README.md for the interface") from None
     _check_shapes(head)
     return head
 
 
-def _assemble(folder: Path, info: Mapping[str, Any], data: Mapping[str, npt.NDArray[Any]]) -> HeadModel:
+def assemble(folder: Path, info: Mapping[str, Any], data: Mapping[str, npt.NDArray[Any]]) -> HeadModel:
     """HeadModel from the arrays; KeyError if one is missing."""
     count = len(data["vertices"])
     parts1 = {}

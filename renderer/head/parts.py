@@ -21,6 +21,7 @@ from renderer.head.catalog import Catalog
 from renderer.head.deform import deformed, vertical_extent
 from renderer.head.glasses import Glasses, glasses
 from renderer.head.model import HEAD_HEIGHT_M, HeadModel, SubdividedPart
+from renderer.head.pca import rest_vertices
 from renderer.head.pose import Points, euler_matrix, posed
 from renderer.head.props import PROPS
 from renderer.head.proxy import load_proxy, proxy_vertices
@@ -121,8 +122,7 @@ class PartBuilder:
         in_area = ((corners >= 0) & (corners <= 1)).all(axis=1).reshape(-1, 4).any(axis=1)
         around = self.skin.faces[in_area]
         self.face_vertices = np.unique(around[around >= 0])  # skin vertices that the face area can touch
-        face = sub.region == model.regions.index("face")
-        self._skin_mirror = _mirror_map(sub.uv[face].reshape(-1, 2), sub.uv_skin[face].reshape(-1, 2))
+        self._skin_mirror = skin_mirror(sub, model.regions.index("face"))
 
     def _skin_topology(self, sub: SubdividedPart, cap: Ints) -> Topology:
         """The subdivided skin, closed below by `cap`."""
@@ -154,7 +154,7 @@ class PartBuilder:
         for known, shape in self._recent:
             if known == key:
                 return shape
-        neutral = self.model.identity_vertices(head.identity.macros, head.identity.sliders)
+        neutral = rest_vertices(self.model, head.identity)
         expressed = self.model.expressed(neutral, head.expression.units)
         low, high = vertical_extent(expressed[self._skin_vertices], head.deform)
         moved = deformed(expressed, head.deform, low, high)
@@ -316,11 +316,13 @@ def _neck_cap(faces: Ints) -> tuple[Ints, Ints]:
     return cap, np.unique(border)
 
 
-def _mirror_map(canonical: Floats, skin: Floats) -> tuple[Vec3, Vec3]:
-    """(location, scale) that mirrors skin UVs, from corners (N, 2) known in both frames.
+def skin_mirror(sub: SubdividedPart, face: int) -> tuple[Vec3, Vec3]:
+    """(location, scale) that mirrors skin UVs about the middle of the face. face: number of its region.
 
     The canonical frame is mirrored by U -> 1 - U; the skin frame is the same chart, scaled and turned by a quarter.
     """
+    of_face = sub.region == face
+    canonical, skin = sub.uv[of_face].reshape(-1, 2), sub.uv_skin[of_face].reshape(-1, 2)
     ones = np.column_stack([canonical, np.ones(len(canonical))])
     affine, *_ = np.linalg.lstsq(ones, skin, rcond=None)  # skin = [U, V, 1] @ affine
     axis = int(np.abs(affine[0]).argmax())  # the axis of the skin frame along which U runs

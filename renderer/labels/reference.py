@@ -27,6 +27,7 @@ from renderer.parameters.params import (
     Head,
     Identity,
     Interior,
+    PcaIdentity,
     Pose,
     Skin,
     Surface,
@@ -221,8 +222,9 @@ def head_from_record(raw: dict[str, Any]) -> Head:
         return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
     skin = raw["surface"].get("skin")
+    pca = raw["identity"].get("pca")
     return Head(
-        identity=Identity(**raw["identity"]),
+        identity=Identity(**{**raw["identity"], "pca": PcaIdentity(**tuples(pca)) if pca else None}),
         expression=Expression(**raw["expression"]),
         pose=Pose(**tuples(raw["pose"])),
         deform=Deform(**tuples(raw["deform"])),

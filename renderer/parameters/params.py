@@ -20,11 +20,28 @@ def later(rest: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class PcaIdentity:
+    """Parameters of principal components (`renderer.head.pca`): of the shape first, then of the skin texture."""
+
+    q: tuple[float, ...]  # each in [-1, 1] where drawn
+    shape: int  # how many of them are the shape's
+
+    @property
+    def shape_q(self) -> tuple[float, ...]:
+        return self.q[: self.shape]
+
+    @property
+    def texture_q(self) -> tuple[float, ...]:
+        return self.q[self.shape :]
+
+
+@dataclass(frozen=True)
 class Identity:
-    """Shape of the head at rest."""
+    """Shape of the head at rest: macros and sliders, or principal components, which also make its skin texture."""
 
     macros: Mapping[str, float]  # sex, age, weight, muscle, african, asian, caucasian, ... each in [0, 1]
     sliders: Mapping[str, float]  # slider name -> [-1, 1]
+    pca: PcaIdentity | None = later(None)
 
 
 @dataclass(frozen=True)
@@ -95,7 +112,7 @@ class Surface:
     texture_offset: Vec3
     colour: RGB
     colour_mix: float
-    face: str  # face texture: a skin of the pack, a user's image, or "" for none
+    face: str  # face texture: a skin of the pack, a user's image, "pca" for the identity's own, or "" for none
     face_mix: float
     flip: bool
     gloss_mix: float
@@ -227,7 +244,7 @@ class Environment:
     rotation_rad: Vec3
     strength: float
     mirror: bool
-    colour: RGB  # of the gray environment, and tint of the noise
+    colour: RGB  # of the gray environment or ambient light, and tint of the noise
     noise_scale: float
     noise_offset: Vec3
     backdrop: Backdrop | None = later(None)

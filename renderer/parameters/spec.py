@@ -23,8 +23,8 @@ from renderer.parameters.looks import SkinSpec
 from renderer.strict import knob, read
 
 EXPRESSION_SETS: Final = (
-    "neutral", "smile", "laugh", "speech", "surprise", "anger", "sadness", "disgust", "pout", "wink", "squint", "yawn",
-    "random",
+    "rest", "neutral", "smile", "laugh", "speech", "surprise", "anger", "sadness", "disgust", "pout", "wink", "squint",
+    "yawn", "random",
 )  # fmt: skip
 BACKDROPS: Final = ("world", "panorama", "photo", "plain", "clutter", "foliage", "room", "street")
 MOST_RAYS: Final = 8192  # label rays or small pixels along a side of the image: 2 GiB per worker
@@ -157,6 +157,7 @@ class EnvironmentSpec:
     backdrop_blur_share: float = knob(0.0, "share of those pictures that are out of focus", 0, 1)
     backdrop_blur: Uniform = knob(Uniform(0.004, 0.04), "radius of that blur, in picture heights", 0, 0.5)
     backdrop_stops: Uniform = knob(Uniform(-1, 1), "brighter than the scene's light makes it, powers of two", -8, 8)
+    gray: Uniform = knob(Uniform(0.1, 0.6), "radiance of the gray environment at strength 1", 0, 100)
 
     def check(self) -> None:
         check_weights("kinds", self.kinds)
@@ -187,14 +188,36 @@ class SurfaceSpec:
 
 
 @dataclass(frozen=True)
+class PcaSpec:
+    """How many parameters an identity of principal components has. Goepfert et al. 2018 have 36 in all."""
+
+    shape: int = knob(26, "parameters of the shape", 1, 50)
+    texture: int = knob(10, "parameters of the skin texture", 1, 20)
+
+
+@dataclass(frozen=True)
 class IdentitySpec:
     """Who it is. `strength` 0 is the average head."""
 
+    kind: Literal["sliders", "pca"] = knob(
+        "sliders", "what it is made of: macros and sliders, or principal components of such heads and of the skins"
+    )
+    pca: PcaSpec = PcaSpec()
+    given: tuple[tuple[float, ...], ...] = knob(
+        (), "for `kind: pca`: the parameters of sample 0, 1, ..., in place of drawn ones", -4, 4
+    )
     macros: bool = knob(True, "draw sex, age, weight, muscle and ancestry")
     age: Uniform = knob(Uniform(0.1, 1.0), "0 baby, 0.19 child, 0.5 young, 1 old", 0, 1)
     sliders: Uniform = knob(Uniform(6, 24), "how many shape sliders are moved", 0, 400)
     strength: Uniform = knob(Uniform(0.1, 0.7), "how far each of them is moved", 0, 2)
     asymmetric_share: float = knob(0.1, "share of paired sliders moved on one side only", 0, 1)
+
+    def check(self) -> None:
+        count = self.pca.shape + self.pca.texture
+        if self.given and self.kind != "pca":
+            raise SpecError("given holds parameters of `kind: pca`, and kind is 'sliders'")
+        if wrong := next((q for q in self.given if len(q) != count), None):
+            raise SpecError(f"given has {len(wrong)} parameters for a head; this spec's heads have {count}")
 
 
 @dataclass(frozen=True)

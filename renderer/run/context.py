@@ -28,6 +28,7 @@ from renderer.format.sample_format import (
 from renderer.head.catalog import Catalog, build_catalog, check_assets, lacking
 from renderer.head.model import HeadModel
 from renderer.head.pack import load_head
+from renderer.head.pca import PCA_FILE, load_pca
 from renderer.head.skin_layers import check_masks
 from renderer.install import how_to_install, installed_version
 from renderer.parameters.identity import spec_identity
@@ -137,6 +138,18 @@ def _check_labels(spec: Spec, model: HeadModel) -> None:
     """Asking for what the head cannot give is an error before the first render."""
     if "neutral" in spec.render.labels and not model.units:
         raise SpecError(f"render.labels asks for 'neutral', but head {model.name!r} has no expression units")
+    if spec.identity.kind == "pca":
+        if not (model.folder / PCA_FILE).is_file():
+            raise SpecError(f"identity.kind is 'pca', but head pack {model.folder} has no components ({PCA_FILE})")
+        pca = load_pca(model.folder)
+        for kind, wanted, basis in (
+            ("shape", spec.identity.pca.shape, pca.shape),
+            ("texture", spec.identity.pca.texture, pca.texture),
+        ):
+            if wanted > len(basis.components):
+                raise SpecError(
+                    f"identity.pca.{kind} is {wanted}; head pack {model.folder} has {len(basis.components)}"
+                )
 
 
 def ensure_scene(log: Callable[[str], None] = print) -> Path:

@@ -11,7 +11,9 @@ import numpy as np
 
 from renderer.format.sample_format import sample_key
 from renderer.head.catalog import Catalog
+from renderer.head.identity import random_identity
 from renderer.head.model import HEAD_HEIGHT_M, HeadModel
+from renderer.head.pca import PCA_FACE
 from renderer.head.props import PROPS
 from renderer.parameters.limits import Gauss
 from renderer.parameters.params import (
@@ -24,6 +26,7 @@ from renderer.parameters.params import (
     Identity,
     Interior,
     Light,
+    PcaIdentity,
     Pose,
     Prop,
     SampleParams,
@@ -42,7 +45,6 @@ from renderer.sampling.wear import draw_wear
 SENSOR_MM: Final = 36.0  # full frame
 NEUTRAL_FOCAL_MM: Final = 85.0  # a portrait lens
 NEUTRAL_FILL: Final = 0.8
-_OFF_THE_HEAD: Final = ("asym/asymm-breast", "asym/asymm-trunk")
 
 
 def draw(spec: Spec, seed: int, index: int, catalog: Catalog, head: HeadModel, tag: str) -> SampleParams:
@@ -58,7 +60,7 @@ def draw(spec: Spec, seed: int, index: int, catalog: Catalog, head: HeadModel, t
         camera=camera,
         light=_light(spec, s),
         environment=_environment(spec, s, catalog),
-        heads=tuple(_head(spec, s, f"head{i}.", i, catalog, head) for i in range(count)),
+        heads=tuple(_head(spec, s, i, index, catalog, head) for i in range(count)),
         props=_props(spec, s, catalog),
         cycles_seed=int(Streams(seed, index)("cycles.seed").integers(2**31 - 1)),  # frames differ in noise
         second_camera_yaw_rad=float(s("camera.second").uniform(math.radians(15), math.radians(45)))
@@ -161,7 +163,7 @@ def _light_direction(light: LightSpec, first: float, second: float) -> Vec3:
 def _environment(spec: Spec, s: Streams, catalog: Catalog) -> Environment:
     e = spec.environment
     kind = s.weighted("environment.kind", e.kinds)
-    gray = float(s("environment.gray").uniform(0.1, 0.6))
+    gray = float(s("environment.gray").uniform(e.gray.low, e.gray.high))
     tint = random_colour(s("environment.tint"), 1.0, 1.0)
     return Environment(
         kind=kind,
@@ -177,8 +179,9 @@ def _environment(spec: Spec, s: Streams, catalog: Catalog) -> Environment:
     )
 
 
-def _head(spec: Spec, s: Streams, p: str, number: int, catalog: Catalog, model: HeadModel) -> Head:
-    identity = _identity(spec, s, p, model)
+def _head(spec: Spec, s: Streams, number: int, index: int, catalog: Catalog, model: HeadModel) -> Head:
+    p = f"head{number}."
+    identity = _identity(spec, s, p, index, model)
     return Head(
         identity=identity,
         expression=draw_expression(spec, s, p, identity, model),
@@ -190,35 +193,15 @@ def _head(spec: Spec, s: Streams, p: str, number: int, catalog: Catalog, model: 
     )
 
 
-def _identity(spec: Spec, s: Streams, p: str, model: HeadModel) -> Identity:
+def _identity(spec: Spec, s: Streams, p: str, index: int, model: HeadModel) -> Identity:
     i = spec.identity
-    macros: dict[str, float] = {}
-    if i.macros:
-        african, asian, caucasian = s(p + "identity.ancestry").dirichlet((1.0, 1.0, 1.0))
-        macros = {
-            "sex": float(s(p + "identity.sex").random()),
-            "age": s.uniform(p + "identity.age", i.age),
-            "weight": float(s(p + "identity.weight").beta(2, 2)),
-            "muscle": float(s(p + "identity.muscle").beta(2, 2)),
-            "african": float(african),
-            "asian": float(asian),
-            "caucasian": float(caucasian),
-        }
-    rng = s(p + "identity.sliders")
-    available = [name for name in model.sliders if not name.startswith(_OFF_THE_HEAD)]
-    count = min(len(available), round(rng.uniform(i.sliders.low, i.sliders.high)))
-    sliders: dict[str, float] = {}
-    for name in rng.permutation(len(available))[:count]:
-        slider = available[int(name)]
-        info = model.slider_info[slider]
-        value = float(rng.uniform(i.strength.low, i.strength.high) * rng.choice((-1, 1)))
-        value = abs(value) if info["neg"] is None else -abs(value) if info["pos"] is None else value
-        twin = info["mirror"]
-        one_sided = bool(rng.random() < i.asymmetric_share)
-        sliders[slider] = value
-        if twin and not one_sided:
-            sliders[twin] = value
-    return Identity(macros, dict(sorted(sliders.items())))
+    if i.kind == "sliders":
+        return random_identity(i, lambda topic: s(p + topic), model)
+    if i.given:
+        q = i.given[index % len(i.given)]
+    else:
+        q = tuple(s(p + "identity.pca").uniform(-1, 1, i.pca.shape + i.pca.texture).round(6).tolist())
+    return Identity({}, {}, PcaIdentity(q, i.pca.shape))
 
 
 def _pose(spec: Spec, s: Streams, p: str, number: int) -> Pose:
@@ -258,7 +241,8 @@ def _deform(spec: Spec, s: Streams, p: str) -> Deform:
 def _surface(spec: Spec, s: Streams, p: str, identity: Identity, catalog: Catalog, model: HeadModel) -> Surface:
     u = spec.surface
     kind = s.weighted(p + "surface.kind", u.kinds)
-    faces = [*catalog.faces, *catalog.own_faces]
+    own = spec.identity.kind == "pca"
+    faces = [PCA_FACE] if own else [*catalog.faces, *catalog.own_faces]
     textured, faced = kind == "mixed", kind in ("mixed", "skin")
     face = match_face(s, p, identity, faces, model) if u.face_match else s.pick(p + "surface.face", faces)
     return Surface(
@@ -271,7 +255,7 @@ def _surface(spec: Spec, s: Streams, p: str, identity: Identity, catalog: Catalo
         colour_mix=s.uniform(p + "surface.colour_mix", u.colour_mix),
         face=face if faced else "",
         face_mix={"mixed": s.uniform(p + "surface.face_mix", u.face_mix), "skin": 1.0}.get(kind, 0.0),
-        flip=s.share(p + "surface.flip", u.flip_share),
+        flip=not own and s.share(p + "surface.flip", u.flip_share),
         gloss_mix=s.uniform(p + "surface.gloss_mix", u.gloss_mix),
         roughness=s.uniform(p + "surface.roughness", u.roughness),
         subsurface=1.0 if s.share(p + "surface.subsurface", u.subsurface_share) else 0.0,

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from renderer.head.model import Floats, HeadModel
+from renderer.head.pca import rest_vertices
 from renderer.parameters.params import Expression, Identity
 from renderer.parameters.spec import Spec
 from renderer.sampling.expression_sets import choose, draw_set
@@ -35,7 +36,7 @@ def draw_expression(spec: Spec, s: Streams, p: str, identity: Identity, model: H
     eyes = _gaze_units(gaze_yaw, gaze_pitch, _vergence_rad(spec, s, p)) | _lid_units(gaze_pitch, e.lids_follow)
     if blink:
         eyes |= _blink_units(spec, s, p)
-    at_rest = model.identity_vertices(identity.macros, identity.sliders)
+    at_rest = rest_vertices(model, identity)
 
     def some(topic: str) -> dict[str, float]:
         if _set_name(spec, s, p) == "random":

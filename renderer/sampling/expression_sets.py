@@ -29,6 +29,7 @@ class ExpressionSet:
 _RELAXED: Final[Ranges] = {"browInnerUp": (0.0, 0.15), "mouthSmile": (0.0, 0.12), "mouthPress": (0.0, 0.15)}
 
 SETS: Final[Mapping[str, ExpressionSet]] = {
+    "rest": ExpressionSet(0.0),
     "neutral": ExpressionSet(0.1, _RELAXED, {"jawOpen": (0.08, 0.2)}),
     "smile": ExpressionSet(
         0.55,

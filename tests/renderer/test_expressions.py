@@ -136,7 +136,7 @@ def test_without_sets_nothing_is_drawn_otherwise(model: HeadModel) -> None:
 
 
 def test_a_wrong_name_or_a_gaze_into_the_eyes_is_refused() -> None:
-    with pytest.raises(SpecError, match="one of neutral, smile"):
+    with pytest.raises(SpecError, match="one of rest, neutral, smile"):
         parse_spec({"expression": {"sets": {"grin": 1}}}, "x")
     with pytest.raises(SpecError, match=r"x: expression\.gaze_distance_m starts at 0"):
         parse_spec({"expression": {"gaze_distance_m": [0, 1]}}, "x")
