@@ -16,7 +16,7 @@ from renderer.format.dataset import write_index
 from renderer.format.sample_format import FORMAT_VERSION, UV_FRAME, sample_key
 from renderer.format.shard import write_shard
 from renderer.format.staging import EncodedSample, encode_sample
-from trainer.augmentation.stages import Samples
+from trainer.augmentation.samples import Samples
 from trainer.data.reader import SampleReader
 from trainer.data.sources import BadSamples, Streaming
 from trainer.evaluation.results import Work

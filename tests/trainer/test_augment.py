@@ -11,9 +11,13 @@ import torch
 
 from renderer.errors import AssetError
 from trainer.augmentation import stages as aug
+from trainer.augmentation.banks import Banks
 from trainer.augmentation.config import STAGES, AugmentConfig
+from trainer.augmentation.donors import DonorBank
 from trainer.augmentation.draws import Draws
 from trainer.augmentation.occluders import EnvironmentBank, load_environments, opacities
+from trainer.augmentation.pictures import PictureBank
+from trainer.augmentation.samples import Samples
 from trainer.ramp import Ramp
 from trainer.systems.uvnet.losses import sample_at
 from trainer.uvmaps.head_pose import landmark_uv as head_pack_landmarks
@@ -35,13 +39,15 @@ def only(stage: str, **changes) -> AugmentConfig:
 
 
 @pytest.fixture
-def samples(synthetic) -> aug.Samples:
+def samples(synthetic) -> Samples:
     """Twelve faces of 64 x 64 with landmarks."""
     made = [synthetic.face(i, 64) for i in range(12)]
     images = {n: torch.tensor(np.stack([m[0][n] for m in made])).float().permute(0, 3, 1, 2) for n in made[0][0]}
     mask = (images["mask"] >= 0.999).float()
     points = torch.tensor([m[1]["landmarks_px"][0] for m in made]).float()
-    return aug.Samples(images["input"], images["uv"] * mask[:, :1], mask[:, :1], mask[:, :1] * mask[:, 1:], points)
+    foreground = torch.cat([images["input"] * images["mask"][:, :1], images["mask"][:, :1]], 1)
+    uv, face, seen = images["uv"] * mask[:, :1], mask[:, :1], mask[:, :1] * mask[:, 1:]
+    return Samples(images["input"], uv, face, seen, points, foreground)
 
 
 @pytest.fixture
@@ -49,7 +55,16 @@ def bank(environments: Path) -> EnvironmentBank:
     return load_environments(environments, 64)
 
 
-def equal(a: aug.Samples, b: aug.Samples) -> bool:
+@pytest.fixture
+def banks(bank: EnvironmentBank) -> Banks:
+    """Three of each kind."""
+    rng = torch.Generator().manual_seed(0)
+    pictures = torch.rand(3, 3, 8, 8, generator=rng).repeat_interleave(5, 2).repeat_interleave(5, 3)
+    pieces = torch.rand(3, 4, 64, 64, generator=rng) * (torch.arange(64) < 40)
+    return Banks(bank, PictureBank(pictures.half()), DonorBank(pieces.half()))
+
+
+def equal(a: Samples, b: Samples) -> bool:
     return all(torch.equal(getattr(a, n), getattr(b, n)) for n in ("input", "uv", "mask", "occluded_mask"))
 
 
@@ -89,30 +104,30 @@ KNOWN = [0.06586223840713501, 0.8025839924812317, 0.842522919178009]
 
 
 @pytest.mark.parametrize("stage", ["", *STAGES])
-def test_a_stage_is_pure_and_does_not_depend_on_the_rest_of_the_minibatch(samples, bank, stage):
+def test_a_stage_is_pure_and_does_not_depend_on_the_rest_of_the_minibatch(samples, banks, stage):
     config = only(stage)
     before = samples.input.clone()
-    first = aug.augment(samples, config, draws(12), bank, 0.0)
-    assert equal(first, aug.augment(samples, config, draws(12), bank, 0.0))
+    first = aug.augment(samples, config, draws(12), banks, 0.0)
+    assert equal(first, aug.augment(samples, config, draws(12), banks, 0.0))
     assert torch.equal(samples.input, before)
-    few = aug.Samples(*(getattr(samples, n)[3:5] for n in ("input", "uv", "mask", "occluded_mask", "landmarks")))
-    part = aug.augment(few, config, Draws.for_samples(0, 0, torch.arange(3, 5), CPU), bank, 0.0)
+    few = samples.only(torch.arange(3, 5))
+    part = aug.augment(few, config, Draws.for_samples(0, 0, torch.arange(3, 5), CPU), banks, 0.0)
     assert torch.allclose(part.input, first.input[3:5], atol=1.01 / 255)  # one level, where rounding is on edge
     assert torch.equal(part.mask, first.mask[3:5])
-    other = aug.augment(samples, config, draws(12, seed=1), bank, 0.0)
-    assert equal(first, other) == (stage in ("", "mirror"))  # a mirror has nothing to draw but whom it gets
+    other = aug.augment(samples, config, draws(12, seed=1), banks, 0.0)
+    assert equal(first, other) == (stage in ("", "mirror", "gray"))  # these have nothing to draw but whom they get
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_that_no_sample_draws_changes_nothing(samples, bank, stage):
+def test_a_stage_that_no_sample_draws_changes_nothing(samples, banks, stage):
     config = only(stage, share=Ramp(0, 0))
-    assert equal(aug.augment(samples, config, draws(12), bank, 0.0), aug.plain(samples))
+    assert equal(aug.augment(samples, config, draws(12), banks, 0.0), aug.plain(samples))
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_those_that_a_stage_leaves_out_stay_and_the_others_get_what_they_always_get(samples, bank, stage):
+def test_those_that_a_stage_leaves_out_stay_and_the_others_get_what_they_always_get(samples, banks, stage):
     none, half, full = (
-        aug.augment(samples, only(stage, share=Ramp(share, share)), draws(12), bank, 0.0) for share in (0, 0.5, 1)
+        aug.augment(samples, only(stage, share=Ramp(share, share)), draws(12), banks, 0.0) for share in (0, 0.5, 1)
     )
     found = []
     for i in range(12):
@@ -122,9 +137,9 @@ def test_those_that_a_stage_leaves_out_stay_and_the_others_get_what_they_always_
     assert 0 < sum(found) < 12
 
 
-def test_the_result_has_256_levels_in_zero_to_one(samples, bank):
+def test_the_result_has_256_levels_in_zero_to_one(samples, banks):
     every = AugmentConfig(**{s: replace(getattr(AugmentConfig(), s), enabled=True, share=ALWAYS) for s in STAGES})
-    result = aug.augment(samples, every, draws(12), bank, 0.0)
+    result = aug.augment(samples, every, draws(12), banks, 0.0)
     levels = result.input * 255
     assert torch.allclose(levels, levels.round(), atol=1e-4)
     assert result.input.min() >= 0 and result.input.max() <= 1 and len(levels.round().unique()) > 50
@@ -136,10 +151,10 @@ def test_the_result_has_256_levels_in_zero_to_one(samples, bank):
 # ---------------------------------------------------------------- geometry
 
 
-def cropped(samples: aug.Samples, height: int) -> aug.Samples:
+def cropped(samples: Samples, height: int) -> Samples:
     """The upper rows: pictures that are not square."""
     rest = {n: getattr(samples, n)[:, :, :height] for n in ("input", "uv", "mask", "occluded_mask")}
-    return aug.Samples(**rest, landmarks=samples.landmarks)
+    return Samples(**rest, landmarks=samples.landmarks)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +163,7 @@ def cropped(samples: aug.Samples, height: int) -> aug.Samples:
 )
 def test_uv_and_landmarks_follow_the_picture(samples, synthetic, stage, changes, height):
     samples = cropped(samples, height)
-    result = aug.augment(samples, only(stage, **changes), draws(12), None, 0.0)
+    result = aug.augment(samples, only(stage, **changes), draws(12), Banks(), 0.0)
     canonical = torch.tensor(synthetic.landmark_uv).float()
     inside = sample_at(result.mask, result.landmarks)[..., 0] > 0.99
     assert inside.sum() > 300
@@ -201,7 +216,7 @@ def test_a_crop_turns_the_picture_about_its_middle_by_the_drawn_angle(samples):
 
 
 def test_all_four_turns_come_up(samples):
-    result = aug.augment(samples, only("quarter_turns"), draws(12), None, 0.0)
+    result = aug.augment(samples, only("quarter_turns"), draws(12), Banks(), 0.0)
     plain = aug.plain(samples)
     kinds = {
         next(k for k in range(4) if torch.equal(torch.rot90(plain.mask[i], k, (1, 2)), result.mask[i]))

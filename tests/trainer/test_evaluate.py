@@ -18,7 +18,7 @@ from torch import Tensor
 from renderer.errors import DatasetError
 from renderer.format.sample_format import UV_FRAME
 from renderer.strict import to_yaml
-from trainer.augmentation.stages import Samples
+from trainer.augmentation.samples import Samples
 from trainer.commands.evaluate import evaluate as evaluate_command
 from trainer.data.reader import SampleReader
 from trainer.evaluation import plots

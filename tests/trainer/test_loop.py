@@ -23,6 +23,7 @@ from torch import nn
 
 from renderer.errors import AssetError, DatasetError, FormatError, HeadforgeError, MachineError, SpecError
 from renderer.strict import override, to_yaml
+from trainer.augmentation.banks import Banks
 from trainer.data import device
 from trainer.data.reader import SampleReader
 from trainer.systems import registry, runs
@@ -53,7 +54,7 @@ def lines(run: Path, kind: str) -> list[dict]:
 
 
 def optimiser_of(fabric: Fabric, config: UVNetConfig) -> torch.optim.Optimizer:
-    plans = UVTask(config, None, None).optimisers
+    plans = UVTask(config, Banks(), None).optimisers
     return updates.make_models(fabric, config, UVNetSystem().modules(config), plans).optimisers["network"]
 
 
@@ -355,7 +356,7 @@ def test_the_plateau_is_that_of_the_error_in_epochs(config, small):
     for score in (0.5, 0.4, 0.399, 0.398):
         note_plateau(progress, score, config)
     assert (progress.best_score, progress.epochs_since_best) == (0.4, 6)
-    task = UVTask(config, None, None)
+    task = UVTask(config, Banks(), None)
     assert task.score({"uv_error": 0.1, "mask_iou": 0.8, "occluded_iou": 0.1}) == pytest.approx(0.3)
     assert task.score({}) == 2
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from renderer.errors import SpecError
-from trainer.augmentation.stages import Samples
+from trainer.augmentation.samples import Samples
 from trainer.ramp import Ramp
 from trainer.systems.uvnet.config import TERMS, LossConfig
 from trainer.systems.uvnet.losses import landmark_term, landmarks_in_view, loss_terms, sample_at, total_loss

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.augmentation.stages import Samples
+from trainer.augmentation.samples import Samples
 from trainer.systems.uvnet.metrics import iou, sample_metrics, split_metrics, uv_error
 from trainer.uvmaps.points import nearest_points
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from renderer.format.dataset import open_dataset
 from renderer.format.sample_format import UV_FRAME
-from trainer.augmentation.stages import Samples
+from trainer.augmentation.samples import Samples
 from trainer.commands.evaluate import evaluate as evaluate_command
 from trainer.evaluation import jitter
 from trainer.evaluation.report import table, write_dataset_report

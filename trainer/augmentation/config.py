@@ -1,4 +1,4 @@
-"""Settings of augmentation: a dataclass for each stage.
+"""Settings of augmentation: a dataclass for each stage. Those that `photo_config` declares are off by default.
 
 Defaults are those of Ronkainen 2017, sections 3.5-3.7.
 """
@@ -11,6 +11,24 @@ from typing import Final
 from renderer.errors import SpecError
 from renderer.format.sample_format import CENTRE_U
 from renderer.strict import knob
+from trainer.augmentation.photo_config import (
+    Background,
+    Cutouts,
+    Defocus,
+    Gray,
+    Jpeg,
+    Motion,
+    Pictures,
+    Resolution,
+    Saturation,
+    SensorNoise,
+    Shade,
+    Sharpen,
+    ToneCurve,
+    Vignette,
+    WhiteBalance,
+    Window,
+)
 from trainer.ramp import Ramp
 
 
@@ -119,30 +137,73 @@ class Noise:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """The stages in the order in which they are applied; clipping and 256 levels follow, always."""
+    """The stages in the order in which they are applied; clipping and 256 levels follow, always.
+
+    The order is that of a picture's making: what is before the camera, lens and sensor in linear light, and from
+    `gamma` on what software makes of it.
+    """
 
     environments: str = knob("", "folder of EXR environments for crops; empty = that of the head pack", path=True)
     environment_height_px: int = knob(256, "environments are scaled to this height", 16, 4096)
+    pictures: Pictures = Pictures()
     quarter_turns: QuarterTurns = QuarterTurns()
     mirror: Mirror = Mirror()
     crop_scale: CropScale = CropScale()
+    window: Window = Window()
+    background: Background = Background()
     no_face: NoFace = NoFace()
+    cutouts: Cutouts = Cutouts()
     occlusion: Occlusion = Occlusion()
+    shade: Shade = Shade()
     channel_shuffle: ChannelShuffle = ChannelShuffle()
+    vignette: Vignette = Vignette()
+    defocus: Defocus = Defocus()
+    motion: Motion = Motion()
     exposure: Exposure = Exposure()
+    white_balance: WhiteBalance = WhiteBalance()
+    sensor_noise: SensorNoise = SensorNoise()
     gamma: Gamma = Gamma()
+    tone_curve: ToneCurve = ToneCurve()
+    saturation: Saturation = Saturation()
+    gray: Gray = Gray()
     contrast: Contrast = Contrast()
     blur: Blur = Blur()
+    sharpen: Sharpen = Sharpen()
     noise: Noise = Noise()
+    resolution: Resolution = Resolution()
+    jpeg: Jpeg = Jpeg()
 
     def check(self) -> None:
-        """Ranges begin with their low end. Raises SpecError."""
+        """Ranges begin with their low end; one stage alone moves the picture. Raises SpecError."""
         for name in STAGES:
             stage = getattr(self, name)
             for entry in fields(stage):
                 value = getattr(stage, entry.name)
                 if isinstance(value, tuple) and value[0] > value[1]:
                     raise SpecError(f"{name}.{entry.name} is {list(value)}; low end first")
+        if self.window.enabled and self.crop_scale.enabled:
+            raise SpecError("window does all that crop_scale does: set crop_scale.enabled or window.enabled to false")
+
+    @property
+    def side_px(self) -> int:
+        """Side of what a network gets to see; 0: as stored."""
+        return self.window.side_px if self.window.enabled else 0
+
+    @property
+    def needs_environments(self) -> bool:
+        """Does a stage that is on cut from the small environments?"""
+        return self.occlusion.enabled or self.no_face.enabled
+
+    @property
+    def needs_pictures(self) -> bool:
+        """Does a stage that is on cut from the bank of pictures?"""
+        return self.background.enabled or self.cutouts.enabled
+
+    @property
+    def needs_pieces(self) -> bool:
+        """Does a stage that is on cut from other samples?"""
+        return self.cutouts.enabled and self.cutouts.pieces_share > 0
 
 
-STAGES: Final = tuple(f.name for f in fields(AugmentConfig) if f.name not in ("environments", "environment_height_px"))
+_NO_STAGES: Final = ("environments", "environment_height_px", "pictures")
+STAGES: Final = tuple(f.name for f in fields(AugmentConfig) if f.name not in _NO_STAGES)

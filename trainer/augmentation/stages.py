@@ -7,16 +7,19 @@ round to 256 levels, as a photo has. Each stage has a switch, a range and a sche
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
-from typing import Final
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.augmentation import occluders
+from trainer.augmentation import camera, cutouts, light, occluders
+from trainer.augmentation.background import background
+from trainer.augmentation.banks import Banks
 from trainer.augmentation.config import (
+    STAGES,
     AugmentConfig,
     Blur,
     ChannelShuffle,
@@ -33,6 +36,9 @@ from trainer.augmentation.config import Occlusion as OcclusionConfig
 from trainer.augmentation.draws import Draws
 from trainer.augmentation.mirror import mirrored_maps
 from trainer.augmentation.occluders import EnvironmentBank
+from trainer.augmentation.photo_config import Background, Cutouts
+from trainer.augmentation.samples import Samples, change_some
+from trainer.augmentation.window import whole, window
 from trainer.data.device import constant
 
 BASE_GAMMA: Final = 2.2  # linear light to picture values, where gamma is not varied
@@ -44,100 +50,25 @@ LANDMARK_PARTNERS: Final = (  # of the 68 iBUG landmarks in a mirror: jaw, brows
 )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Samples:
-    """A minibatch on its way to the network.
-
-    input: (N, 3, H, W) float32. uv: (N, 2, H, W) float32, 0 outside the mask. mask, occluded_mask: (N, 1, H, W)
-    float32 in [0, 1]; the occluded mask is the face that stays visible. landmarks: (N, 68, 2) pixels or None.
-    """
-
-    input: Tensor
-    uv: Tensor
-    mask: Tensor
-    occluded_mask: Tensor
-    landmarks: Tensor | None = None
-
-    @property
-    def size(self) -> tuple[int, int]:
-        return self.input.shape[2], self.input.shape[3]
-
-    def only(self, which: Tensor) -> Samples:
-        """Some of them. which: (K,) int64."""
-        chosen = {name: tensor[which] for name, tensor in self.tensors().items()}
-        return Samples(**chosen)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Those that are there, by name."""
-        found = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {name: tensor for name, tensor in found.items() if tensor is not None}
-
-
-def augment(
-    samples: Samples, config: AugmentConfig, draws: Draws, bank: EnvironmentBank | None, progress: float
-) -> Samples:
+def augment(samples: Samples, config: AugmentConfig, draws: Draws, banks: Banks, progress: float) -> Samples:
     """All stages that are on. progress: share of the training that is done, in [0, 1], for the schedules.
 
-    bank: environments; may be None if no stage that is on needs one.
+    banks: must hold what the stages that are on need; without environments `no_face` and `occlusion` do nothing.
     """
-    if config.quarter_turns.enabled:
-        samples = quarter_turns(samples, config.quarter_turns, draws.fork("quarter_turns"), progress)
-    if config.mirror.enabled:
-        samples = mirror(samples, config.mirror, draws.fork("mirror"), progress)
-    if config.crop_scale.enabled:
-        samples = crop_scale(samples, config.crop_scale, draws.fork("crop_scale"), progress)
-    if config.no_face.enabled and bank:
-        samples = no_face(samples, config.no_face, draws.fork("no_face"), bank, progress)
-    if config.occlusion.enabled and bank:
-        samples = occlude(samples, config.occlusion, draws.fork("occlusion"), bank, progress)
-    if config.channel_shuffle.enabled:
-        samples = channel_shuffle(samples, config.channel_shuffle, draws.fork("channel_shuffle"), progress)
-    if config.exposure.enabled:
-        samples = exposure(samples, config.exposure, draws.fork("exposure"), progress)
-    samples = tone(samples, config.gamma, draws.fork("gamma"), progress)
-    if config.contrast.enabled:
-        samples = contrast(samples, config.contrast, draws.fork("contrast"), progress)
-    if config.blur.enabled:
-        samples = blur(samples, config.blur, draws.fork("blur"), progress)
-    if config.noise.enabled:
-        samples = noise(samples, config.noise, draws.fork("noise"), progress)
-    return quantise(samples)
+    if not config.background.enabled:
+        samples = replace(samples, foreground=None)
+    with torch.autocast(samples.input.device.type, enabled=False):  # half floats would do for a network, not for labels
+        for name in STAGES:
+            section = getattr(config, name)
+            if section.enabled or name == "gamma":
+                samples = _BY_NAME[name](samples, section, draws.fork(name), banks, progress)
+        return quantise(samples)
 
 
-def plain(samples: Samples) -> Samples:
-    """What evaluation sees: no augmentation, base gamma, clipped and in 256 levels."""
+def plain(samples: Samples, side_px: int = 0) -> Samples:
+    """What evaluation sees: no augmentation, base gamma, clipped and in 256 levels; scaled to `side_px` if above 0."""
+    samples = whole(replace(samples, foreground=None), side_px)
     return quantise(replace(samples, input=samples.input.clamp(min=0) ** (1 / BASE_GAMMA)))
-
-
-def needs_environments(config: AugmentConfig) -> bool:
-    """Does a stage that is on cut from environments?"""
-    return config.occlusion.enabled or config.no_face.enabled
-
-
-def _choose(chosen: Tensor, there: Tensor, otherwise: Tensor) -> Tensor:
-    """Per sample: `there` where chosen (N,), else `otherwise`."""
-    return torch.where(chosen.reshape(-1, *[1] * (there.dim() - 1)), there, otherwise)
-
-
-def _apply(chosen: Tensor, samples: Samples, draws: Draws, change: Callable[[Samples, Draws], Samples]) -> Samples:
-    """`change` on the chosen samples (N,), the others as they are.
-
-    A CPU changes no more than those. A GPU changes all and chooses: to ask it how many are chosen takes longer.
-    """
-    if chosen.is_cuda:
-        changed = change(samples, draws).tensors()
-        return replace(samples, **{name: _choose(chosen, changed[name], t) for name, t in samples.tensors().items()})
-    which = chosen.nonzero().flatten()
-    if not len(which):
-        return samples
-    part = samples.only(which)
-    before, after = part.tensors(), change(part, draws.only(which)).tensors()
-    new = {
-        name: t.index_copy(0, which, after[name])
-        for name, t in samples.tensors().items()
-        if after[name] is not before[name]
-    }
-    return replace(samples, **new)
 
 
 # ---------------------------------------------------------------- geometry
@@ -147,7 +78,7 @@ def quarter_turns(samples: Samples, config: QuarterTurns, draws: Draws, progress
     """Rotate by 0, 90, 180 or 270 degrees. Images must be square."""
     turns = draws.integers("turns", 4) * draws.happens("share", config.share.at(progress))
     for k in (1, 2, 3):
-        samples = _apply(turns == k, samples, draws, lambda part, _, k=k: _quarter_turned(part, k))  # type: ignore[misc]
+        samples = change_some(turns == k, samples, draws, lambda part, _, k=k: _quarter_turned(part, k))  # type: ignore[misc]
     return samples
 
 
@@ -157,15 +88,14 @@ def _quarter_turned(samples: Samples, k: int) -> Samples:
     if landmarks is not None:
         x, y = landmarks.unbind(-1)
         landmarks = torch.stack({1: (y, side - x), 2: (side - x, side - y), 3: (side - y, x)}[k], -1)
-    names = ("input", "uv", "mask", "occluded_mask")
-    images = {name: torch.rot90(getattr(samples, name), k, (2, 3)) for name in names}
+    images = {name: torch.rot90(t, k, (2, 3)) for name, t in samples.tensors().items() if name != "landmarks"}
     return Samples(**images, landmarks=landmarks)
 
 
 def mirror(samples: Samples, config: Mirror, draws: Draws, progress: float) -> Samples:
     """Exchange left and right: U turns about the face's midline, and landmarks change places with their partners."""
     chosen = draws.happens("share", config.share.at(progress))
-    return _apply(chosen, samples, draws, lambda part, _: _mirrored(part, config.centre_u))
+    return change_some(chosen, samples, draws, lambda part, _: _mirrored(part, config.centre_u))
 
 
 def _mirrored(samples: Samples, centre_u: float) -> Samples:
@@ -175,7 +105,8 @@ def _mirrored(samples: Samples, centre_u: float) -> Samples:
         x, y = landmarks[:, constant(LANDMARK_PARTNERS, torch.int64, landmarks.device)].unbind(-1)
         landmarks = torch.stack([samples.size[1] - x, y], -1)
     uv = mirrored_maps(samples.uv, centre_u) * (mask > 0)
-    return Samples(samples.input.flip(3), uv, mask, samples.occluded_mask.flip(3), landmarks)
+    foreground = None if samples.foreground is None else samples.foreground.flip(3)
+    return Samples(samples.input.flip(3), uv, mask, samples.occluded_mask.flip(3), landmarks, foreground)
 
 
 def crop_scale(samples: Samples, config: CropScale, draws: Draws, progress: float) -> Samples:
@@ -184,7 +115,7 @@ def crop_scale(samples: Samples, config: CropScale, draws: Draws, progress: floa
     The input is interpolated; UV and masks take the nearest pixel, since mixed labels are no labels.
     """
     chosen = draws.happens("share", config.share.at(progress))
-    return _apply(chosen, samples, draws, lambda part, own: _window(part, config, own))
+    return change_some(chosen, samples, draws, lambda part, own: _window(part, config, own))
 
 
 def _window(samples: Samples, config: CropScale, draws: Draws) -> Samples:
@@ -205,7 +136,10 @@ def _window(samples: Samples, config: CropScale, draws: Draws) -> Samples:
         x, y = (landmarks - half - shift[:, None] * half).unbind(-1)  # from the window's middle
         c, s = (scale * cosine)[:, None], (scale * sine)[:, None]
         landmarks = torch.stack([c * x + s * y, c * y - s * x], -1) + half
-    return Samples(picture, labels[:, :2], labels[:, 2:3], labels[:, 3:4], landmarks)
+    foreground = samples.foreground
+    if foreground is not None:
+        foreground = F.grid_sample(foreground, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return Samples(picture, labels[:, :2], labels[:, 2:3], labels[:, 3:4], landmarks, foreground)
 
 
 # ---------------------------------------------------------------- content
@@ -218,9 +152,10 @@ def no_face(samples: Samples, config: NoFace, draws: Draws, bank: EnvironmentBan
         picture = occluders.random_crops(bank, own, (0.1, 0.9), part.size)
         landmarks = part.landmarks if part.landmarks is None else torch.full_like(part.landmarks, math.nan)
         empty = torch.zeros_like(part.mask)
-        return Samples(picture, torch.zeros_like(part.uv), empty, empty, landmarks)
+        uv = torch.zeros_like(part.uv)
+        return replace(part, input=picture, uv=uv, mask=empty, occluded_mask=empty, landmarks=landmarks)
 
-    return _apply(draws.happens("share", config.share.at(progress)), samples, draws, emptied)
+    return change_some(draws.happens("share", config.share.at(progress)), samples, draws, emptied)
 
 
 def occlude(samples: Samples, config: OcclusionConfig, draws: Draws, bank: EnvironmentBank, progress: float) -> Samples:
@@ -232,7 +167,7 @@ def occlude(samples: Samples, config: OcclusionConfig, draws: Draws, bank: Envir
         picture = part.input * (1 - opacity) + colour * opacity
         return replace(part, input=picture, occluded_mask=part.occluded_mask * (1 - opacity))
 
-    return _apply(draws.happens("share", config.share.at(progress)), samples, draws, occluded)
+    return change_some(draws.happens("share", config.share.at(progress)), samples, draws, occluded)
 
 
 # ---------------------------------------------------------------- light and camera
@@ -247,7 +182,7 @@ def channel_shuffle(samples: Samples, config: ChannelShuffle, draws: Draws, prog
         order = constant(_ORDERS, torch.int64, part.input.device)[own.integers("order", len(_ORDERS))]
         return replace(part, input=part.input.gather(1, order[:, :, None, None].expand_as(part.input)))
 
-    return _apply(draws.happens("share", config.share.at(progress)), samples, draws, shuffled)
+    return change_some(draws.happens("share", config.share.at(progress)), samples, draws, shuffled)
 
 
 def exposure(samples: Samples, config: Exposure, draws: Draws, progress: float) -> Samples:
@@ -289,7 +224,7 @@ def blur(samples: Samples, config: Blur, draws: Draws, progress: float) -> Sampl
         flat = F.conv2d(flat, kernel[:, None, :, None], groups=n * c)
         return replace(part, input=flat.reshape(n, c, h, w))
 
-    return _apply(draws.happens("share", config.share.at(progress)), samples, draws, blurred)
+    return change_some(draws.happens("share", config.share.at(progress)), samples, draws, blurred)
 
 
 def noise(samples: Samples, config: Noise, draws: Draws, progress: float) -> Samples:
@@ -302,7 +237,7 @@ def noise(samples: Samples, config: Noise, draws: Draws, progress: float) -> Sam
         sigma = own.uniform("sigma", high=limit).reshape(-1, 1, 1, 1)
         return replace(part, input=own.normal("noise", *part.input.shape[1:]).mul_(sigma).add_(part.input))
 
-    return _apply(draws.happens("share", config.share.at(progress)), samples, draws, noisy)
+    return change_some(draws.happens("share", config.share.at(progress)), samples, draws, noisy)
 
 
 def quantise(samples: Samples) -> Samples:
@@ -316,3 +251,47 @@ def quantise(samples: Samples) -> Samples:
 def erode(mask: Tensor, radius_px: int) -> Tensor:
     """Morphological erosion by a square of side 2 radius + 1; beyond the image counts as face. (N, 1, H, W)."""
     return -F.max_pool2d(-mask, 2 * radius_px + 1, stride=1, padding=radius_px)
+
+
+# ---------------------------------------------------------------- by name
+
+_Stage = Callable[[Samples, Any, Draws, Banks, float], Samples]
+
+
+def _alone(stage: Callable[[Samples, Any, Draws, float], Samples]) -> _Stage:
+    """A stage that takes nothing from elsewhere."""
+    return lambda samples, config, draws, banks, progress: stage(samples, config, draws, progress)
+
+
+def _with_environments(stage: Callable[[Samples, Any, Draws, EnvironmentBank, float], Samples]) -> _Stage:
+    """A stage that does nothing where there are no environments."""
+
+    def run(samples: Samples, config: Any, draws: Draws, banks: Banks, progress: float) -> Samples:
+        return stage(samples, config, draws, banks.environments, progress) if banks.environments else samples
+
+    return run
+
+
+def _background(samples: Samples, config: Background, draws: Draws, banks: Banks, progress: float) -> Samples:
+    assert banks.pictures is not None, "background needs Banks.pictures"
+    return background(samples, config, draws, banks.pictures, progress)
+
+
+def _cut_out(samples: Samples, config: Cutouts, draws: Draws, banks: Banks, progress: float) -> Samples:
+    assert banks.pictures is not None, "cutouts needs Banks.pictures"
+    return cutouts.cut_out(samples, config, draws, banks.pictures, banks.donors, progress)
+
+
+_BY_NAME: Final[Mapping[str, _Stage]] = {
+    "no_face": _with_environments(no_face),
+    "occlusion": _with_environments(occlude),
+    "background": _background,
+    "cutouts": _cut_out,
+    "gamma": _alone(tone),
+    **{f.__name__: _alone(f) for f in (quarter_turns, mirror, crop_scale, window)},
+    **{f.__name__: _alone(f) for f in (channel_shuffle, exposure, contrast, blur, noise)},
+    **{f.__name__: _alone(f) for f in (light.shade, light.vignette, light.white_balance)},
+    **{f.__name__: _alone(f) for f in (light.tone_curve, light.saturation, light.gray)},
+    **{f.__name__: _alone(f) for f in (camera.defocus, camera.motion, camera.sensor_noise)},
+    **{f.__name__: _alone(f) for f in (camera.sharpen, camera.resolution, camera.jpeg)},
+}

@@ -17,7 +17,7 @@ import torch
 
 from renderer.format import exr
 from trainer.augmentation import stages as aug
-from trainer.augmentation.config import STAGES, AugmentConfig
+from trainer.augmentation.config import AugmentConfig
 from trainer.augmentation.draws import Draws
 from trainer.bench.timing import line, seconds_per_call
 from trainer.data.loader import Loader
@@ -25,8 +25,8 @@ from trainer.data.order import Positions
 from trainer.data.reader import SampleReader, prepare
 from trainer.data.sources import BadSamples, Streaming, open_source
 from trainer.systems.uvnet.config import UVNetConfig
-from trainer.systems.uvnet.preview import only_stage
-from trainer.systems.uvnet.system import IMAGES, UVTask, open_bank
+from trainer.systems.uvnet.preview import only_stage, possible_stages
+from trainer.systems.uvnet.system import IMAGES, UVNetSystem, UVTask, open_banks
 from trainer.training.config import DataConfig
 
 BATCH = 40
@@ -137,15 +137,16 @@ def _webdataset(reader: SampleReader, count: int, workers: int) -> float:
 def augment_lines(reader: SampleReader, device: torch.device, environments: Path | None) -> Iterator[str]:
     """Samples per second through each stage alone, at full share, and through the default stages together."""
     base = AugmentConfig(environments=str(environments) if environments else "")
-    config = UVNetConfig(data=DataConfig(path=str(reader.path)), augment=base)
-    bank = open_bank(config)
-    task = UVTask(config, bank.to(device) if bank else None, None)
-    streaming = Streaming(reader, 0, BadSamples(0), device)
+    names, every = possible_stages(base, reader)
+    config = UVNetConfig(data=DataConfig(path=str(reader.path)), augment=every)
+    task = UVTask(config, open_banks(config, reader).to(device), None)
+    images = UVNetSystem().needs(config).images
+    streaming = Streaming(SampleReader(reader.path, images), 0, BadSamples(0), device)
     positions = np.arange(min(BATCH, len(reader)))
     minibatch = next(streaming.batches([positions], epoch=0))
     samples = task.samples(minibatch)
     draws = Draws.for_samples(0, 0, minibatch.positions, device)
-    for name in ("none", *STAGES, "defaults"):
-        stages = base if name == "defaults" else only_stage(base, name)
-        seconds = seconds_per_call(lambda s=stages: aug.augment(samples, s, draws, task.bank, 0.0), device)  # type: ignore[misc]
+    for name in ("none", *names, "defaults"):
+        stages = base if name == "defaults" else only_stage(every, name)
+        seconds = seconds_per_call(lambda s=stages: aug.augment(samples, s, draws, task.banks, 0.0), device)  # type: ignore[misc]
         yield line(f"augment_{name}", len(samples.input) / seconds, "samples/s", threads=torch.get_num_threads())

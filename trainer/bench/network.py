@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 
 from renderer.errors import SpecError
 from renderer.processor import this_processor
+from trainer.augmentation.banks import Banks
 from trainer.bench.timing import gpu_busy_share, line, matrix_flop_per_s, seconds_per_call
 from trainer.data.loader import Loader
 from trainer.data.reader import SampleReader
@@ -50,7 +51,7 @@ def network_lines(config: TrainConfig, size_px: int = 128) -> Iterator[str]:
     reader = open_reader(config, system) if config.data.path else None
     if reader is not None:
         system.check(config, reader)
-    task = system.build(config, reader, device) if reader is not None else UVTask(_uvnet(config), None, None)
+    task = system.build(config, reader, device) if reader is not None else UVTask(_uvnet(config), Banks(), None)
     models = make_models(fabric, config, system.modules(config), task.optimisers)
     precision = precision_of(fabric)  # what is used: "auto" names none, and CPUs have no "16-mixed"
     about = {"batch": config.data.batch_size, "size_px": size_px, "precision": precision}

@@ -21,10 +21,9 @@ import torch
 from torch import Tensor
 
 from renderer.format.sample_format import key_index
-from trainer.augmentation.stages import Samples
+from trainer.augmentation.samples import Samples
 from trainer.data.minibatch import Minibatch
 from trainer.data.reader import SampleReader
-from trainer.systems.uvnet.landmarks import single_head_landmarks
 from trainer.systems.uvnet.system import UVTask
 from trainer.training.system import Modules, Record, Task
 from trainer.uvmaps.points import find_points, regular_points
@@ -85,7 +84,7 @@ class Follower:
         """Points of the minibatch that was measured last."""
         assert self._prediction is not None
         samples = self.task.test_samples(batch, occluded=False)
-        points = torch.from_numpy(np.stack([single_head_landmarks(r) for r in records])).to(samples.input.device)
+        points = self.task.landmarks(batch, records, samples.size).to(samples.input.device)
         self._parts.append(locate(self._prediction, replace(samples, landmarks=points), self.task.landmark_uv))
 
     def tracks(self, keys: Sequence[str]) -> Tracks:

@@ -52,9 +52,9 @@ def at_work(weights: Path, dataset: Path, device: str = "cpu", mirrored: bool = 
     """
     place, found = device_named(device), load_trained(weights)
     system, module = found.system, found.module.to(place)
-    needs = system.needs(found.config)
+    needs = system.needs(found.config, training=False)
     reader = SampleReader(dataset, needs.images, needs.vectors)
-    frame = system.header(reader).get("uv_frame")
+    frame = system.header(found.config, reader).get("uv_frame")
     if (trained_on := found.header.get("uv_frame")) != frame:
         raise FormatError(f"{weights} was trained on UV frame {trained_on!r}; {dataset} has {frame!r}")
     if mirrored and system.name != "uvnet":

@@ -115,7 +115,7 @@ def check_compiler(config: TrainConfig, accelerator: str) -> None:
 def check_pictures(config: TrainConfig, system: System, reader: SampleReader, held_out: Positions) -> None:
     """Photos and samples that are to be shown."""
     photos = photo_paths(config.output)[1]
-    if photos and system.photo_px(reader) is None:
+    if photos and system.photo_px(config, reader) is None:
         raise SpecError(f"output.photos: {system.name} takes no photos, leave it empty")
     for photo in photos:
         load_photo(photo, (8, 8))

@@ -166,8 +166,8 @@ class System(ABC):
     tests: ClassVar[Mapping[str, str]] = MappingProxyType({"test": "test"})
 
     @abstractmethod
-    def needs(self, config: Any) -> Needs:
-        """What the reader must deliver for each sample."""
+    def needs(self, config: Any, training: bool = True) -> Needs:
+        """What the reader must deliver for each sample. training: False where only `measure` and views are wanted."""
 
     @abstractmethod
     def check(self, config: Any, reader: SampleReader) -> None:
@@ -187,11 +187,11 @@ class System(ABC):
     def inputs(self, config: Any, reader: SampleReader) -> Mapping[str, tuple[Tensor, ...]]:
         """Arguments of each module for one sample, of any value: on the `meta` device, to estimate memory."""
 
-    def photo_px(self, reader: SampleReader) -> tuple[int, int] | None:
+    def photo_px(self, config: Any, reader: SampleReader) -> tuple[int, int] | None:
         """Height and width that photos are scaled to for `Task.photo_views`; None where a system takes no photos."""
         return None
 
-    def header(self, reader: SampleReader) -> dict[str, str]:
+    def header(self, config: Any, reader: SampleReader) -> dict[str, str]:
         """What weights say of the data that they were trained on, beside tag and run-ID: `input_px`, a frame, ..."""
         return {}
 

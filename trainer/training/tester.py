@@ -55,7 +55,7 @@ class Tester:
                     self.keep_best(state, score)
             if self.config.output.images:
                 samples, photos = shown(epoch_number(loader), self.chosen, self.held_out, self.photos)
-                photo_px, device = self.system.photo_px(self.reader), self.fabric.device
+                photo_px, device = self.system.photo_px(self.config, self.reader), self.fabric.device
                 tiles, rows = sheet(modules, self.task, self.reader, samples, photos, photo_px, device, self.bad)
                 if rows:
                     self.log.sheet(rows, epoch_number(loader), *tiles[0].shape[1:3])
@@ -65,7 +65,7 @@ class Tester:
     def header(self, progress: Progress) -> dict[str, str]:
         """What weights say of themselves."""
         about = {"run_id": self.run_dir.run_id, "tag": str(self.reader.info["tag"]), "step": str(progress.step)}
-        return about | self.system.header(self.reader)
+        return about | self.system.header(self.config, self.reader)
 
     def keep_best(self, state: State, score: float) -> None:
         """Weights whose score (lower is better) no earlier ones had, beside the last."""

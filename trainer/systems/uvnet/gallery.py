@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from trainer.augmentation.stages import Samples
+from trainer.augmentation.samples import Samples
 from trainer.data.pictures import Bytes, to_bytes
 from trainer.data.reader import SampleReader
 from trainer.systems.uvnet.metrics import sample_metrics

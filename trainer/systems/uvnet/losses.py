@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from renderer.errors import SpecError
-from trainer.augmentation.stages import Samples, erode
+from trainer.augmentation.samples import Samples
+from trainer.augmentation.stages import erode
 from trainer.data.device import constant
 from trainer.systems.uvnet.config import TERMS, LossConfig
 

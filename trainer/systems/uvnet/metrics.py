@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.augmentation.stages import Samples
+from trainer.augmentation.samples import Samples
 from trainer.systems.uvnet.losses import landmarks_in_view
 from trainer.training.breakdown import Rows, Values, by_edges, by_knobs
 from trainer.uvmaps.points import nearest_points

@@ -12,9 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from renderer.errors import AssetError, DatasetError, SpecError
-from trainer.augmentation import occluders, stages
+from trainer.augmentation import stages
+from trainer.augmentation.banks import Banks
+from trainer.augmentation.donors import load_donors
 from trainer.augmentation.draws import Draws
-from trainer.augmentation.occluders import EnvironmentBank
+from trainer.augmentation.occluders import load_environments
+from trainer.augmentation.pictures import load_pictures
+from trainer.augmentation.samples import Samples
 from trainer.data.minibatch import Minibatch
 from trainer.data.reader import Needs, SampleReader
 from trainer.ramp import Ramp
@@ -65,9 +69,10 @@ class UVNetSystem(System):
         Metric("landmarks_used", "Landmarks used", "share of the 68", higher_is_better=True, on_top=False),
     )
 
-    def needs(self, config: UVNetConfig) -> Needs:
-        """The triplet; landmarks where the loss has a term of them."""
-        return Needs(IMAGES, {"landmarks": first_landmarks} if config.loss.landmarks.used else {})
+    def needs(self, config: UVNetConfig, training: bool = True) -> Needs:
+        """The triplet, the foreground where backgrounds change, landmarks where the loss has a term of them."""
+        images = (*IMAGES, "foreground") if training and config.augment.background.enabled else IMAGES
+        return Needs(images, {"landmarks": first_landmarks} if config.loss.landmarks.used else {})
 
     def check(self, config: UVNetConfig, reader: SampleReader) -> None:
         """Raises where data set, environments and config do not fit."""
@@ -76,7 +81,7 @@ class UVNetSystem(System):
         height, width = reader.shapes["input"][1:]
         if config.augment.quarter_turns.enabled and height != width:
             raise SpecError(f"augment.quarter_turns needs square images, {reader.path} has {width} x {height}")
-        open_bank(config)
+        open_banks(config, reader)
         if config.pretrained:
             published_lite0()
 
@@ -92,23 +97,24 @@ class UVNetSystem(System):
 
     def inputs(self, config: UVNetConfig, reader: SampleReader) -> dict[str, tuple[Tensor, ...]]:
         """One picture."""
-        return {"network": (torch.empty(1, *reader.shapes["input"]),)}
+        return {"network": (torch.empty(1, 3, *self.photo_px(config, reader)),)}
 
-    def photo_px(self, reader: SampleReader) -> tuple[int, int]:
-        """Photos are shown as large as the samples."""
+    def photo_px(self, config: UVNetConfig, reader: SampleReader) -> tuple[int, int]:
+        """Photos are shown as large as what the network is trained on."""
+        side = config.augment.side_px
         height, width = reader.shapes["input"][1:]
-        return height, width
+        return (side, side) if side else (height, width)
 
-    def header(self, reader: SampleReader) -> dict[str, str]:
+    def header(self, config: UVNetConfig, reader: SampleReader) -> dict[str, str]:
         """`gen apply` scales faces to the size that a network was trained on, and refuses another UV frame."""
-        return {"uv_frame": reader.info["uv_frame"], "input_px": str(max(reader.shapes["input"][1:]))}
+        return {"uv_frame": reader.info["uv_frame"], "input_px": str(max(self.photo_px(config, reader)))}
 
     def build(self, config: UVNetConfig, reader: SampleReader, device: torch.device, training: bool = True) -> UVTask:
         """The task on a data set, with what it needs on the device; environments only for training."""
-        bank, points = open_bank(config) if training else None, landmark_uv(reader.info)
+        banks, points = open_banks(config, reader) if training else Banks(), landmark_uv(reader.info)
         return UVTask(
             config,
-            bank.to(device) if bank else None,
+            banks.to(device),
             torch.from_numpy(points).to(device) if points is not None else None,
         )
 
@@ -119,9 +125,9 @@ class UVNetSystem(System):
 
     def gallery(self, config: UVNetConfig, module: nn.Module, png: Path) -> dict[str, Any]:
         """Projections on held-out samples."""
-        reader, task = SampleReader(Path(config.data.path), IMAGES), UVTask(config, None, None)
+        reader, task = SampleReader(Path(config.data.path), IMAGES), UVTask(config, Banks(), None)
 
-        def sample_at(position: int) -> stages.Samples:
+        def sample_at(position: int) -> Samples:
             return task.test_samples(single(reader, position, torch.device("cpu")), occluded=False)
 
         rising = [metric.name for metric in self.metrics if metric.higher_is_better]
@@ -138,12 +144,19 @@ def published_lite0() -> dict[str, Tensor]:
     return weights
 
 
-def open_bank(config: UVNetConfig) -> EnvironmentBank | None:
-    """The environments that augmentation cuts from, or None where no stage needs them."""
-    if not stages.needs_environments(config.augment):
-        return None
-    folder = Path(config.augment.environments) if config.augment.environments else pack_environments()
-    return occluders.load_environments(folder, config.augment.environment_height_px)
+def open_banks(config: UVNetConfig, reader: SampleReader) -> Banks:
+    """What the stages that are on take from elsewhere. Raises AssetError, or DatasetError without a label it needs."""
+    augment = config.augment
+    views = augment.needs_pictures and augment.pictures.panoramas > 0
+    folder = None
+    if augment.needs_environments or views:
+        folder = Path(augment.environments) if augment.environments else pack_environments()
+    training, _ = reader.split(config.data.test_share)
+    return Banks(
+        load_environments(folder, augment.environment_height_px) if folder and augment.needs_environments else None,
+        load_pictures(augment.pictures, folder) if augment.needs_pictures else None,
+        load_donors(reader, training, augment.cutouts.donors) if augment.needs_pieces else None,
+    )
 
 
 def pack_environments() -> Path:
@@ -160,10 +173,10 @@ def pack_environments() -> Path:
 
 @dataclass(frozen=True)
 class UVTask(Task):
-    """UV-net at work on a data set. bank and landmark_uv, (68, 2), lie on the device."""
+    """UV-net at work on a data set. banks and landmark_uv, (68, 2), lie on the device."""
 
     config: UVNetConfig
-    bank: EnvironmentBank | None
+    banks: Banks
     landmark_uv: Tensor | None
 
     averaged = ("network",)
@@ -184,25 +197,26 @@ class UVTask(Task):
         update(self.total_loss(terms, now.share), "network")
         return terms
 
-    def samples(self, minibatch: Minibatch) -> stages.Samples:
+    def samples(self, minibatch: Minibatch) -> Samples:
         """Stored arrays to float32 input and targets. The occluded mask is what rendered occluders leave visible."""
         images = minibatch.images
         mask = images["mask"].float()
-        return stages.Samples(
+        return Samples(
             images["input"].float(),
             images["uv"].float(),
             mask[:, :1],
             mask[:, :1] * mask[:, 1:2],
             minibatch.vectors.get("landmarks"),
+            images["foreground"].float() if "foreground" in images else None,
         )
 
-    def training_samples(self, minibatch: Minibatch, progress: float) -> stages.Samples:
+    def training_samples(self, minibatch: Minibatch, progress: float) -> Samples:
         """Augmented; a function of (seed, epoch, sample) and the progress of the schedules alone."""
         samples = self.samples(minibatch)
         draws = Draws.for_samples(self.config.seed, minibatch.epoch, minibatch.positions, samples.input.device)
-        return stages.augment(samples, self.config.augment, draws, self.bank, progress)
+        return stages.augment(samples, self.config.augment, draws, self.banks, progress)
 
-    def loss_terms(self, prediction: Tensor, samples: stages.Samples, progress: float = 1.0) -> dict[str, Tensor]:
+    def loss_terms(self, prediction: Tensor, samples: Samples, progress: float = 1.0) -> dict[str, Tensor]:
         """Per-sample terms by name, (N,) each."""
         return losses.loss_terms(prediction, samples, self.config.loss, self.landmark_uv, progress)
 
@@ -213,7 +227,7 @@ class UVTask(Task):
 
     def tests(self) -> tuple[str, ...]:
         """Without environments there is nothing to occlude with."""
-        return ("test",) if self.bank is None else ("test", "test_occluded")
+        return ("test",) if self.banks.environments is None else ("test", "test_occluded")
 
     def measure(
         self, modules: Modules, batch: Minibatch, records: Sequence[Record], test: str, now: Moment
@@ -223,27 +237,32 @@ class UVTask(Task):
         prediction = modules["network"](samples.input).float()
         terms = self.loss_terms(prediction, samples, now.share)
         total = self.total_loss(terms, now.share)
-        return Measured(
-            total, terms, self.metrics(prediction, samples, records), {"hidden": self.hidden_share(samples)}
-        )
+        landmarks = self.landmarks(batch, records, samples.size)
+        measured = self.metrics(prediction, samples, landmarks)
+        return Measured(total, terms, measured, {"hidden": self.hidden_share(samples)})
 
-    def test_samples(self, minibatch: Minibatch, occluded: bool) -> stages.Samples:
-        """As stored, or each with the same occluder in every evaluation."""
+    def test_samples(self, minibatch: Minibatch, occluded: bool) -> Samples:
+        """As stored, or each with the same occluder in every evaluation; as large as in training."""
         samples = self.samples(minibatch)
-        if occluded and self.bank is not None:
+        if occluded and self.banks.environments is not None:
             always = replace(self.config.augment.occlusion, share=_ALWAYS)
             draws = Draws.for_samples(0, 0, minibatch.positions, samples.input.device).fork("test")
-            samples = stages.occlude(samples, always, draws, self.bank, 1.0)
-        return stages.plain(samples)
+            samples = stages.occlude(samples, always, draws, self.banks.environments, 1.0)
+        return stages.plain(samples, self.config.augment.side_px)
 
-    def metrics(self, prediction: Tensor, samples: stages.Samples, records: Sequence[Record]) -> dict[str, Tensor]:
-        """Per-sample metrics by name, (N,) each; records: of the samples, for landmarks."""
+    def metrics(self, prediction: Tensor, samples: Samples, landmarks: Tensor) -> dict[str, Tensor]:
+        """Per-sample metrics by name, (N,) each. landmarks: (N, 68, 2) pixels, as `landmarks` gives them."""
         if self.landmark_uv is not None:
-            points = np.stack([single_head_landmarks(p) for p in records])
-            samples = replace(samples, landmarks=torch.from_numpy(points).to(samples.input.device))
+            samples = replace(samples, landmarks=landmarks.to(samples.input.device))
         return sample_metrics(prediction, samples, self.landmark_uv)
 
-    def hidden_share(self, samples: stages.Samples) -> Tensor:
+    def landmarks(self, batch: Minibatch, records: Sequence[Record], size: tuple[int, int]) -> Tensor:
+        """Those that the records of a minibatch state, in pixels of test samples of that size (H, W); (N, 68, 2)."""
+        points = torch.from_numpy(np.stack([single_head_landmarks(record) for record in records]))
+        height, width = batch.images["input"].shape[2:]
+        return points * torch.tensor([size[1] / width, size[0] / height], dtype=points.dtype)
+
+    def hidden_share(self, samples: Samples) -> Tensor:
         """Share of each face that an occluder hides, rendered or put on by augmentation, (N,); NaN without a face."""
         return 1 - samples.occluded_mask.sum((1, 2, 3)) / samples.mask.sum((1, 2, 3))
 
@@ -259,7 +278,7 @@ class UVTask(Task):
         """One sample beside what the network sees in it."""
         target = self.test_samples(batch, occluded=test == "test_occluded")
         prediction = modules["network"](target.input).float()
-        measured = self.metrics(prediction, target, [record])
+        measured = self.metrics(prediction, target, self.landmarks(batch, [record], target.size))
         return views(target.input[0], prediction[0], target), {name: float(v[0]) for name, v in measured.items()}
 
     def photo_views(self, modules: Modules, picture: Tensor) -> Tiles:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trainer.augmentation.stages import Samples
+from trainer.augmentation.samples import Samples
 from trainer.data.pictures import to_bytes
 from trainer.uvmaps.grid import uv_colours
 
