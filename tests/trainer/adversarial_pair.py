@@ -55,7 +55,7 @@ class PairSystem(System):
     columns = ("made",)
     metrics = (Metric("distance", "Distance of the means"),)
 
-    def needs(self, config: PairConfig, training: bool = True) -> Needs:
+    def needs(self, config: PairConfig) -> Needs:
         return Needs((), {"knobs": knobs_of})
 
     def check(self, config: PairConfig, reader: SampleReader) -> None:

@@ -165,7 +165,7 @@ def test_the_augmentation_collage_shows_every_stage(small: Path, spec: Path, tmp
     assert [p.name for p in paths] == ["augment-input.png", "augment-targets.png"]
     for path in paths:
         with Image.open(path) as picture:
-            assert picture.size == (110 + 5 * 32, (len(STAGES) + 2) * 32)
+            assert picture.size == (110 + 5 * 32, (len(STAGES) - 1 + 2) * 32)  # no background without the label
     with pytest.raises(SpecError, match="70 samples"):
         augment_collages(small, tmp_path, spec, columns=100)
 

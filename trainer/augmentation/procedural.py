@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float32]
-SHAPES: Final = 160
+SHAPES: Final = 110
 SMALLEST: Final = 0.012  # radius as a share of the side
 LARGEST: Final = 0.5
 WALL_SHARE: Final = 0.25  # of the pictures that are a plain wall

@@ -140,8 +140,8 @@ def augment_lines(reader: SampleReader, device: torch.device, environments: Path
     names, every = possible_stages(base, reader)
     config = UVNetConfig(data=DataConfig(path=str(reader.path)), augment=every)
     task = UVTask(config, open_banks(config, reader).to(device), None)
-    images = UVNetSystem().needs(config).images
-    streaming = Streaming(SampleReader(reader.path, images), 0, BadSamples(0), device)
+    needs = UVNetSystem().needs(config)
+    streaming = Streaming(SampleReader(reader.path, needs.images + needs.training), 0, BadSamples(0), device)
     positions = np.arange(min(BATCH, len(reader)))
     minibatch = next(streaming.batches([positions], epoch=0))
     samples = task.samples(minibatch)

@@ -42,10 +42,14 @@ FromRecord = Callable[[Mapping[str, Any]], Array]  # a sample's record -> an arr
 
 @dataclass(frozen=True)
 class Needs:
-    """What a system asks of the reader. images: names from `CHANNELS`. vectors: name -> function of the record."""
+    """What a system asks of the reader. images: names from `CHANNELS`. vectors: name -> function of the record.
+
+    training: further images that are for training alone, so that data sets without them can still be measured on.
+    """
 
     images: tuple[str, ...]
     vectors: Mapping[str, FromRecord] = field(default_factory=dict)
+    training: tuple[str, ...] = ()
 
 
 class SampleReader:

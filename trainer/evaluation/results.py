@@ -52,7 +52,7 @@ def at_work(weights: Path, dataset: Path, device: str = "cpu", mirrored: bool = 
     """
     place, found = device_named(device), load_trained(weights)
     system, module = found.system, found.module.to(place)
-    needs = system.needs(found.config, training=False)
+    needs = system.needs(found.config)
     reader = SampleReader(dataset, needs.images, needs.vectors)
     frame = system.header(found.config, reader).get("uv_frame")
     if (trained_on := found.header.get("uv_frame")) != frame:

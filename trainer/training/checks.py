@@ -127,7 +127,7 @@ def open_reader(config: TrainConfig, system: System) -> SampleReader:
     if not config.data.path:
         raise SpecError("data.path is empty: give the folder of a data set, or --data DATASET")
     needs = system.needs(config)
-    return SampleReader(Path(config.data.path), needs.images, needs.vectors)
+    return SampleReader(Path(config.data.path), needs.images + needs.training, needs.vectors)
 
 
 def splits(config: TrainConfig, reader: SampleReader) -> tuple[Positions, Positions]:

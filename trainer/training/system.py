@@ -166,8 +166,8 @@ class System(ABC):
     tests: ClassVar[Mapping[str, str]] = MappingProxyType({"test": "test"})
 
     @abstractmethod
-    def needs(self, config: Any, training: bool = True) -> Needs:
-        """What the reader must deliver for each sample. training: False where only `measure` and views are wanted."""
+    def needs(self, config: Any) -> Needs:
+        """What the reader must deliver for each sample."""
 
     @abstractmethod
     def check(self, config: Any, reader: SampleReader) -> None:

@@ -109,7 +109,7 @@ class HeadParamsSystem(System):
         """One picture."""
         return {"network": (torch.empty(1, *reader.shapes["input"]),)}
 
-    def photo_px(self, reader: SampleReader) -> tuple[int, int]:
+    def photo_px(self, config: HeadParamsConfig, reader: SampleReader) -> tuple[int, int]:
         """Photos are shown as large as the samples."""
         height, width = reader.shapes["input"][1:]
         return height, width

@@ -24,7 +24,7 @@ from trainer.data.reader import SampleReader
 from trainer.data.sources import BadSamples, Streaming
 from trainer.ramp import Ramp
 from trainer.systems.uvnet.config import UVNetConfig
-from trainer.systems.uvnet.system import UVNetSystem, UVTask, open_banks
+from trainer.systems.uvnet.system import IMAGES, UVNetSystem, UVTask, open_banks
 
 ROWS: Final = ("as rendered", "all that are on")  # above and below those of the stages
 LABEL_PX: Final = 110
@@ -35,10 +35,10 @@ def augment_collage(dataset: Path, out: Path, config: UVNetConfig, columns: int 
 
     The targets: red the mask, green the occluded mask, blue the eroded mask; white is face in view, off the border.
     """
-    reader = SampleReader(dataset, UVNetSystem().needs(config).images)
-    names, every = possible_stages(config.augment, reader)
+    names, every = possible_stages(config.augment, SampleReader(dataset, IMAGES))
     shown = replace(config, augment=every)
-    reader = SampleReader(dataset, UVNetSystem().needs(shown).images)
+    needs = UVNetSystem().needs(shown)
+    reader = SampleReader(dataset, needs.images + needs.training)
     if not 1 <= columns <= len(reader):
         raise SpecError(f"columns is {columns}; {dataset} has {len(reader)} samples")
     task = UVTask(config, open_banks(shown, reader), None)

@@ -69,10 +69,10 @@ class UVNetSystem(System):
         Metric("landmarks_used", "Landmarks used", "share of the 68", higher_is_better=True, on_top=False),
     )
 
-    def needs(self, config: UVNetConfig, training: bool = True) -> Needs:
+    def needs(self, config: UVNetConfig) -> Needs:
         """The triplet, the foreground where backgrounds change, landmarks where the loss has a term of them."""
-        images = (*IMAGES, "foreground") if training and config.augment.background.enabled else IMAGES
-        return Needs(images, {"landmarks": first_landmarks} if config.loss.landmarks.used else {})
+        vectors = {"landmarks": first_landmarks} if config.loss.landmarks.used else {}
+        return Needs(IMAGES, vectors, ("foreground",) if config.augment.background.enabled else ())
 
     def check(self, config: UVNetConfig, reader: SampleReader) -> None:
         """Raises where data set, environments and config do not fit."""
