@@ -31,6 +31,10 @@ COMMANDS: Final = {
         "trainer.commands.view:view",
         "Build the page of a run, of two runs, or of a data set; it opens from disk.",
     ),
+    "live": (
+        "trainer.commands.live:live",
+        "Run a network in the browser, on photos and the webcam; on this machine alone.",
+    ),
     "assets": ("blend_assets.cli:assets", "Build and inspect the head pack."),
     "knobs": ("renderer.commands.knobs:list_knobs", "Every knob of a spec, a training or a cluster profile."),
     "bench": ("renderer.cli:bench", "Measure this machine: renderer, trainer, packing, scaling."),

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import OpenEXR
@@ -172,3 +177,46 @@ def work_with(path: Path, network_of: Callable[[Samples], torch.nn.Module], posi
     minibatch = next(Streaming(reader, 0, BadSamples(0), device).batches([np.asarray(positions)], epoch=0))
     network = network_of(task.test_samples(minibatch, occluded=False))
     return Work(system, task, {"network": network}, reader, device)
+
+
+FLAGS = (
+    "headless",
+    "no-sandbox",
+    "disable-gpu",
+    "no-first-run",
+    "disable-background-networking",
+    "disable-component-update",
+    "disable-sync",
+    "window-size=1400,1000",
+)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Callable[..., AbstractContextManager[Any]]:
+    """Starts headless Chromium with these flags besides its usual ones; it keeps its console and network logs."""
+    missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
+    try:
+        from selenium import webdriver
+    except ImportError:
+        missing.append("selenium")
+    if missing:
+        text = f"pages are not tested in a browser: {', '.join(missing)} missing"
+        pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
+
+    @contextmanager
+    def started(*flags: str) -> Iterator[Any]:
+        options = webdriver.ChromeOptions()
+        options.binary_location = str(shutil.which("chromium"))
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+            for flag in (*FLAGS, *flags):
+                options.add_argument(f"--{flag}")
+            options.add_argument(f"--user-data-dir={profile}")
+            options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+            service = webdriver.ChromeService(str(shutil.which("chromedriver")))
+            browser = webdriver.Chrome(options=options, service=service)
+            try:
+                yield browser
+            finally:
+                browser.quit()
+
+    return started

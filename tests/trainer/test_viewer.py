@@ -5,10 +5,7 @@ from __future__ import annotations
 import functools
 import http.server
 import json
-import os
 import shlex
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -41,16 +38,6 @@ SYSTEM = {
     ],
     "tests": {"test": "test", "test_occluded": "occluded"},
 }
-FLAGS = (
-    "headless",
-    "no-sandbox",
-    "disable-gpu",
-    "no-first-run",
-    "disable-background-networking",
-    "disable-component-update",
-    "disable-sync",
-    "window-size=1400,1000",
-)
 NASTY = "<img src=x onerror=\"document.title='pwned'\"></script><b>&amp;\u2028"
 
 
@@ -294,27 +281,10 @@ def test_the_command_prints_where_the_page_is(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def driver() -> Iterator[Any]:
+def driver(chromium: Any) -> Iterator[Any]:
     """Headless Chromium that keeps its console and network logs."""
-    missing = [name for name in ("chromium", "chromedriver") if shutil.which(name) is None]
-    try:
-        from selenium import webdriver
-    except ImportError:
-        missing.append("selenium")
-    if missing:
-        text = f"the page is not tested in a browser: {', '.join(missing)} missing"
-        pytest.fail(text) if os.environ.get("CI") == "true" else pytest.skip(text)
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(shutil.which("chromium"))
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        for flag in FLAGS:
-            options.add_argument(f"--{flag}")
-        options.add_argument(f"--user-data-dir={profile}")
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-        service = webdriver.ChromeService(str(shutil.which("chromedriver")))
-        browser = webdriver.Chrome(options=options, service=service)
+    with chromium() as browser:
         yield browser
-        browser.quit()
 
 
 @pytest.fixture(scope="module")

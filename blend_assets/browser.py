@@ -1,0 +1,40 @@
+"""Libraries for pages that run a network in the browser, out of packages that are fetched by name (browser.yaml)."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from blend_assets.fetch import Log, fetch
+from renderer.errors import AssetError
+from renderer.files import cache_root
+
+RUNTIME: Final = "onnxruntime-web"
+
+
+def about(name: str) -> dict[str, Any]:
+    """The entry of a package in browser.yaml."""
+    listed: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("browser.yaml").read_text("utf-8"))
+    return listed[name]
+
+
+def write_runtime(folder: Path, log: Log = print) -> str:
+    """Put the files of onnxruntime-web into a folder, with a word on whose they are; returns its version.
+
+    Raises AssetError where the package cannot be had.
+    """
+    package = about(RUNTIME)
+    tarball = fetch(RUNTIME, package, cache_root().resolve() / "sources", log)
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(tarball) as archive:
+        for member in package["members"]:
+            file = archive.extractfile(member)
+            if file is None:
+                raise AssetError(f"{tarball} holds no {member}, which browser.yaml names")
+            (folder / Path(member).name).write_bytes(file.read())
+    credit = f"{RUNTIME} {package['version']}: {package['credit']}, licence {package['licence']}\n"
+    (folder / "CREDITS.txt").write_text(credit, "utf-8")
+    return str(package["version"])
