@@ -29,6 +29,7 @@ from trainer.systems.uvnet.config import NetworkConfig, UVNetConfig
 from trainer.systems.uvnet.network import make_network
 from trainer.training.checkpoint import save_weights
 from trainer.uvmaps import apply_job, head_pose, results
+from trainer.uvmaps import sheet as sheet_file
 from trainer.uvmaps.apply_job import Job
 from trainer.uvmaps.drawing import Needs, draw
 from trainer.uvmaps.faces import Window, cut, put_back
@@ -261,6 +262,26 @@ def test_a_photo_gives_its_views_maps_and_numbers(oracle: Oracle, tmp_path: Path
     assert record["width"] == 400 and len(record["frames"][0]["faces"]) == 1
     with (out / "photo.csv").open() as file_:
         assert len(list(csv.DictReader(file_))) == 1
+
+
+def test_a_sheet_shows_photos_and_views_of_two_networks_around_the_faces(oracle: Oracle, tmp_path: Path) -> None:
+    face = save(picture_with([(280, 90, 50)]), tmp_path / "face.png")
+    none = save(picture_with([]), tmp_path / "none.png")
+    blind = lambda: lambda picture: torch.zeros(len(picture), 4, *picture.shape[2:])  # noqa: E731
+    job = Job(tmp_path / "out", views=("mask", "uv"), sheet=True, beside=tmp_path / "blind")
+    assert apply_job.run_all(job, lambda: oracle, [str(face), str(none)], print, blind) == 0
+    with Image.open(tmp_path / "out" / "sheet.png") as image:
+        sheet = np.asarray(image)
+    row = sheet_file.ROW_PX + sheet_file.CAPTION_PX + sheet_file.GAP_PX
+    assert sheet.shape[0] == 4 * row
+    middle = sheet_file.CAPTION_PX + sheet_file.ROW_PX // 2
+    column = 1.5 * sheet_file.ROW_PX + sheet_file.GAP_PX  # in the middle of the mask of a square part
+    assert sheet[middle, int(column)].min() > 250  # the face, white
+    assert (
+        sheet[row + middle, int(column)].tolist() == sheet[row + middle, sheet_file.ROW_PX // 2].tolist()
+    )  # nothing found
+    with pytest.raises(SpecError, match="--sheet"):
+        apply_job.run_all(Job(tmp_path / "out", beside=tmp_path / "blind"), lambda: oracle, [str(face)], print)
 
 
 def test_a_photo_gives_a_mesh_of_its_face_with_its_texture(oracle: Oracle, head_pack: Path, tmp_path: Path) -> None:

@@ -26,6 +26,13 @@ VIEW_HELP = "lines, points, texture, uv, mask, landmarks, axes, inverse, swap; g
 @click.option(
     "--mesh", type=click.Choice(["visible", "face", "head"]), help="Write fitted heads, and how much of them."
 )
+@click.option("--sheet", is_flag=True, help="Also write sheet.png: all photos, each with its views to the right.")
+@click.option(
+    "--beside",
+    metavar="RUN_OR_WEIGHTS",
+    type=click.Path(path_type=Path),
+    help="A second network, whose views the sheet shows below those of the first.",
+)
 @click.option("--window", is_flag=True, help="Show the first view of videos and webcams in a window; q closes it.")
 @click.option(
     "--min-agreement",
@@ -59,13 +66,18 @@ def apply_(weights: Path, inputs: tuple[str, ...], device: str, **options: Any) 
     gen apply weights.safetensors photos/ --view landmarks --view axes --maps npz
     gen apply runs/uvnet-... clip.mp4 --texture mine.png --view texture
     gen apply runs/uvnet-... photo.jpg --mesh visible
+    gen apply runs/A photos/ --view lines --view landmarks --sheet --beside runs/B
     gen apply runs/uvnet-... 0 --window
     """
     from trainer.systems.uvnet import trained
     from trainer.uvmaps.apply_job import Job, run_all
 
     job = Job(**options)
-    failed = run_all(job, lambda: trained.load(weights, device), inputs, lambda line: click.echo(line, err=True))
+    beside = job.beside
+    second = None if beside is None else lambda: trained.load(beside, device)
+    failed = run_all(
+        job, lambda: trained.load(weights, device), inputs, lambda line: click.echo(line, err=True), second
+    )
     click.echo(job.out)
     if failed:
         sys.exit(1)

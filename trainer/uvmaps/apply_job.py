@@ -23,6 +23,7 @@ from trainer.uvmaps import head_pose, mesh, results, textures
 from trainer.uvmaps.drawing import VIEWS, Needs, draw, load_texture
 from trainer.uvmaps.faces import Face, cut
 from trainer.uvmaps.finding import Options, find_faces, options_of
+from trainer.uvmaps.sheet import Sheet, shown_part
 from trainer.uvmaps.tracking import Tracker
 from trainer.uvmaps.window import LiveView
 
@@ -46,6 +47,8 @@ class Job:
     mesh: str | None = None  # part of the head: one of `mesh.PARTS`
     min_agreement: float | None = None  # None: what the network's weights say
     mirrored: bool = False  # read faces in their mirror images, too
+    sheet: bool = False  # also one picture of all photos and their views
+    beside: Path | None = None  # weights of a second network, whose views the sheet shows below those of the first
     window: bool = False  # show the first view of videos and webcams while they run
 
 
@@ -59,13 +62,23 @@ class _Work:
     needs: Needs
     live: LiveView | None
     say: Say
+    beside: tuple[Network, Options] | None = None
+    sheet: Sheet = field(default_factory=Sheet)
 
     def path(self, name: str) -> Path:
         return self.job.out / name
 
 
-def run_all(job: Job, load: Callable[[], Network], inputs: Sequence[str], say: Say) -> int:
+def run_all(
+    job: Job,
+    load: Callable[[], Network],
+    inputs: Sequence[str],
+    say: Say,
+    load_beside: Callable[[], Network] | None = None,
+) -> int:
     """All inputs; returns how many could not be read whole. load: reads the network, once the job makes sense.
+
+    load_beside: reads the second network of the sheet.
 
     Raises SpecError, DatasetError, AssetError or MachineError for what would spoil every input, before the first one.
     """
@@ -74,11 +87,16 @@ def run_all(job: Job, load: Callable[[], Network], inputs: Sequence[str], say: S
         raise SpecError(f"unknown view {', '.join(unknown)}; known are {', '.join(known)}")
     if job.mesh:
         mesh.check(job.mesh)
+    if job.beside and not job.sheet:
+        raise SpecError("--beside shows a second network in the sheet alone: give --sheet, too")
     live = LiveView("headforge") if job.window else None
     network = load()
     sources = video.expand(inputs)
     options = options_of(network, job.mirrored, job.min_agreement)
     work = _Work(job, network, options, find_needs(job, say), live, say)
+    if load_beside is not None:
+        second = load_beside()
+        work = replace(work, beside=(second, options_of(second, job.mirrored, job.min_agreement)))
     if "swap" in job.views:
         work = replace(work, needs=replace(work.needs, other=other_face(job, network, options)))
     job.out.mkdir(parents=True, exist_ok=True)
@@ -93,6 +111,8 @@ def run_all(job: Job, load: Callable[[], Network], inputs: Sequence[str], say: S
         except (FormatError, DatasetError) as error:  # a webcam that is not there stops no other input, either
             say(f"skipped: {error}")
             failed += 1
+    if work.sheet.rows:
+        work.sheet.write(work.path("sheet.png"))
     return failed
 
 
@@ -138,11 +158,32 @@ def still(work: _Work, source: str, name: str) -> str:
     picture = pictures.to_tensor(pictures.read_picture(Path(source), work.job.max_side))
     faces = find_faces(work.network, picture, work.options)
     work.say(f"{source}: {len(faces)} face{'s' * (len(faces) != 1)}" if faces else f"{source}: no face found")
-    for view in work.job.views:
-        drawn = pictures.to_bytes(draw(view, picture, faces, work.needs))
-        Image.fromarray(drawn).save(work.path(f"{name}.{view}.png"))
+    drawn = {view: pictures.to_bytes(draw(view, picture, faces, work.needs)) for view in work.job.views}
+    for view, shown in drawn.items():
+        Image.fromarray(shown).save(work.path(f"{name}.{view}.png"))
+    if work.job.sheet:
+        _add_to_sheet(work, name, picture, faces, [drawn[view] for view in _sheet_views(work.job)])
     _write_records(work, name, source, picture, [_write_faces(work, name, 0, faces, picture)])
     return ""
+
+
+def _sheet_views(job: Job) -> list[str]:
+    """Those views that are as large as the picture."""
+    return [view for view in job.views if view != "inverse"]
+
+
+def _add_to_sheet(
+    work: _Work, name: str, picture: Tensor, faces: Sequence[Face], views: Sequence[pictures.Bytes]
+) -> None:
+    seen = pictures.to_bytes(picture)
+    part = shown_part(faces, *seen.shape[:2])
+    work.sheet.add(name, [seen, *views], part)
+    if work.beside is not None:
+        network, options = work.beside
+        others = find_faces(network, picture, options)
+        drawn = [pictures.to_bytes(draw(view, picture, others, work.needs)) for view in _sheet_views(work.job)]
+        assert work.job.beside is not None
+        work.sheet.add(f"{name}: {work.job.beside.resolve().name}", [seen, *drawn], part)
 
 
 @dataclass
