@@ -48,7 +48,9 @@ def build() -> None:
     materials.lens("lens")
     materials.prop("prop")
     materials.cloth("cloth")
+    materials.trim("plain")
     materials.trim("trim")
+    materials.strands("strands")
 
 
 def main() -> None:

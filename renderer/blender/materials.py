@@ -212,6 +212,24 @@ def cloth(name: str) -> bpy.types.Material:
     return material
 
 
+def strands(name: str) -> bpy.types.Material:
+    """Hair; `rest` is a number of the strand's own (X) and the share of its length (Z).
+
+    Sets: colour, second_colour (of some strands and of the tips), roughness.
+    """
+    material, t = _material(name)
+    rest = t.node("ShaderNodeAttribute", attribute_name="rest").outputs["Vector"]
+    own, _, along = t.node("ShaderNodeSeparateXYZ", inputs={0: rest}).outputs
+    mixed = t.node("ShaderNodeMath", operation="MULTIPLY_ADD", inputs={0: own, 1: 0.5, 2: 0.0}).outputs[0]
+    lighter = t.node("ShaderNodeMath", operation="MULTIPLY_ADD", inputs={0: along, 1: 0.35, 2: mixed}).outputs[0]
+    albedo = t.mix_colour(lighter, t.colour("colour"), t.colour("second_colour"))
+    diffuse = t.node("ShaderNodeBsdfDiffuse", inputs={"Color": albedo}).outputs[0]
+    rough = t.value("roughness", 0.4)
+    glossy = t.node("ShaderNodeBsdfAnisotropic", inputs={"Color": (0.8, 0.75, 0.7, 1.0), "Roughness": rough}).outputs[0]
+    t.output("ShaderNodeOutputMaterial", t.mix_shader(0.05, diffuse, glossy))
+    return material
+
+
 def trim(name: str) -> bpy.types.Material:
     """Hems, loops, straps. Sets: colour, second_colour (unused), roughness."""
     material, t = _material(name)

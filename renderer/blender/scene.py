@@ -190,7 +190,8 @@ class SceneBuilder:
                 for pattern in PATTERNS[1:]:
                     nodes[f"{pattern}_on"].outputs[0].default_value = float(pattern == thing.pattern)
                     _move(nodes[pattern], scale=(1 / thing.pattern_m,) * 3)
-        return [made[slot] for slot in KINDS[thing.kind].slots]
+        assert part.topology.slots is not None
+        return [made[slot] for slot in KINDS[thing.kind].slots][: int(part.topology.slots.max()) + 1]
 
     def _prop_materials(self, part: Part, prop: Prop, number: int) -> list[bpy.types.Material]:
         material = self._copy(f"{number}.prop", "prop")

@@ -25,9 +25,10 @@ from renderer.head.pca import rest_vertices
 from renderer.head.pose import Points, euler_matrix, posed
 from renderer.head.props import PROPS
 from renderer.head.proxy import load_proxy, proxy_vertices
+from renderer.head.worn.fitting import Fitter
 from renderer.head.worn.kinds import KINDS
 from renderer.head.worn.site import Site
-from renderer.head.worn.surface import Surface
+from renderer.head.worn.strands import tucked
 from renderer.parameters.params import Head, Pose, Prop, Vec3
 
 Floats = npt.NDArray[np.float32]
@@ -35,7 +36,6 @@ Ints = npt.NDArray[np.int32]
 
 SKIN_SLOTS: Final = ("skin", "mouth", "sockets")
 NOSE_BRIDGE: Final = 27  # of the 68 landmarks: the highest one of the nose
-CHEEK_PATCH_M: Final = 0.02  # of the cheek's picture, repeated over a hand
 SHAPES_KEPT: Final = 8  # more than the heads of a sample
 
 WORN: Final = frozenset({"hair", "hat", "glasses", "fitted"})
@@ -171,11 +171,11 @@ class PartBuilder:
     def build(self, head: Head, *, bare: bool = False) -> list[Part]:
         """Every part of a head; `bare` leaves out what it wears."""
         shape = self.shape(head)
-        added = [self._bound(head, shape, *names) for names in self._proxies(head, bare)]
+        fitted, site = self._fitted(head, shape) if head.wear.fitted and not bare else ([], None)
+        added = [self._bound(head, shape, *names, site) for names in self._proxies(head, bare)]
         if head.wear.glasses is not None and not bare:
             added.append(self._glasses(head, shape))
-        if head.wear.fitted and not bare:
-            added += self._fitted(head, shape)
+        added += fitted
         kinds = {part.kind for part in added}
         base = [] if "eyes" in kinds else ["eye_l", "eye_r"]
         base += [] if "teeth" in kinds else ["teeth_upper", "teeth_lower", "tongue"]
@@ -201,70 +201,50 @@ class PartBuilder:
         }
         return [(kind, name) for kind, name in names.items() if name]
 
-    def _bound(self, head: Head, shape: Shape, kind: str, name: str) -> Part:
+    def _bound(self, head: Head, shape: Shape, kind: str, name: str, site: Site | None) -> Part:
         proxy = self._proxy(PROXY_FOLDERS[kind], name)
         points = proxy_vertices(self.model, proxy, shape.expressed, shape.neutral)
+        if kind == "hair" and site is not None:
+            points = tucked(site, points)
         return _added(kind, f"{kind}:{name}", Topology(proxy.faces, {"uv": proxy.uv}), points, head, shape)
 
     def _glasses(self, head: Head, shape: Shape) -> Part:
         assert head.wear.glasses is not None
         base = shape.expressed
-        eyes = np.stack([base[self._base_parts[name][1]].mean(axis=0) for name in ("eye_r", "eye_l")])
         ears = base[list(self.model.info["origin_vertices"])]
         bridge = self.model.landmarks(base)[NOSE_BRIDGE]
-        mesh = glasses(Glasses(**head.wear.glasses), eye_centres=eyes, nose_bridge=bridge, ears=ears)
+        mesh = glasses(Glasses(**head.wear.glasses), eye_centres=self._eyes(base), nose_bridge=bridge, ears=ears)
         faces = _minus_one(mesh.faces)
         name = f"glasses:{len(mesh.vertices)}:{len(faces)}:{zlib.crc32(faces.tobytes()):x}"
         topology = Topology(faces, slots=mesh.part.astype(np.int32))
         return _added("glasses", name, topology, mesh.vertices.astype(np.float64), head, shape)
 
-    def _fitted(self, head: Head, shape: Shape) -> list[Part]:
-        """What is fitted to the head, each thing over the ones before it."""
-        site, parts = self._site(shape), []
-        for number, thing in enumerate(head.wear.fitted):
-            kind = KINDS[thing.kind]
-            made = kind.build(site, thing.shape)
-            faces = _minus_one(made.faces)
+    def _fitted(self, head: Head, shape: Shape) -> tuple[list[Part], Site]:
+        """What is fitted to the head, and the head with all of it on."""
+        base = shape.expressed
+        ears = base[sorted(self.model.info["origin_vertices"], key=lambda v: float(self.model.vertices[v, 0]))]
+        things, site = self._fitter.fit(head.wear.fitted, self._smooth(base), self._eyes(base), ears)
+        parts = []
+        for number, (thing, made) in enumerate(zip(head.wear.fitted, things, strict=True)):
+            faces, rest = _minus_one(made.faces), made.pattern.astype(np.float32)
             uvs = {}
-            if "skin" in kind.slots:  # its picture is that of a patch of cheek
-                folded = np.abs((made.pattern[:, :2] / CHEEK_PATCH_M + 0.5) % 2 - 1) - 0.5
-                for layer, (middle, size) in self._cheek.items():
-                    uvs[layer] = (middle + size * folded)[made.faces].astype(np.float32)
-            rest = made.pattern.astype(np.float32)
-            topology = Topology(faces, uvs, made.slots, rest / HEAD_HEIGHT_M if uvs else rest)
+            if "skin" in KINDS[thing.kind].slots:
+                uvs, rest = self._fitter.skin_uvs(made.pattern, made.faces), rest / HEAD_HEIGHT_M
             name = f"fitted:{number}:{thing.kind}:{len(made.vertices)}:{zlib.crc32(faces.tobytes()):x}"
+            topology = Topology(faces, uvs, made.slots, rest)
             parts.append(_added("fitted", name, topology, made.vertices, head, shape))
-            site.surface.cover(made.vertices, triangles(topology)[0])
-        return parts
-
-    def _site(self, shape: Shape) -> Site:
-        skin, base = self._smooth(shape.expressed), shape.expressed
-        eyes = np.stack([base[self._base_parts[name][1]].mean(axis=0) for name in ("eye_r", "eye_l")])
-        return Site(
-            surface=Surface(skin, triangles(self.skin)[0]),
-            skin=skin,
-            faces=self.skin.faces,
-            landmarks=self.model.landmarks_smooth(skin),
-            eyes=eyes,
-            ears=base[sorted(self.model.info["origin_vertices"], key=lambda v: self.model.vertices[v, 0])],
-        )
+        return parts, site
 
     @cached_property
-    def _cheek(self) -> dict[str, tuple[Floats, float]]:
-        """By UV layer: the middle of a patch of cheek, and its size."""
-        model, rest = self.model, self._smooth(self.model.vertices)
-        points = model.landmarks_smooth(rest)
-        assert self.skin.slots is not None
-        outer = np.unique(self.skin.faces[self.skin.slots == SKIN_SLOTS.index("skin"), :3])
-        at = outer[np.linalg.norm(rest[outer] - points[[14, 35, 54]].mean(axis=0), axis=1).argmin()]
-        face, corner = np.argwhere(self.skin.faces == at)[0]
-        patch = {}
-        for layer, uv in self.skin.uvs.items():
-            sides = np.linalg.norm(uv[face] - np.roll(uv[face], -1, axis=0), axis=1).mean()
-            lengths = rest[self.skin.faces[face]]
-            per_m = sides / np.linalg.norm(lengths - np.roll(lengths, -1, axis=0), axis=1).mean()
-            patch[layer] = (uv[face, corner], float(per_m * CHEEK_PATCH_M))
-        return patch
+    def _fitter(self) -> Fitter:
+        skin = self.skin
+        assert skin.slots is not None
+        outer = skin.slots == SKIN_SLOTS.index("skin")
+        return Fitter(self.model, skin.faces, triangles(skin)[0], outer, skin.uvs, self._smooth(self.model.vertices))
+
+    def _eyes(self, vertices: Points) -> Points:
+        """(2, 3) centres of the eyes, the right one first."""
+        return np.stack([vertices[self._base_parts[name][1]].mean(axis=0) for name in ("eye_r", "eye_l")])
 
     def _base_part(self, name: str, shape: Shape, pose: Pose) -> Part:
         topology, used = self._base_parts[name]

@@ -267,6 +267,13 @@ class OccluderSpec:
     mask_share: float = knob(0.0, "share of heads with a mask over nose and mouth", 0, 1)
     sunglasses_share: float = knob(0.0, "share of heads with sunglasses, in place of glasses", 0, 1)
     headwear_share: float = knob(0.0, "share of heads with a fitted hat, cap, hood or headscarf", 0, 1)
+    strand_share: float = knob(0.0, "share of heads with hair whose hair is strands of many cuts, not a mesh", 0, 1)
+    natural_hair_share: float = knob(0.0, "share of heads whose hair has a colour that fits ancestry and age", 0, 1)
+    beard_share: float = knob(0.0, "share of grown men with a beard or moustache", 0, 1)
+    wisps_share: float = knob(0.0, "share of heads with locks that fall over the face", 0, 1)
+    muffler_share: float = knob(0.0, "share of heads with a scarf over chin or mouth", 0, 1)
+    headphones_share: float = knob(0.0, "share of heads with headphones", 0, 1)
+    held_share: float = knob(0.0, "share of heads with a hand that holds a phone, cup or microphone at the face", 0, 1)
     touch_share: float = knob(0.0, "share of heads with a hand that touches the face", 0, 1)
 
 

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, replace
+from typing import Any, Final
 
 import numpy as np
 
 from renderer.head.catalog import Catalog
 from renderer.head.glasses import glasses_random, sunglasses_random
+from renderer.head.worn.hair import hair_random
 from renderer.head.worn.kinds import KINDS, PATTERNS
 from renderer.parameters.params import RGB, Identity, Wear, Worn
 from renderer.parameters.spec import OccluderSpec
-from renderer.sampling.colours import cloth_colour, hair_colour, random_colour
+from renderer.sampling.colours import cloth_colour, hair_colour, natural_hair_colour, random_colour
 from renderer.sampling.streams import Streams
+
+_GROWN_UP: Final = 0.35  # younger heads have no beard
 
 
 def draw_wear(o: OccluderSpec, s: Streams, p: str, identity: Identity, catalog: Catalog) -> Wear:
     """What head `p` of a sample wears."""
     hair = s.share(p + "wear.hair_on", o.hair_share)
-    hat = s.share(p + "wear.hat_on", o.hat_share)
+    colour = natural_hair_colour(s(p + "wear.natural_hair"), identity.macros)
+    natural = s.share(p + "wear.natural_hair_on", o.natural_hair_share)
+    strands = hair and s.share(p + "wear.strands_on", o.strand_share)
+    fitted = tuple(_fitted(o, s, p, identity, colour, strands))
+    hair &= not strands
+    hat = s.share(p + "wear.hat_on", o.hat_share) and not any(thing.kind == "hat" for thing in fitted)
     glasses = s.share(p + "wear.glasses_on", o.glasses_share)
     wear = Wear(
         hair=s.pick(p + "wear.hair", list(catalog.hair)) if hair else "",
-        hair_tint=hair_colour(s(p + "wear.hair_tint")),
+        hair_tint=_bright(colour) if natural else hair_colour(s(p + "wear.hair_tint")),
         hat=s.pick(p + "wear.hat", list(catalog.hats)) if hat else "",
         hat_tint=random_colour(s(p + "wear.hat_tint"), 0.8, None),
         glasses=asdict(glasses_random(s(p + "wear.glasses"))) if glasses else None,
         glasses_colour=random_colour(s(p + "wear.glasses_colour"), 0.8, None),
         lens_tint=float(s(p + "wear.lens").choice((0.0, 0.1, 0.9), p=(0.6, 0.25, 0.15))),
-        fitted=tuple(_fitted(o, s, p)),
+        fitted=fitted,
     )
     return _sunglasses(wear, s, p) if s.share(p + "wear.sunglasses_on", o.sunglasses_share) else wear
 
@@ -55,29 +65,58 @@ def _frame_colour(rng: np.random.Generator) -> RGB:
     return (0.5, 0.42, 0.25) if kind < 0.75 else random_colour(rng, 0.8, float(rng.uniform(0.03, 0.4)))
 
 
-def _fitted(o: OccluderSpec, s: Streams, p: str) -> list[Worn]:
+def _bright(colour: RGB) -> RGB:
+    """Tint for the bright pictures of hair meshes and brows, about 0.45 in the middle."""
+    red, green, blue = (min(1.0, value / 0.45) for value in colour)
+    return (red, green, blue)
+
+
+def _fitted(o: OccluderSpec, s: Streams, p: str, identity: Identity, hair: RGB, strands: bool) -> list[Worn]:
     """Things fitted to the head, in the order in which they lie over each other."""
     kinds = []
+    male, age = identity.macros.get("sex", 0.5), identity.macros.get("age", 0.5)
+    if male > 0.5 and age > _GROWN_UP and s.share(p + "wear.beard_on", o.beard_share):
+        kinds.append("beard")
     if s.share(p + "wear.mask_on", o.mask_share):
         kinds.append("mask")
     if s.share(p + "wear.headwear_on", o.headwear_share):
         kinds.append("hat")
-    if s.share(p + "wear.touch_on", o.touch_share):
-        kinds.append("touch")
-    return [_worn(s, f"{p}wear.{kind}", kind) for kind in kinds]
+    if strands:
+        kinds.append("hair")
+    if s.share(p + "wear.wisps_on", o.wisps_share):
+        kinds.append("wisps")
+    for kind, share in (
+        ("muffler", o.muffler_share),
+        ("headphones", o.headphones_share),
+        ("held", o.held_share),
+        ("touch", o.touch_share),
+    ):
+        if s.share(f"{p}wear.{kind}_on", share):
+            kinds.append(kind)
+    male = 1 / (1 + math.exp(-10 * (male - 0.5)))
+    shapes = {
+        kind: hair_random(s(p + "wear.strands"), male, age)
+        if kind == "hair"
+        else KINDS[kind].random(s(f"{p}wear.{kind}"))
+        for kind in kinds
+    }
+    return [_worn(s(f"{p}wear.{kind}_look"), kind, asdict(shape), hair) for kind, shape in shapes.items()]
 
 
-def _worn(s: Streams, topic: str, kind: str) -> Worn:
-    shape, rng = KINDS[kind].random(s(topic)), s(topic + "_look")
-    colour, second = _mask_colours(rng) if kind == "mask" else (cloth_colour(rng), cloth_colour(rng))
+def _worn(rng: np.random.Generator, kind: str, shape: dict[str, Any], hair: RGB) -> Worn:
+    if kind in ("beard", "hair", "wisps"):
+        lighter = float(rng.uniform(1.0, 1.9))
+        colour, second = hair, (hair[0] * lighter, hair[1] * lighter, hair[2] * lighter)
+    else:
+        colour, second = _mask_colours(rng) if kind == "mask" else (cloth_colour(rng), cloth_colour(rng))
     return Worn(
         kind=kind,
-        shape=asdict(shape),
+        shape=shape,
         colour=colour,
         second_colour=second,
         pattern=PATTERNS[int(rng.choice(len(PATTERNS), p=(0.6, 0.1, 0.08, 0.07, 0.15)))],
         pattern_m=float(rng.uniform(0.006, 0.03)),
-        roughness=float(rng.uniform(0.5, 0.95)),
+        roughness=float(rng.uniform(0.3, 0.5) if kind in ("beard", "hair", "wisps") else rng.uniform(0.5, 0.95)),
     )
 
 

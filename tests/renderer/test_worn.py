@@ -11,15 +11,23 @@ import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
+from renderer.format.dataset import open_dataset
 from renderer.head.catalog import Catalog, build_catalog
 from renderer.head.pack import load_head
 from renderer.head.parts import Part, PartBuilder, Shown, triangles
+from renderer.head.pose import unposed
 from renderer.head.worn.kinds import KINDS
+from renderer.head.worn.site import halves
 from renderer.head.worn.surface import MIDDLE, Surface, taut
 from renderer.labels.raster import Rasteriser
 from renderer.labels.reference import head_from_record
 from renderer.parameters.params import Camera, Head, Wear, Worn, flat_knobs, to_record
 from renderer.parameters.spec import parse_spec
+from renderer.run.claim import STAGING, claim
+from renderer.run.context import prepare
+from renderer.run.local import render_shards
+from renderer.run.plan import make_plan
+from renderer.run.pool import PoolOptions
 from renderer.sampling.draw import draw
 
 SPEC = parse_spec(
@@ -82,16 +90,17 @@ def test_visible_is_off_exactly_where_a_thing_is_before_the_face(builder: PartBu
     for seed in SEEDS:
         scene = shown(builder, wearing(builder, seed, kind))
         rays = cast(builder, scene)
+        rows, columns = np.nonzero(rays.head)
+        some = np.random.default_rng(seed).permutation(len(rows))[:25]
+        rows, columns = rows[some], columns[some]
         step = CAMERA.sensor_mm / CAMERA.focal_mm / SIDE
-        rows, columns = np.mgrid[3:SIDE:6, 2:SIDE:6].reshape(2, -1)
         x, y = (columns + 0.5 - SIDE / 2) * step, (SIDE / 2 - rows - 0.5) * step
         ways = np.column_stack([x, y, np.full(len(x), -1.0)])
         thing = first_hits([s.part for s in scene if s.part.kind == "fitted"], ways)
         rest = first_hits([s.part for s in scene if s.part.kind not in ("fitted", "brows", "lashes")], ways)
-        face = rays.head[rows, columns] > 0
-        assert (rays.occluded[rows, columns][face] == (thing < rest)[face]).all(), (kind, seed)
-        hidden += int((thing < rest)[face].sum())
-    assert hidden > 10, f"{kind} hid nothing"
+        assert (rays.occluded[rows, columns] == (thing < rest)).all(), (kind, seed)
+        hidden += int((thing < rest).sum())
+    assert hidden > 0, f"{kind} hid nothing"
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -154,6 +163,39 @@ def test_a_record_gives_back_what_is_worn(builder: PartBuilder) -> None:
     assert flat_knobs(params)["wear.fitted.mask"] is True
 
 
+def test_hair_under_a_hat_is_pressed_below_it(builder: PartBuilder) -> None:
+    for seed in SEEDS:
+        head = wearing(builder, seed, "hat", "hair")
+        hat, hair = (part.vertices for part in builder.build(head) if part.kind == "fitted")
+        alone = [part.vertices for part in builder.build(wearing(builder, seed, "hat"))][-1]
+        np.testing.assert_array_equal(hat, alone)  # hair does not lift it
+        pose = head.pose
+        cloth = Surface(unposed(hat.astype(np.float64), pose), halves(builder.build(head)[-2].topology.faces.clip(0)))
+        away = unposed(hair.astype(np.float64), pose) - MIDDLE
+        length = np.linalg.norm(away, axis=1)
+        over = cloth.distance(away / length[:, None])
+        assert (length[over > 0.06] < over[over > 0.06] + 0.001).mean() > 0.93, seed
+
+
+def test_beards_and_crowns_are_for_whom_they_suit(builder: PartBuilder) -> None:
+    spec = parse_spec(
+        {
+            "heads": {"empty_share": 0, "several_share": 0},
+            "occluders": {"beard_share": 1, "hair_share": 1, "strand_share": 1, "natural_hair_share": 1},
+        },
+        "the tests",
+    )
+    heads = [draw(spec, 1, index, builder.catalog, builder.model, "tag").heads[0] for index in range(150)]
+    for head in heads:
+        macros, kinds = head.identity.macros, {thing.kind for thing in head.wear.fitted}
+        assert ("beard" in kinds) == (macros["sex"] > 0.5 and macros["age"] > 0.35)
+        assert "hair" in kinds and not head.wear.hair
+    colours = {thing.colour for head in heads for thing in head.wear.fitted if thing.kind == "hair"}
+    assert len(colours) > 140
+    by_age = [(h.identity.macros["age"], sum(h.wear.fitted[-1].colour)) for h in heads]
+    assert np.mean([c for age, c in by_age if age > 0.85]) > 2 * np.mean([c for age, c in by_age if age < 0.6])
+
+
 def test_nothing_is_fitted_unless_asked_for(builder: PartBuilder) -> None:
     for index in range(40):
         params = draw(SPEC, 0, index, builder.catalog, builder.model, "tag")
@@ -185,3 +227,36 @@ def test_cloth_is_nowhere_below_what_it_lies_on_and_bridges_hollows() -> None:
     held[[0, -1]] = held[:, [0, -1]] = True
     cloth = taut(least, fixed=held, rounds=200)
     assert (cloth >= least).all() and cloth[10, 10] > 0.98
+
+
+@pytest.mark.blender
+def test_every_kind_is_rendered_and_excluded_from_labels_where_the_spec_says_so(
+    head_pack: Path, tmp_path: Path
+) -> None:
+    shares = {f"{name}_share": 0.7 for name in ("hair", "beard", "mask", "headwear", "wisps", "touch", "held")}
+    raw = {
+        "name": "worn",
+        "render": {"resolution": 24, "samples_per_pixel": 1, "denoise": False, "hidden_face": "excluded"},
+        "heads": {"empty_share": 0, "several_share": 0},
+        "surface": {"kinds": {"skin": 1}},
+        "occluders": {
+            **shares,
+            "strand_share": 0.7,
+            "headphones_share": 0.5,
+            "muffler_share": 0.5,
+            "sunglasses_share": 0.5,
+        },
+    }
+    context = prepare(parse_spec(raw, "the tests"), 2, log=lambda text: None)
+    claim(tmp_path, context)
+    plan = make_plan(tmp_path, context, 12, 12)
+    report = render_shards(context, list(plan.ranges), tmp_path, tmp_path / STAGING, PoolOptions(1, 1))
+    assert not report.skipped
+    seen = set()
+    for reader, entry in open_dataset(tmp_path).entries():
+        record = reader.params(entry)
+        seen |= {(thing["kind"], thing["shape"].get("cut")) for thing in record["heads"][0]["wear"].get("fitted", ())}
+        face, visible = np.moveaxis(reader.image(entry, "mask"), 2, 0)
+        np.testing.assert_array_equal(face, visible)
+        assert not reader.image(entry, "uv")[face == 0].any()
+    assert {kind for kind, _ in seen} == set(KINDS)

@@ -8,12 +8,11 @@ from typing import Final
 import numpy as np
 
 from renderer.head.mesh_kit import Floats, Piece, ellipsoid, smoothstep, spline, tube, unit
-from renderer.head.worn.site import Fitted, Site, cloth_pattern, fitted, sheet
-from renderer.head.worn.surface import MIDDLE, taut
+from renderer.head.worn.site import COLUMNS, ROWS, Fitted, Site, cloth_pattern, fitted, sheet, shell_over
+from renderer.head.worn.surface import MIDDLE
 
 HAT_SLOTS: Final = ("cloth", "trim")
 HATS: Final = ("cap", "beanie", "brimmed", "hood", "scarf", "helmet", "headband")
-_ROWS, _COLUMNS = 26, 64
 _Pieces = list[tuple[Piece, int, Floats | None]]
 
 
@@ -75,7 +74,7 @@ def _on_top(site: Site, shape: Hat) -> _Pieces:
     back = site.surface.lifted(np.array([0.0, shape.back_m, -0.09]))
     middle, ahead = (front + back) / 2, unit(front - back)
     up = np.cross(ahead, [1.0, 0.0, 0.0])
-    angle = np.linspace(0, 2 * np.pi, _COLUMNS, endpoint=False)
+    angle = np.linspace(0, 2 * np.pi, COLUMNS, endpoint=False)
     around = np.cos(angle)[:, None] * ahead + np.sin(angle)[:, None] * np.array([1.0, 0.0, 0.0])
     half = np.linalg.norm(front - back) / 2
     ways = unit(middle + around * (half * (1 - 0.2 * np.sin(angle) ** 2))[:, None] - MIDDLE)
@@ -88,13 +87,13 @@ def _on_top(site: Site, shape: Hat) -> _Pieces:
     if cut == "brimmed":
         return _brimmed(site, shape, site.surface.lifted(MIDDLE + ways, 0.003), around, up)
     pole = unit(middle + 0.1 * up - MIDDLE)
-    shell = _shell(site, ways, pole, shape.lift_m, rounds=400 if cut == "helmet" else 60)
-    rise = np.linspace(1, 0, _ROWS)[:, None, None]
-    fuller = 0.6 + 0.4 * around @ ahead if cut == "cap" else np.ones(_COLUMNS)  # at the front
+    shell = shell_over(site, ways, pole, shape.lift_m, rounds=400 if cut == "helmet" else 60)
+    rise = np.linspace(1, 0, ROWS)[:, None, None]
+    fuller = 0.6 + 0.4 * around @ ahead if cut == "cap" else np.ones(COLUMNS)  # at the front
     shell = shell + up * shape.crown_m * smoothstep(1.6 * rise) * fuller[:, None]
     if cut == "beanie":
-        cuff = smoothstep((np.linspace(0, 1, _ROWS) - 0.66) / 0.03)[:, None]
-        ribs = 0.0007 * np.sin(32 * angle)[None] * np.linspace(0.2, 1, _ROWS)[:, None]
+        cuff = smoothstep((np.linspace(0, 1, ROWS) - 0.66) / 0.03)[:, None]
+        ribs = 0.0007 * np.sin(32 * angle)[None] * np.linspace(0.2, 1, ROWS)[:, None]
         shell += unit(shell - MIDDLE) * (0.004 * cuff + ribs + _folds(shape, angle, 3) * (1 - cuff))[..., None]
         pieces: _Pieces = [_piece(shell, 0, loop=True)]
         if shape.bobble:
@@ -105,7 +104,7 @@ def _on_top(site: Site, shape: Hat) -> _Pieces:
         edge = shell[-1]
         pieces = [_piece(shell, 1, loop=True), (tube(edge, 0.005, 0.004, side=around, count=8, loop=True), 0, None)]
         chin = site.landmarks[8] + [0.0, -0.012, -0.025]
-        for side in (_COLUMNS // 4, 3 * _COLUMNS // 4):
+        for side in (COLUMNS // 4, 3 * COLUMNS // 4):
             way = spline(
                 np.stack([edge[side], site.landmarks[13 if edge[side, 0] > 0 else 3] + [0, -0.01, -0.02], chin]), 24
             )
@@ -123,10 +122,10 @@ def _capped(shape: Hat, shell: Floats, ahead: Floats, up: Floats) -> _Pieces:
     across = np.cross(up, ahead)
     wide = np.linspace(-1, 1, 25)
     angle = shape.turn_rad + 1.15 * wide
-    at = (angle / (2 * np.pi) % 1) * _COLUMNS
+    at = (angle / (2 * np.pi) % 1) * COLUMNS
     low = np.floor(at).astype(np.int64)
     part = (at - low)[:, None]
-    root = edge[low % _COLUMNS] * (1 - part) + edge[(low + 1) % _COLUMNS] * part
+    root = edge[low % COLUMNS] * (1 - part) + edge[(low + 1) % COLUMNS] * part
     forward = np.cos(shape.turn_rad) * ahead + np.sin(shape.turn_rad) * np.array([1.0, 0.0, 0.0])
     outwards = unit(unit(root - middle) * 0.35 + forward)
     reach = shape.brim_m * np.sqrt(np.clip(1 - wide**4, 0, 1))
@@ -176,12 +175,12 @@ def _veil(site: Site, shape: Hat) -> _Pieces:
         if brow == 26:
             loop.append(marks[8] + [0.0, -0.014 - 0.5 * max(back, 0.0), -0.022 - 0.5 * back])
     knots = np.stack([*loop, *loop, *loop, loop[0]])
-    edge = spline(knots, 3 * _COLUMNS + 1)[_COLUMNS : 2 * _COLUMNS]
+    edge = spline(knots, 3 * COLUMNS + 1)[COLUMNS : 2 * COLUMNS]
     ways = unit(edge - MIDDLE)
     pole = unit(np.array([0.0, 0.25, -1.0]))
-    shell = _shell(site, ways, pole, shape.lift_m, rounds=90)
-    angle = np.linspace(0, 2 * np.pi, _COLUMNS, endpoint=False)
-    rise = np.linspace(0, 1, _ROWS)[:, None]
+    shell = shell_over(site, ways, pole, shape.lift_m, rounds=90)
+    angle = np.linspace(0, 2 * np.pi, COLUMNS, endpoint=False)
+    rise = np.linspace(0, 1, ROWS)[:, None]
     folds = _folds(shape, angle, 5) * 2 * rise + shape.crown_m * (0.5 + 0.5 * np.cos(angle))[None] * np.sin(
         np.pi * rise
     )
@@ -194,23 +193,9 @@ def _veil(site: Site, shape: Hat) -> _Pieces:
     ]
 
 
-def _shell(site: Site, edge: Floats, pole: Floats, lift_m: float, rounds: int) -> Floats:
-    """(_ROWS, _COLUMNS, 3) cloth stretched over the head from a pole to an edge, both directions from MIDDLE."""
-    t = np.linspace(0, 1, _ROWS)[:, None, None]
-    angle = np.arccos(np.clip(edge @ pole, -1, 1))[None, :, None]
-    ways = (np.sin((1 - t) * angle) * pole + np.sin(t * angle) * edge[None]) / np.sin(angle)
-    ways[0] = pole
-    least = site.surface.distance(ways) + lift_m
-    held = np.zeros(least.shape, bool)
-    held[-1] = True
-    away = taut(least, fixed=held, rounds=rounds, wrap=True)
-    away[0] = away[1].mean()
-    return np.asarray(MIDDLE + ways * away[..., None])
-
-
 def _folds(shape: Hat, angle: Floats, waves: int) -> Floats:
-    """(_ROWS, _COLUMNS) metres that cloth lies higher."""
-    rise = np.linspace(0, 1, _ROWS)[:, None]
+    """(ROWS, COLUMNS) metres that cloth lies higher."""
+    rise = np.linspace(0, 1, ROWS)[:, None]
     run = np.sin(waves * angle + 4 * rise + shape.fold_phase) + 0.6 * np.sin((2 * waves + 1) * angle - 7 * rise)
     return np.asarray(shape.fold_m * (0.8 + 0.5 * run) * np.sin(np.pi * rise) ** 0.5)
 

@@ -8,12 +8,12 @@ from typing import Final
 import numpy as np
 
 from renderer.head.mesh_kit import Floats, Piece, spline, tube, unit
-from renderer.head.worn.site import Fitted, Site, cloth_pattern, fitted, sheet
+from renderer.head.worn.site import COLUMNS, ROWS, Fitted, Site, cloth_pattern, fitted, sheet, shell_over
 from renderer.head.worn.surface import MIDDLE, taut
 
 MASK_SLOTS: Final = ("cloth", "trim")
 MASKS: Final = ("surgical", "folded", "cloth")
-_ROWS, _COLUMNS = 41, 45
+_MASK_ROWS, _MASK_COLUMNS = 41, 45
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ def mask_random(rng: np.random.Generator) -> FaceMask:
 def face_mask(site: Site, shape: FaceMask) -> Fitted:
     """A mask on a face: cloth stretched over nose, lips and chin, held by its edges. Slots: MASK_SLOTS."""
     edge = _edges(site, shape)
-    across, along = np.linspace(-1, 1, _COLUMNS), np.linspace(0, 1, _ROWS)
+    across, along = np.linspace(-1, 1, _MASK_COLUMNS), np.linspace(0, 1, _MASK_ROWS)
     rows = np.stack([_arc(left, middle, right, across) for left, middle, right in edge])
-    grid = np.stack([spline(rows[:, k], _ROWS) for k in range(_COLUMNS)], axis=1)
+    grid = np.stack([spline(rows[:, k], _MASK_ROWS) for k in range(_MASK_COLUMNS)], axis=1)
     grid[..., 1] += shape.askew_m * across[None] * (1 - along[:, None])
     ways = unit(grid - MIDDLE)
     held = np.zeros(grid.shape[:2], bool)
@@ -109,3 +109,47 @@ def _loop(site: Site, upper: Floats, lower: Floats, ear: Floats, radius: float) 
     way = spline(np.stack([upper, *behind, lower]), 40)
     path = site.surface.lifted(way, radius * 0.8)
     return tube(path, radius, 0.6 * radius, side=np.array([0.0, 1.0, 0.3]), count=6)
+
+
+@dataclass(frozen=True)
+class Muffler:
+    """A scarf about neck and chin, or a cloth drawn up over mouth and nose."""
+
+    up: float = 0.3  # of its edge at the front: 0 below the chin, 1 below the nose, 1.6 on it
+    back_m: float = -0.03  # of its edge at the back, above the ears' canals
+    lift_m: float = 0.008
+    roll_m: float = 0.006  # radius of its edge
+    fold_m: float = 0.004
+    fold_phase: float = 0.0
+
+
+def muffler_random(rng: np.random.Generator) -> Muffler:
+    """Below the mouth most often, over it one time in three."""
+    return Muffler(
+        up=float(rng.uniform(0.75, 1.6) if rng.random() < 0.35 else rng.uniform(0.0, 0.6)),
+        back_m=float(rng.uniform(-0.05, 0.01)),
+        lift_m=float(rng.uniform(0.004, 0.014)),
+        roll_m=float(rng.uniform(0.0015, 0.011)),
+        fold_m=float(rng.uniform(0.001, 0.006)),
+        fold_phase=float(rng.uniform(0, 2 * np.pi)),
+    )
+
+
+def muffler(site: Site, shape: Muffler) -> Fitted:
+    """Cloth stretched over neck and chin from below. Slots: MASK_SLOTS."""
+    marks = site.landmarks
+    heights = np.stack([marks[8] + [0.0, -0.008, -0.01], marks[33], marks[29]])
+    front = np.array([np.interp(shape.up, [0, 1, 1.6], heights[:, axis]) for axis in range(3)])
+    nape = np.array([0.0, shape.back_m, -0.09])
+    left, right = (site.ears[k] + np.array([0.0, -0.03, -0.03]) for k in (1, 0))
+    cheeks = marks[[12, 4]] * [1, 0, 1] + np.array([0.0, 0.65 * front[1] + 0.35 * left[1], 0.0])
+    loop = [front, cheeks[0], left, nape, right, cheeks[1]]
+    edge = spline(np.stack([*loop, *loop, *loop, loop[0]]), 3 * COLUMNS + 1)[COLUMNS : 2 * COLUMNS]
+    shell = shell_over(site, unit(edge - MIDDLE), np.array([0.0, -1.0, 0.0]), shape.lift_m, rounds=40)
+    along = np.linspace(0, 1, ROWS)[:, None]
+    angle = np.linspace(0, 2 * np.pi, COLUMNS, endpoint=False)[None]
+    folds = np.sin(18 * along + 2 * np.sin(angle + shape.fold_phase)) + 0.5 * np.sin(5 * angle + 9 * along)
+    shell = shell + unit(shell - MIDDLE) * (shape.fold_m * (1 + folds) * np.sin(np.pi * along) ** 0.5)[..., None]
+    hem = shell[-1]
+    roll = tube(hem, shape.roll_m, 0.7 * shape.roll_m, side=unit(hem - MIDDLE), count=8, loop=True)
+    return fitted([(sheet(shell, loop=True), 0, cloth_pattern(shell)), (roll, 0, None)])

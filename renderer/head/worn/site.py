@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from renderer.head.mesh_kit import Floats, Ints, Mesh, Piece
-from renderer.head.worn.surface import Surface
+from renderer.head.worn.surface import MIDDLE, Surface, taut
+
+ROWS, COLUMNS = 26, 64  # of `shell_over`
 
 
 @dataclass(frozen=True)
 class Site:
     """A head with its expression, at rest otherwise, in head space, metres.
 
-    surface: of the head and of all that it wears already. skin: (V, 3) points of the subdivided skin; faces: (F, 4) its
+    skin_surface: of the head alone. surface: of it and of all that it wears already, but hair. hat: of the hat alone, 0
+    where there is none. skin: (V, 3) points of the subdivided skin; faces: (F, 4) its
     quads, -1 as fourth corner of a triangle. landmarks: (68, 3), iBUG order, the subject's right first. eyes, ears:
     (2, 3), right first.
     """
 
+    skin_surface: Surface
     surface: Surface
+    hat: Surface | None
     skin: Floats
     faces: npt.NDArray[np.int32]
     landmarks: Floats
@@ -75,6 +80,11 @@ def of_mesh(mesh: Mesh, vertices: Floats) -> Fitted:
     return Fitted(vertices, mesh.faces.astype(np.int64), mesh.part.astype(np.int32), mesh.vertices.astype(np.float64))
 
 
+def halves(faces: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """(2 F, 3) triangles of (F, 4) quads; the second half of a triangle that repeats its last vertex is empty."""
+    return np.asarray(np.concatenate([faces[:, :3], faces[:, [0, 2, 3]]]), dtype=np.int32)
+
+
 def cloth_pattern(points: Floats) -> Floats:
     """(H, W, 3) points of a sheet to (H * W, 3): metres across and along it, from its middle."""
     across = np.linalg.norm(np.diff(points, axis=1), axis=-1).mean(axis=0)
@@ -94,3 +104,19 @@ def vertex_normals(points: Floats, faces: npt.NDArray[np.int32]) -> Floats:
     at, weights = faces.ravel()[used], area[of_face[used]]
     out = np.stack([np.bincount(at, weights[:, axis], len(points)) for axis in range(3)], axis=1)
     return np.asarray(out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12))
+
+
+def shell_over(site: Site, edge: Floats, pole: Floats, lift_m: float, rounds: int) -> Floats:
+    """(ROWS, COLUMNS, 3) cloth stretched over the head from a pole to an edge, both directions from MIDDLE."""
+    t = np.linspace(0, 1, ROWS)[:, None, None]
+    angle = np.arccos(np.clip(edge @ pole, -1, 1))[None, :, None]
+    ways = (np.sin((1 - t) * angle) * pole + np.sin(t * angle) * edge[None]) / np.sin(angle)
+    ways[0] = pole
+    least = site.surface.distance(ways) + lift_m
+    for _ in range(40):  # the edge bridges hollows, too: an open mouth, the gap behind an ear
+        least[-1] = np.maximum(least[-1], (np.roll(least[-1], 1) + np.roll(least[-1], -1)) / 2)
+    held = np.zeros(least.shape, bool)
+    held[-1] = True
+    away = taut(least, fixed=held, rounds=rounds, wrap=True)
+    away[0] = away[1].mean()
+    return np.asarray(MIDDLE + ways * away[..., None])

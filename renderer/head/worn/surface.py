@@ -7,6 +7,7 @@ answers how far out cloth must lie, and how far a hand is from the skin. Head sp
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +23,16 @@ MIDDLE: Final = np.array([0.0, 0.0, 0.02])  # where distances are measured from
 _ROWS, _COLUMNS = 120, 240  # of the table: 1.5 degrees, 3 mm on the skin
 
 
+def lengths(vectors: Points) -> Points:
+    """(...,) of (..., 3) vectors, in a third of the time that `numpy.linalg.norm` takes."""
+    return np.asarray(np.sqrt(np.einsum("...i,...i->...", vectors, vectors)))
+
+
+def directions(vectors: Points) -> Points:
+    """(..., 3) vectors scaled to length 1; those of no length stay."""
+    return np.asarray(vectors / np.maximum(lengths(vectors), 1e-12)[..., None])
+
+
 class Surface:
     """Distances of the outermost surface; `cover` adds what is put on."""
 
@@ -30,14 +41,20 @@ class Surface:
         self._table = np.zeros((_ROWS, _COLUMNS))
         self.cover(points, triangles)
 
+    def copy(self) -> Surface:
+        """The same, to be covered by itself."""
+        other = copy(self)
+        other._table = self._table.copy()
+        return other
+
     def cover(self, points: Points, triangles: Triangles) -> None:
         """What lies further out than all so far is the outermost from now on."""
         _outermost(np.ascontiguousarray(points - MIDDLE, np.float64), np.ascontiguousarray(triangles), self._table)
 
-    def distance(self, directions: Points) -> Points:
+    def distance(self, ways: Points) -> Points:
         """(...,) distance from MIDDLE to the surface along (..., 3) unit vectors, metres; bilinear in the table."""
-        azimuth = np.arctan2(directions[..., 0], directions[..., 2])
-        elevation = np.arcsin(np.clip(directions[..., 1], -1.0, 1.0))
+        azimuth = np.arctan2(ways[..., 0], ways[..., 2])
+        elevation = np.arcsin(np.clip(ways[..., 1], -1.0, 1.0))
         column = (azimuth / (2 * np.pi) + 0.5) * _COLUMNS - 0.5
         row = np.clip((0.5 - elevation / np.pi) * _ROWS - 0.5, 0, _ROWS - 1)
         left, top = np.floor(column).astype(np.int64), np.minimum(np.floor(row).astype(np.int64), _ROWS - 2)
@@ -50,19 +67,20 @@ class Surface:
     def above(self, points: Points) -> Points:
         """(...,) how far (..., 3) points lie outside the surface along the line from MIDDLE; negative inside."""
         from_middle = points - MIDDLE
-        away = np.linalg.norm(from_middle, axis=-1)
+        away = lengths(from_middle)
         return np.asarray(away - self.distance(from_middle / np.maximum(away, 1e-9)[..., None]))
 
     def lifted(self, points: Points, by_m: float | Points = 0.0) -> Points:
         """(..., 3) points moved along the line from MIDDLE to lie `by_m` outside the surface."""
-        directions = unit(points - MIDDLE)
-        return np.asarray(MIDDLE + directions * (self.distance(directions) + by_m)[..., None])
+        ways = directions(points - MIDDLE)
+        return np.asarray(MIDDLE + ways * (self.distance(ways) + by_m)[..., None])
 
     def outside(self, points: Points, by_m: float | Points = 0.0) -> Points:
         """(..., 3) points, those less than `by_m` outside the surface moved there."""
-        directions = unit(points - MIDDLE)
-        short = np.maximum(by_m - self.above(points), 0.0)
-        return np.asarray(points + directions * short[..., None])
+        from_middle = points - MIDDLE
+        away = lengths(from_middle)
+        ways = from_middle / np.maximum(away, 1e-12)[..., None]
+        return np.asarray(MIDDLE + ways * np.maximum(away, self.distance(ways) + by_m)[..., None])
 
     def normal(self, point: Points) -> Points:
         """(3,) of the surface about a point, smoothed over 2 cm."""

@@ -75,7 +75,7 @@ def touching_hand(site: Site, shape: Touch) -> Fitted:
     target = site.surface.lifted(target + side * (off + np.array([*shape.off_m, 0.0])))
     normal = site.surface.normal(target)
     mesh = hand(Hand(**{**shape.hand, "left": not shape.right}))
-    rotation = _palm_down(normal, side * fingers, shape.turn_rad, shape.tilt_rad)
+    rotation = palm_on(normal, side * fingers, shape.turn_rad, shape.tilt_rad)
     reach = _TIPS_M * Hand(**shape.hand).length_m / 0.188 if part == "tips" else 0.0
     points = mesh.vertices.astype(np.float64) @ rotation.T - reach * rotation[:, 1]
     return of_mesh(mesh, points + target + normal * until_touching(site.surface, points + target, normal, PRESSED_M))
@@ -91,7 +91,7 @@ def until_touching(surface: Surface, points: Floats, way: Floats, pressed_m: flo
     return far
 
 
-def _palm_down(normal: Floats, fingers: Floats, turn_rad: float, tilt_rad: float) -> Floats:
+def palm_on(normal: Floats, fingers: Floats, turn_rad: float, tilt_rad: float) -> Floats:
     """(3, 3) rotation of a hand: palm (+Z) on the skin, fingers (+Y) along it, the wrist tilted off it."""
     along = unit(fingers - (fingers @ normal) * normal)
     along = math.cos(turn_rad) * along + math.sin(turn_rad) * np.cross(normal, along)
