@@ -22,10 +22,12 @@ from renderer.head.identity import random_identity
 from renderer.head.model import HeadModel
 from renderer.head.parts import skin_mirror
 from renderer.head.pca import COMPONENT_STEP, PCA_FILE
+from renderer.parameters.limits import Uniform
 from renderer.parameters.params import Identity
 from renderer.parameters.spec import IdentitySpec
 
-HEADS: Final = 2000  # random heads of the default identity space
+HEADS: Final = 2000  # random heads
+SPACE: Final = IdentitySpec(sliders=Uniform(40, 80))  # a few sliders would leave weaker components too weak to be seen
 SHAPES: Final = 50  # components kept
 TEXTURES: Final = 20
 _SEED: Final = 2018
@@ -66,7 +68,7 @@ def head_number(index: int, model: HeadModel) -> Identity:
     def rng_of(topic: str) -> np.random.Generator:
         return np.random.default_rng([_SEED, index, zlib.crc32(topic.encode())])
 
-    return random_identity(IdentitySpec(), rng_of, model)
+    return random_identity(SPACE, rng_of, model)
 
 
 def components(rows: Whole, count: int) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.float64]]:
