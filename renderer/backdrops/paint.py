@@ -17,6 +17,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFont, ImageOps
 Colour = tuple[int, int, int]
 
 _LETTERS: Final = "ABCDEFGHIKLMNOPRSTUVWYZ abcdefghiklmnoprstuvwyz 0123456789 &!?"
+_HUES: Final = ((0.01, 0.13), (0.54, 0.66), (0.2, 0.36), (0.0, 1.0))
 _KEPT_TILES: Final = 128  # of 0.75 MB
 
 
@@ -33,9 +34,11 @@ class Painter:
         return bool(self.rng.random() < share)
 
     def colour(self, value: tuple[float, float] = (0.05, 1.0), saturation: float = 0.9) -> Colour:
-        """Mostly muted, as things around us are; one of eight has the hue of skin or wood."""
-        hue = self.among(0.02, 0.1) if self.chance(0.12) else self.among(0, 1)
-        rgb = colorsys.hsv_to_rgb(hue, saturation * float(self.rng.beta(1.1, 2.2)), self.among(*value))
+        """Mostly muted, as things around us are: half as skin, wood and stone, some blue, green or of any hue."""
+        low, high = _HUES[int(self.rng.choice(len(_HUES), p=(0.5, 0.2, 0.12, 0.18)))]
+        rgb = colorsys.hsv_to_rgb(
+            self.among(low, high), saturation * float(self.rng.beta(1.0, 2.8)), self.among(*value) ** 1.2
+        )
         return tuple(round(255 * c) for c in rgb)  # type: ignore[return-value]
 
     def near(self, colour: Colour, spread: float = 0.15) -> Colour:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from renderer.head.pca import PCA_FACE, load_pca
 from renderer.head.skin_layers import MOST, SkinPainter
 from renderer.head.worn.kinds import KINDS, PATTERNS
 from renderer.labels import panorama
-from renderer.parameters.params import Camera, Environment, Head, Light, Prop, SampleParams, Vec3
+from renderer.parameters.params import Camera, Environment, Head, Light, Prop, SampleParams, Statue, Vec3
 
 PANORAMA_SPACE = "Linear Rec.709"
 KEPT_PIXELS = 1 << 20  # panoramas with more are read again for every sample
@@ -71,7 +72,11 @@ class SceneBuilder:
                 self._show(Shown(part, number, head), self._part_materials(part, head, number))
         for number, prop in enumerate(params.props):
             part = build_prop(prop)
-            self._show(Shown(part, number, None), self._prop_materials(part, prop, number))
+            self._show(Shown(part, number, None), self._prop_materials(part, prop, f"{number}.prop"))
+        for number, statue in enumerate(params.statues):
+            for part in self.parts.build(statue.head, bare=True):
+                stone = replace(part, kind="statue", name=f"statue:{part.name}")
+                self._show(Shown(stone, number, None), self._prop_materials(stone, statue, f"{number}.statue"))
 
     def set_camera(self, camera: Camera, yaw_rad: float = 0.0) -> None:
         """The camera, turned about the head by `yaw_rad`."""
@@ -193,8 +198,8 @@ class SceneBuilder:
         assert part.topology.slots is not None
         return [made[slot] for slot in KINDS[thing.kind].slots][: int(part.topology.slots.max()) + 1]
 
-    def _prop_materials(self, part: Part, prop: Prop, number: int) -> list[bpy.types.Material]:
-        material = self._copy(f"{number}.prop", "prop")
+    def _prop_materials(self, part: Part, prop: Prop | Statue, key: str) -> list[bpy.types.Material]:
+        material = self._copy(key, "prop")
         nodes = material.node_tree.nodes
         nodes["texture"].image = self._image(self.catalog.textures[prop.texture]) if prop.texture else None
         nodes["textured"].outputs[0].default_value = float(bool(prop.texture))

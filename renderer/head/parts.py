@@ -71,7 +71,7 @@ class Topology:
 class Part:
     """One mesh of a head or prop."""
 
-    kind: str  # skin, eyes, teeth, tongue, brows, lashes, hair, hat, glasses, fitted, prop
+    kind: str  # skin, eyes, teeth, tongue, brows, lashes, hair, hat, glasses, fitted, prop, statue
     name: str  # tells topologies apart; parts of one name have one topology
     topology: Topology
     vertices: Floats  # (V, 3) world, metres
@@ -79,7 +79,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Shown:
-    """A part in a scene. number: of its head or prop, from 0. head: None for a prop."""
+    """A part in a scene. number: of its head or prop, from 0. head: None for a prop or statue."""
 
     part: Part
     number: int

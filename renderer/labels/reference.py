@@ -124,11 +124,13 @@ class Reference:
             yield from _uv_problems(found, view, self.info["spec"]["render"]["hidden_face"] == "counted")
 
     def agreement(self, record: dict[str, Any], uv: Any, face: Any, yaw_rad: float = 0.0) -> Agreement | None:
-        """Labels of a view against points of the head nearest to the camera, which no other hides; None: no head."""
+        """Labels of a view against points of the head nearest to the camera, which no other hides; None: no face."""
         if not record["heads"]:
             return None
         camera, side, turn = Camera(**record["camera"]), uv.shape[0], second_camera(yaw_rad)
         nearest = max(record["heads"], key=lambda head: float(turn[2] @ head["pose"]["position_m"]))
+        if nearest["pose"].get("away"):
+            return None  # the rim of a face seen from behind lies behind ears and neck, which are no points of it
         skin = self.skin(nearest) @ turn.T
         pixels = project(skin[self.points], camera, side)
         column, row = pixels[:, 0] - 0.5, pixels[:, 1] - 0.5

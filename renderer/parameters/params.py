@@ -63,6 +63,7 @@ class Pose:
     pitch_rad: float  # positive: the face looks up
     roll_rad: float  # positive: counter-clockwise in the image
     position_m: Vec3
+    away: bool = later(False)  # is half a turn of the yaw drawn apart, so that the head is seen from behind?
 
 
 @dataclass(frozen=True)
@@ -199,6 +200,16 @@ class Prop:
 
 
 @dataclass(frozen=True)
+class Statue:
+    """A head that counts as none: labels of faces leave it out."""
+
+    head: Head  # its shape and pose
+    colour: RGB
+    roughness: float
+    texture: str  # "" for plain colour
+
+
+@dataclass(frozen=True)
 class Camera:
     """Pinhole with square pixels; the image plane is shifted as by a shift lens."""
 
@@ -266,6 +277,7 @@ class SampleParams:
     cycles_seed: int
     second_camera_yaw_rad: float = 0.0
     extra: Mapping[str, Any] = field(default_factory=dict)
+    statues: tuple[Statue, ...] = later(())
 
 
 def to_record(params: SampleParams) -> dict[str, Any]:
@@ -315,4 +327,6 @@ def flat_knobs(params: SampleParams) -> dict[str, float | str | bool]:
         flat["mouth_open"] = expression["mouth_open"]
     if params.props:
         flat["prop"] = params.props[0].kind
+    if params.statues:
+        flat["statues"] = len(params.statues)
     return flat

@@ -81,6 +81,8 @@ class HeadsSpec:
     empty_share: float = knob(0.02, "share of images without any head", 0, 1)
     several_share: float = knob(0.03, "share of images with more than one head", 0, 1)
     most: int = knob(3, "largest number of heads", 1, 6)
+    company: Literal["row", "group"] = knob("row", "further heads: beside the first, or at any depth, looking about")
+    statue_share: float = knob(0.0, "share of images with a head of stone, metal or plastic, which is no face", 0, 1)
 
     def check(self) -> None:
         if self.empty_share + self.several_share > 1:
@@ -96,6 +98,7 @@ class PoseSpec:
     roll_deg: Gauss = knob(Gauss(45), "tilt, 99.9 % limit", 0, 180)
     yaw_fixed_deg: float = knob(0.0, "added to every yaw", -180, 180)
     yaw_uniform_deg: Uniform = knob(Uniform(0, 0), "uniform part added to the yaw", -180, 180)
+    away_share: float = knob(0.0, "share of heads turned by another 180 degrees: seen from behind", 0, 1)
     scale: Uniform = knob(Uniform(0.9, 1.1), "scale of each axis, drawn apart", 0.2, 5)
 
 

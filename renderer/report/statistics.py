@@ -44,6 +44,7 @@ class Sums:
             return
         knobs = record["knobs"]
         degrees = {name: math.degrees(knobs[f"pose.{name}_rad"]) for name in ANGLES}
+        degrees["yaw"] -= 180.0 * knobs.get("pose.away", False)
         self.heads += 1
         if seed is not None:
             wish = wants_open(spec, streams(spec.sequence, seed, record["index"]))

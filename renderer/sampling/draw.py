@@ -30,11 +30,13 @@ from renderer.parameters.params import (
     Pose,
     Prop,
     SampleParams,
+    Statue,
     Surface,
     Vec3,
     Wear,
 )
 from renderer.parameters.spec import LightSpec, SequenceSpec, Spec
+from renderer.sampling import people
 from renderer.sampling.backdrop import draw_backdrop, draw_rotation
 from renderer.sampling.colours import random_colour
 from renderer.sampling.expression import draw_expression
@@ -52,6 +54,8 @@ def draw(spec: Spec, seed: int, index: int, catalog: Catalog, head: HeadModel, t
     s = streams(spec.sequence, seed, index)
     count = _head_count(spec, s)
     camera = _camera(spec, s, count)
+    places = people.in_group(s, camera, count) if spec.heads.company == "group" else []
+    heads = tuple(_head(spec, s, f"head{i}.", i, index, places, catalog, head) for i in range(count))
     return SampleParams(
         index=index,
         seed=seed,
@@ -60,12 +64,13 @@ def draw(spec: Spec, seed: int, index: int, catalog: Catalog, head: HeadModel, t
         camera=camera,
         light=_light(spec, s),
         environment=_environment(spec, s, catalog),
-        heads=tuple(_head(spec, s, i, index, catalog, head) for i in range(count)),
+        heads=heads,
         props=_props(spec, s, catalog),
         cycles_seed=int(Streams(seed, index)("cycles.seed").integers(2**31 - 1)),  # frames differ in noise
         second_camera_yaw_rad=float(s("camera.second").uniform(math.radians(15), math.radians(45)))
         * (1 if s.share("camera.second.side", 0.5) else -1),
         extra=_place(spec.sequence, index),
+        statues=_statues(spec, s, index, camera, heads, catalog, head),
     )
 
 
@@ -87,6 +92,7 @@ def neutral(params: SampleParams) -> SampleParams:
     return replace(
         params,
         heads=heads,
+        statues=(),
         props=(),
         camera=camera,
         light=Light(False, (0.0, 0.0, 1.0), 0.0, 0.1, (1.0, 1.0, 1.0)),
@@ -179,13 +185,23 @@ def _environment(spec: Spec, s: Streams, catalog: Catalog) -> Environment:
     )
 
 
-def _head(spec: Spec, s: Streams, number: int, index: int, catalog: Catalog, model: HeadModel) -> Head:
-    p = f"head{number}."
+def _statues(
+    spec: Spec, s: Streams, index: int, camera: Camera, heads: Sequence[Head], catalog: Catalog, model: HeadModel
+) -> tuple[Statue, ...]:
+    if not s.share("statue.on", spec.heads.statue_share):
+        return ()
+    shape = _head(spec, s, "statue.", 0, index, [], catalog, model)
+    return (people.statue(s, shape, camera, heads, catalog),)
+
+
+def _head(
+    spec: Spec, s: Streams, p: str, number: int, index: int, places: Sequence[Vec3], catalog: Catalog, model: HeadModel
+) -> Head:
     identity = _identity(spec, s, p, index, model)
     return Head(
         identity=identity,
         expression=draw_expression(spec, s, p, identity, model),
-        pose=_pose(spec, s, p, number),
+        pose=_pose(spec, s, p, number, places),
         deform=_deform(spec, s, p),
         surface=_surface(spec, s, p, identity, catalog, model),
         interior=_interior(spec, s, p, catalog),
@@ -204,20 +220,25 @@ def _identity(spec: Spec, s: Streams, p: str, index: int, model: HeadModel) -> I
     return Identity({}, {}, PcaIdentity(q, i.pca.shape))
 
 
-def _pose(spec: Spec, s: Streams, p: str, number: int) -> Pose:
+def _pose(spec: Spec, s: Streams, p: str, number: int, places: Sequence[Vec3]) -> Pose:
+    """places: of the heads of a group; empty where further heads stand in a row."""
     q = spec.pose
     yaw = s.moving_gauss(p + "pose.yaw", q.yaw_deg) + s.moving_uniform(p + "pose.yaw_uniform", q.yaw_uniform_deg)
-    yaw += q.yaw_fixed_deg
+    yaw_rad = math.radians(yaw + q.yaw_fixed_deg)
     position = (0.0, 0.0, 0.0)
-    if number:  # further heads stand beside and behind the first one
-        rng = s(p + "pose.position")
-        side = 0.24 * (number // 2 + 1) * (1 if number % 2 else -1)
-        position = (float(side * rng.uniform(0.8, 1.3)), float(rng.normal(0, 0.05)), float(rng.uniform(-0.5, 0.0)))
+    if number and places:
+        position = places[number]
+        faced = people.towards(s, p, position, places[:number])
+        yaw_rad = yaw_rad if faced is None else faced
+    elif number:
+        position = people.in_row(s, p, number)
+    away = s.share(p + "pose.away", q.away_share)
     return Pose(
-        yaw_rad=math.radians(yaw),
+        yaw_rad=yaw_rad + math.pi * away,
         pitch_rad=math.radians(s.moving_gauss(p + "pose.pitch", q.pitch_deg)),
         roll_rad=math.radians(s.moving_gauss(p + "pose.roll", q.roll_deg)),
         position_m=position,
+        away=away,
     )
 
 
