@@ -248,7 +248,7 @@ def photos(tmp_path: Path) -> Path:
 def test_what_is_found_is_scored_and_what_is_not_is_counted(photos: Path, tmp_path: Path) -> None:
     rows = measure.evaluate(Oracle(), photos, UV, KEEP_ALL)
     found = report.values(rows, "photos", "")
-    table = found["landmarks"]["all"]
+    table = found["landmarks"]["faces"]
     assert table["51 points"]["photos"] == table["51 points"]["not_found"] == 1
     assert table["68 points"]["nme"] < 1.5 and table["68 points"]["over10"] == 50
     assert table["51 points"]["auc10"] == pytest.approx(0.5, abs=0.08)
@@ -256,7 +256,7 @@ def test_what_is_found_is_scored_and_what_is_not_is_counted(photos: Path, tmp_pa
     assert found["masks"]["parts"]["full mask"]["iou"] == pytest.approx(60**2 / (60**2 + 50**2), abs=0.03)
     assert found["without_face"]["with_a_face"] == 1 and found["without_face"]["over_5_percent"] == 50
     assert found["metrics"]["nme_51_learnt"] is None  # of one face there is nothing to learn
-    report.write(rows, found, tmp_path / "out", Oracle(), torch.from_numpy(UV), KEEP_ALL)
+    report.write(rows, found, tmp_path / "out", Oracle(), KEEP_ALL)
     stored = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert stored["samples"] == 5 and [r["name"] for r in stored["worst"]["rows"]] == ["none.png", "two.png"]
     names = {p.name for p in (tmp_path / "out").iterdir()}
@@ -358,6 +358,23 @@ def test_a_photo_is_made_smaller_while_it_is_read_and_its_points_with_it(tmp_pat
     rows = measure.evaluate(Oracle(), tmp_path, UV, KEEP_ALL, max_side=300)
     assert seen == [(200, 300, 3)]
     assert summary.landmark_table(rows)["68 points"]["nme"] < 3
+
+
+def test_occluders_are_drawn_by_the_points_found_where_none_are_annotated(tmp_path: Path) -> None:
+    Image.fromarray(face_picture((320, 240), (100, 120, 60))).save(tmp_path / "a.png")
+    Image.new("RGB", (320, 240)).save(tmp_path / "none.png")
+    found, none = measure.evaluate(Oracle(), tmp_path, face_uv(), KEEP_ALL, occluded=True)
+    assert [o.kind for o in found.occluded] == list(occluders.KINDS) and not none.occluded
+    mask = found.occluded[0]
+    assert mask.covered[48:].all() and mask.kept < 0.9  # the oracle takes what is not blue for none of the face
+    table = summary.occluder_table([found, none])
+    assert table["all"]["photos"] == 3 and table["all"]["times"] is None
+    assert summary.landmark_table([found, none]) == {}
+
+
+def face_uv() -> np.ndarray:
+    """UVs of `face_points`, on a face that fills the square."""
+    return np.stack([face_points()[:, 0], 1 - face_points()[:, 1]], 1)
 
 
 def test_photos_are_evaluated_by_the_same_command(photos: Path, tmp_path: Path, monkeypatch: Any) -> None:

@@ -63,7 +63,7 @@ def evaluate(weights: Path, target: Path, out: Path | None, as_json: bool, **opt
     """
     from trainer.evaluation.report import write_report
 
-    with Progress(None, "sample", "evaluating") as bar:
+    with Progress(None, "picture", "evaluating") as bar:
         written = write_report(weights, target, out, bar=bar, **options)
     click.echo(json.dumps(written.values["metrics"]) if as_json else written.text)
     click.echo(written.folder, err=True)

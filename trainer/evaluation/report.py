@@ -99,7 +99,7 @@ def _of_photos(
         + ", --mirrored" * options.mirrored
     )
     values = photos.values(rows, folder.resolve().name, f"{photos.NOTE}; {how}")
-    photos.write(rows, values, out, network, landmark_uv, options)
+    photos.write(rows, values, out, network, options, bar)
     return Written(out, values, photos.text(values))
 
 

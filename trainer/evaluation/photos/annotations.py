@@ -108,14 +108,19 @@ def _checked(points: Floats, source: object) -> Floats:
 # ---------------------------------------------------------------- a folder
 
 
-def read_annotations(folder: Path) -> list[Annotated]:
-    """Annotated photos of a folder. Raises DatasetError where one or all are missing, FormatError on bad ones."""
+def read_annotations(folder: Path, bare: bool = False) -> list[Annotated]:
+    """Annotated photos of a folder. bare: where nothing is annotated, all photos.
+
+    Raises DatasetError where one or all are missing, FormatError on bad ones.
+    """
     if (folder / INDEX).is_file():
         found = list(_read_index(folder / INDEX))
     else:
         listed = folder / "landmarks.json"
         found = list(_read_listed(listed)) if listed.is_file() else []
         found += _read_beside(folder, {item.photo for item in found})
+    if bare and not found:
+        found = [Annotated(photo) for photo in sorted(folder.iterdir()) if is_photo(photo)]
     if not found:
         raise DatasetError(
             f"{folder} is no data set, and holds no photo with NAME.pts, NAME.mat, landmarks.json or {INDEX}"
@@ -126,8 +131,12 @@ def read_annotations(folder: Path) -> list[Annotated]:
     return found
 
 
+def is_photo(path: Path) -> bool:
+    return path.suffix.lower() in pictures.PHOTO_SUFFIXES
+
+
 def _read_beside(folder: Path, done: set[Path]) -> Iterator[Annotated]:
-    for photo in sorted(p for p in folder.iterdir() if p.suffix.lower() in pictures.PHOTO_SUFFIXES and p not in done):
+    for photo in sorted(p for p in folder.iterdir() if is_photo(p) and p not in done):
         if photo.with_suffix(".pts").is_file():
             yield with_points(photo, read_pts(photo.with_suffix(".pts")))
         elif photo.with_suffix(".mat").is_file():

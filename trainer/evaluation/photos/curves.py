@@ -27,7 +27,7 @@ def plot(rows: Sequence[Row], path: Path) -> None:
         panels.append(_areas)
     figure, axes = plots.figure(len(panels), 1)
     for draw, axis in zip(panels, axes[0], strict=True):
-        draw(axis, [row for row in rows if row.item.points is not None or draw in (_masks, _areas)])
+        draw(axis, [row for row in rows if row.item.points is not None or draw in (_masks, _areas, _occluders)])
         axis.grid(alpha=0.3)
     plots.save(figure, path)
 

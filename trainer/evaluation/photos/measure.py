@@ -11,14 +11,15 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from renderer.progress import Progress
 from trainer.augmentation.mirror import Network
 from trainer.data import pictures
 from trainer.data.pictures import Bytes
 from trainer.evaluation.photos import masks, occluders
-from trainer.evaluation.photos.annotations import Annotated, Flags, Floats, read_annotations
-from trainer.evaluation.photos.points import MASK, FaceMap, face_map, learnt_uv, locate, uv_at
+from trainer.evaluation.photos.annotations import Annotated, Flags, Floats, read_annotations, with_points
+from trainer.evaluation.photos.points import MASK, NOT_SHOWN, FaceMap, face_map, learnt_uv, locate, uv_at
 from trainer.uvmaps.finding import Options, find_faces
 from trainer.uvmaps.results import maps
 
@@ -95,9 +96,10 @@ def evaluate(
     """Rows of the annotated photos of a folder, in the order of the annotations.
 
     options: how faces are found, as in `gen apply`. landmark_uv: (68, 2). occluded: measure occluders drawn over the
-    photos with points, too, which runs the network once more for each kind.
+    photos, too, which runs the network once more for each kind; of photos of which nothing is annotated the points are
+    those that the network finds without the occluder.
     """
-    items = read_annotations(folder)
+    items = read_annotations(folder, bare=occluded)
     if bar is not None:
         bar.total = len(items)
     rows = []
@@ -107,8 +109,10 @@ def evaluate(
             row, face = measure(network, picture, scaled, landmark_uv, options)
             if face is not None:
                 np.savez(_map_file(spill, number), uv=face.uv, at=(face.x, face.y))
-            if occluded and scaled.points is not None and np.isfinite(scaled.points).all():
-                row.occluded = list(_occluded(network, picture, scaled, landmark_uv, options))
+            if occluded:
+                known = _as_found(network, picture, scaled, landmark_uv, options)
+                if known.points is not None and np.isfinite(known.points).all():
+                    row.occluded = list(_occluded(network, picture, known, landmark_uv, options))
             rows.append(row)
             if bar is not None:
                 bar.update()
@@ -174,6 +178,22 @@ def _learn(rows: Sequence[Row], landmark_uv: Floats, spill: Path) -> None:
                 face = FaceMap(kept["uv"], int(kept["at"][0]), int(kept["at"][1]))
             away = np.linalg.norm(locate(face, uv)[0] - item.points, axis=1) / size_of(item.points)
             placed.learnt = np.where(item.visible, away, np.nan)
+
+
+@torch.no_grad()
+def _as_found(network: Network, picture: Bytes, item: Annotated, landmark_uv: Floats, options: Options) -> Annotated:
+    """A photo of which nothing is annotated with the points of its surest face; any other as it is."""
+    if item.points is not None or item.labels is not None or item.no_face:
+        return item
+    faces = find_faces(network, pictures.to_tensor(picture), options)[:1]
+    if not faces:
+        return item
+    found = maps(faces, *picture.shape[:2])
+    face, _ = face_map(found["uv"], found["mask"], np.array(faces[0].box, np.float64))
+    if face is None:
+        return item
+    places, how = locate(face, landmark_uv)
+    return with_points(item.photo, places, visible=how != NOT_SHOWN)
 
 
 def _occluded(

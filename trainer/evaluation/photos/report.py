@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from renderer.files import write_atomic
+from renderer.progress import Progress
 from trainer.augmentation.mirror import Network
 from trainer.data import pictures
 from trainer.data.pictures import Bytes
@@ -38,18 +39,22 @@ Badness = Callable[[Row], float]
 def values(rows: Sequence[Row], dataset: str, note: str) -> dict[str, Any]:
     """What evaluation.json holds."""
     groups = [group for group in dict.fromkeys(row.item.group for row in rows) if group]
-    every = {"all": rows} | {group: [r for r in rows if r.item.group == group] for group in groups}
-    if len(groups) == 1:
-        del every["all"]
+    every = {group: [row for row in rows if row.item.group == group] for group in groups}
+
+    def tables(of: Callable[[Sequence[Row]], summary.Table]) -> dict[str, summary.Table]:
+        """By group; of all together where there are none or several."""
+        found = {group: table for group, chosen in every.items() if (table := of(chosen))}
+        return found if len(found) == 1 or not (table := of(rows)) else {"all": table} | found
+
     return {
         "version": REPORT_VERSION,
         "dataset": dataset,
         "note": note,
         "samples": len(rows),
         "metrics": {k: None if v is None else rounded(v) for k, v in summary.metrics(rows).items()},
-        "landmarks": {g: table for g, chosen in every.items() if (table := summary.landmark_table(chosen))},
+        "landmarks": tables(summary.landmark_table),
         "placing": summary.placing(rows),
-        "masks": {g: table for g, chosen in every.items() if (table := summary.mask_table(chosen))},
+        "masks": tables(summary.mask_table),
         "without_face": summary.without_face(rows),
         "occluders": summary.occluder_table(rows),
         "per_sample": [_described(row) for row in rows],
@@ -112,18 +117,28 @@ def write(
     report: dict[str, Any],
     out: Path,
     network: Network,
-    landmark_uv: torch.Tensor,
     options: Options,
+    bar: Progress | None = None,
 ) -> None:
     """evaluation.json, evaluation.txt, curves.svg, and of photos with points, with labels and without a face a sheet
     each of the worst, which the network reads once more."""
     out.mkdir(parents=True, exist_ok=True)
-    for name, badness in (("worst", _error), ("worst-masks", _mask_error), ("false-faces", _false_face)):
-        worst = sorted((row for row in rows if badness(row) > 0), key=badness, reverse=True)[:WORST]
+    sheets = {
+        name: sorted((row for row in rows if badness(row) > 0), key=badness, reverse=True)[:WORST]
+        for name, badness in (("worst", _error), ("worst-masks", _mask_error), ("false-faces", _false_face))
+    }
+    if bar is not None:
+        bar.total = (bar.total or 0) + sum(map(len, sheets.values()))
+    for name, worst in sheets.items():
         file = out / f"{name}.png"
         file.unlink(missing_ok=True)  # of an earlier evaluation
         if worst:
-            write_sheet(np.stack([_tiles(network, row, landmark_uv, options) for row in worst]), file)
+            tiles = []
+            for row in worst:
+                tiles.append(_tiles(network, row, options))
+                if bar is not None:
+                    bar.update()
+            write_sheet(np.stack(tiles), file)
             report[name.replace("-", "_")] = {
                 "file": file.name,
                 "columns": list(COLUMNS),
@@ -156,7 +171,7 @@ def _false_face(row: Row) -> float:
 
 
 @torch.no_grad()
-def _tiles(network: Network, row: Row, landmark_uv: torch.Tensor, options: Options) -> Bytes:
+def _tiles(network: Network, row: Row, options: Options) -> Bytes:
     """One row of a sheet, (columns, TILE_PX, TILE_PX, 3): the annotated face, or the whole picture without one."""
     picture, item = read_scaled(row.item, MAX_SIDE)
     image = pictures.to_tensor(picture)
