@@ -18,7 +18,7 @@ from renderer.errors import DatasetError, FormatError
 from renderer.format.sample_format import UV_FRAME
 from trainer.commands.evaluate import evaluate as evaluate_command
 from trainer.data import pictures
-from trainer.evaluation.photos import masks, measure, occluders, points, report, summary
+from trainer.evaluation.photos import masks, measure, motion, occluders, points, report, summary
 from trainer.evaluation.photos.annotations import Annotated, read_annotations, with_points
 from trainer.systems.registry import parse_config
 from trainer.systems.uvnet.network import make_network
@@ -370,6 +370,36 @@ def test_occluders_are_drawn_by_the_points_found_where_none_are_annotated(tmp_pa
     table = summary.occluder_table([found, none])
     assert table["all"]["photos"] == 3 and table["all"]["times"] is None
     assert summary.landmark_table([found, none]) == {}
+
+
+class Trembling(Oracle):
+    """Sees every other picture shifted in U."""
+
+    def __init__(self, step: float) -> None:
+        super().__init__()
+        self.step, self.calls = step, 0
+
+    def forward(self, picture: Tensor) -> Tensor:
+        self.calls += 1
+        out = super().forward(picture)
+        out[:, 0] += self.step * (self.calls % 2)
+        return out
+
+
+def test_jitter_on_moved_photos_is_what_trembles_and_not_the_motion(tmp_path: Path) -> None:
+    Image.fromarray(face_picture((240, 240), (120, 120, 60))).save(tmp_path / "a.png")
+    (tmp_path / "landmarks.json").write_text(json.dumps({"a.png": on_face(120, 120, 60).tolist()}))
+    steady, shaking = (measure.evaluate(network, tmp_path, UV, KEEP_ALL, moving=True)[0].jitter
+                       for network in (Oracle(), Trembling(0.05)))  # fmt: skip
+    assert steady is not None and shaking is not None and steady < 0.004
+    # points 0 and 0.05 of 120 pixels aside in turn: second differences of 12 pixels
+    box = np.ptp(on_face(120, 120, 60), axis=0)
+    assert shaking == pytest.approx(12 / np.sqrt(6) / np.sqrt(np.prod(box)), rel=0.1)
+    item = with_points(tmp_path / "a.png", on_face(120, 120, 60))
+    assert item.box is not None
+    frames = list(motion.moved(face_picture((240, 240), (120, 120, 60)), item.box, "a"))
+    ways = np.array([matrix @ [120, 120, 1] for _, matrix in frames])
+    assert len(frames) == motion.FRAMES and 2 < np.ptp(ways, axis=0).max() < 15
 
 
 def face_uv() -> np.ndarray:

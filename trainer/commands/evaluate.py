@@ -41,6 +41,7 @@ from trainer.commands.options import DEVICE, FOLDER, MIRRORED, WEIGHTS
 @click.option(
     "--occluders", is_flag=True, help="Of photos: also draw masks, sunglasses and blobs over them, and measure."
 )
+@click.option("--motion", is_flag=True, help="Of photos: also move them slowly, and measure jitter.")
 @DEVICE
 @click.option("--json", "as_json", is_flag=True, help="Print the means as JSON.")
 def evaluate(weights: Path, target: Path, out: Path | None, as_json: bool, **options: Any) -> None:
@@ -51,15 +52,15 @@ def evaluate(weights: Path, target: Path, out: Path | None, as_json: bool, **opt
     jitter.svg, too.
 
     On photos: errors of 51 and 68 landmarks, with learnt UVs, by yaw and by part; faces not found; IoU of the full and
-    of the visible mask; pictures without a face in which one is found; with --occluders what covered faces do to it.
-    Annotations are index.json (all of this), landmarks.json, NAME.pts (300-W) or NAME.mat (AFLW2000-3D):
-    docs/commands/photos.md.
+    of the visible mask; pictures without a face in which one is found. With --occluders what covered faces do to it,
+    with --motion jitter. Annotations are index.json (all of this), landmarks.json, NAME.pts (300-W) or NAME.mat
+    (AFLW2000-3D): docs/commands/photos.md.
 
     \b
     gen evaluate runs/uvnet-... out/mixed
     gen evaluate runs/uvnet-... out/clips            jitter, too
     gen evaluate weights.safetensors photos/300w --json
-    gen evaluate runs/uvnet-... photos/ --occluders --out photos-report
+    gen evaluate runs/uvnet-... photos/ --occluders --motion --out photos-report
     """
     from trainer.evaluation.report import write_report
 

@@ -59,13 +59,15 @@ def write_report(
     max_bad: int = MAX_BAD,
     min_agreement: float | None = None,
     occluders: bool = False,
+    motion: bool = False,
     bar: Progress | None = None,
 ) -> Written:
     """Evaluate the weights of a run, or of a file, on a data set or on a folder of annotated photos.
 
     out: by default `evaluation-NAME` in the run, or beside the weights file. mirrored: of the mean of what the network
     sees in the pictures and in their mirror images; `-mirrored` is added to the folder's name. min_agreement,
-    occluders: of photos alone, see `trainer.uvmaps.finding.options_of` and `trainer.evaluation.photos.occluders`.
+    occluders, motion: of photos alone, see `trainer.uvmaps.finding.options_of` and the files of these names in
+    `trainer.evaluation.photos`.
     """
     if not target.is_dir():
         raise DatasetError(f"there is no folder {target}")
@@ -75,7 +77,7 @@ def write_report(
     if not (target / DATASET_FILE).is_file():
         network = trained.load(weights, device)
         options = options_of(network, mirrored, min_agreement)
-        return _of_photos(network, target, out, options, occluders, bar)
+        return _of_photos(network, target, out, options, occluders, motion, bar)
     work = at_work(weights, target, device, mirrored)
     positions, note = positions_to_measure(work.reader, weights, everything)
     if limit and len(positions) > limit:
@@ -90,10 +92,12 @@ def write_report(
 
 
 def _of_photos(
-    network: Network, folder: Path, out: Path, options: Options, occluders: bool, bar: Progress | None
+    network: Network, folder: Path, out: Path, options: Options, occluders: bool, motion: bool, bar: Progress | None
 ) -> Written:
     landmark_uv = head_pose.landmark_uv()
-    rows = measure_photos(network, folder, landmark_uv.double().numpy(), options, occluded=occluders, bar=bar)
+    rows = measure_photos(
+        network, folder, landmark_uv.double().numpy(), options, occluded=occluders, moving=motion, bar=bar
+    )
     how = (
         f"faces found as `gen apply` does, --min-agreement {options.min_agreement:g}"
         + ", --mirrored" * options.mirrored

@@ -17,7 +17,7 @@ from renderer.progress import Progress
 from trainer.augmentation.mirror import Network
 from trainer.data import pictures
 from trainer.data.pictures import Bytes
-from trainer.evaluation.photos import masks, occluders
+from trainer.evaluation.photos import masks, motion, occluders
 from trainer.evaluation.photos.annotations import Annotated, Flags, Floats, read_annotations, with_points
 from trainer.evaluation.photos.points import MASK, NOT_SHOWN, FaceMap, face_map, learnt_uv, locate, uv_at
 from trainer.uvmaps.finding import Options, find_faces
@@ -71,6 +71,7 @@ class Row:
     placed: Placed | None = None
     masks: dict[str, dict[str, float]] = field(default_factory=dict)  # "full", "visible": `masks.scores`
     occluded: list[Occluded] = field(default_factory=list)
+    jitter: float | None = None  # of `motion`, by the face's size
 
     @property
     def name(self) -> str:
@@ -91,15 +92,16 @@ def evaluate(
     options: Options,
     max_side: int = MAX_SIDE,
     occluded: bool = False,
+    moving: bool = False,
     bar: Progress | None = None,
 ) -> list[Row]:
     """Rows of the annotated photos of a folder, in the order of the annotations.
 
     options: how faces are found, as in `gen apply`. landmark_uv: (68, 2). occluded: measure occluders drawn over the
     photos, too, which runs the network once more for each kind; of photos of which nothing is annotated the points are
-    those that the network finds without the occluder.
+    those that the network finds without the occluder. moving: measure jitter on moved photos, too, likewise.
     """
-    items = read_annotations(folder, bare=occluded)
+    items = read_annotations(folder, bare=occluded or moving)
     if bar is not None:
         bar.total = len(items)
     rows = []
@@ -109,10 +111,13 @@ def evaluate(
             row, face = measure(network, picture, scaled, landmark_uv, options)
             if face is not None:
                 np.savez(_map_file(spill, number), uv=face.uv, at=(face.x, face.y))
-            if occluded:
+            if occluded or moving:
                 known = _as_found(network, picture, scaled, landmark_uv, options)
-                if known.points is not None and np.isfinite(known.points).all():
+                whole = known.points is not None and bool(np.isfinite(known.points).all())
+                if occluded and whole:
                     row.occluded = list(_occluded(network, picture, known, landmark_uv, options))
+                if moving and whole:
+                    row.jitter = motion.measure(network, picture, known, landmark_uv, options)
             rows.append(row)
             if bar is not None:
                 bar.update()

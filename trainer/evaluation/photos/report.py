@@ -57,6 +57,7 @@ def values(rows: Sequence[Row], dataset: str, note: str) -> dict[str, Any]:
         "masks": tables(summary.mask_table),
         "without_face": summary.without_face(rows),
         "occluders": summary.occluder_table(rows),
+        "jitter": summary.jitter(rows),
         "per_sample": [_described(row) for row in rows],
     }
 
@@ -70,6 +71,8 @@ def _described(row: Row) -> dict[str, Any]:
         chosen = (("nme_51", summary.INNER, placed.errors), ("nme_68", summary.ALL, placed.errors),
                   ("nme_51_learnt", summary.INNER, placed.learnt))  # fmt: skip
         found |= {name: summary.percent(summary.mean(e[list(points)])) for name, points, e in chosen if e is not None}
+    if row.jitter is not None:
+        found["jitter"] = 100 * row.jitter
     return found | {f"{name}_iou": scores["iou"] for name, scores in row.masks.items()}
 
 
@@ -95,6 +98,11 @@ def text(report: Mapping[str, Any]) -> str:
         columns = {"photos": "", "not_found": "", "kept": ".1f", "left": ".1f", "beside": ".1f", "covered": ".2f",
                    "covered_without": ".2f", "times": ".2f", "free": ".2f", "free_without": ".2f"}  # fmt: skip
         parts.append(_table("Drawn occluders", hidden, columns))
+    if moved := report["jitter"]:
+        parts.append(
+            f"Jitter of {moved['photos']} moved photos: {moved['mean']:.3f} % of the face's size, "
+            f"median {moved['median']:.3f} %"
+        )
     return "\n\n".join(parts)
 
 

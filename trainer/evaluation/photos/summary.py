@@ -194,6 +194,16 @@ def _mean_of(faces: Sequence[Floats]) -> float | None:
     return mean([math.nan if (found := mean(errors)) is None else found for errors in faces])
 
 
+def jitter(rows: Sequence[Row]) -> dict[str, Any]:
+    """Of moved photos: how far points tremble, in % of the face's size, mean over faces that could be followed."""
+    values = [row.jitter for row in rows if row.jitter is not None]
+    return (
+        {"photos": len(values), "mean": 100 * float(np.mean(values)), "median": 100 * float(np.median(values))}
+        if values
+        else {}
+    )
+
+
 def metrics(rows: Sequence[Row]) -> dict[str, float | None]:
     """The figures that stand for the whole, in % but for IoUs; None where the annotations do not say."""
     landmarks, regions, empty = landmark_table(rows), mask_table(rows), without_face(rows)
@@ -216,4 +226,5 @@ def metrics(rows: Sequence[Row]) -> dict[str, float | None]:
         "occluded_kept": of(hidden, "all", "kept"),
         "occluded_left": of(hidden, "all", "left"),
         "occluded_times": of(hidden, "all", "times"),
+        "jitter": jitter(rows).get("mean"),
     }
