@@ -27,6 +27,10 @@ COMMANDS: Final = {
         "trainer.commands.evaluate:evaluate",
         "Measure a trained network on a data set or on annotated photos.",
     ),
+    "study": (
+        "trainer.commands.study:study",
+        "Which variability of the training data matters: train on each, test on all.",
+    ),
     "view": (
         "trainer.commands.view:view",
         "Build the page of a run, of two runs, or of a data set; it opens from disk.",

@@ -14,6 +14,7 @@ from renderer.strict import load, override, settings
 
 JOBSPECS: Final = Path(str(files("jobspecs")))  # a package of its own, so that it is found wherever it is installed
 TRAININGS: Final = ("train_", "sweep_")  # names of jobspecs for the trainer
+STUDIES: Final = "study_"
 CLUSTERS: Final = "cluster_"  # and of cluster profiles
 
 
@@ -55,13 +56,18 @@ def _resolved(spec: Spec, base: Path) -> Spec:
 
 
 def spec_names() -> list[str]:
-    """Names of the specs that come with headforge (not those of clusters, trainings and sweeps)."""
-    return [name for name in _jobspecs() if not name.startswith((CLUSTERS, *TRAININGS))]
+    """Names of the specs that come with headforge (not those of clusters, trainings, sweeps and studies)."""
+    return [name for name in _jobspecs() if not name.startswith((CLUSTERS, STUDIES, *TRAININGS))]
 
 
 def training_names() -> list[str]:
     """Names of the trainings and sweeps that come with headforge."""
     return [name for name in _jobspecs() if name.startswith(TRAININGS)]
+
+
+def study_names() -> list[str]:
+    """Names of the studies that come with headforge."""
+    return [name for name in _jobspecs() if name.startswith(STUDIES)]
 
 
 def profile_names() -> list[str]:

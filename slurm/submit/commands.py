@@ -30,6 +30,7 @@ def submit_commands(
     shape: Shape | None = None,
     paths: dict[str, Path] | None = None,
     parallel: int = 0,
+    depends_on: Sequence[str] = (),
     dry_run: bool = False,
     allow_dirty: bool = False,
     log: Log = print,
@@ -38,7 +39,8 @@ def submit_commands(
 
     orders: the time between the profile's warning and its limit replaces their `grace_s`, the profile's `requeues`
     theirs. Jobs start in the code snapshot, so paths must be absolute. folder: on shared disk; logs and code go to
-    FOLDER/.slurm. shape: processes of each job. paths: what else the jobs read, by the name that errors give it.
+    FOLDER/.slurm. shape: processes of each job. depends_on: jobs that have to end first, whatever became
+    of them. paths: what else the jobs read, by the name that errors give it.
     Raises SpecError, MachineError or DatasetError before anything is queued.
     """
     if not 1 <= len(orders) <= MAX_COMMANDS:
@@ -61,7 +63,7 @@ def submit_commands(
     grace = max(5.0, chosen.warn_s - 10.0)
     calls = [(run_command, (replace(order, requeues=chosen.requeues, grace_s=grace),)) for order in orders]
     with Batch(jobs, code, chosen, tuple(paths.values()), log) as batch:
-        job = batch.send(name, calls, parallel=parallel, shape=shape)
+        job = batch.send(name, calls, parallel=parallel, depends_on=depends_on, shape=shape)
         record = {"name": name, "jobs": [job], "commands": [list(o.argv) for o in orders], "commit": commit}
         write_atomic(batch.files / "submission.json", json.dumps(record, indent=1).encode())
     log(f"submitted {len(orders)} command(s) as job {job} on {part.name}; logs in {batch.files}")

@@ -18,10 +18,10 @@ def truth(seed: int, index: int) -> np.ndarray:
 
 
 def encoded(index: int, *, tag: str, seed: int, noise: float = 0.0, size: int = 64) -> EncodedSample:
-    """noise: strength of a random background around the square; 0: gray."""
+    """noise: how far the colour of what is around the square is from gray."""
     q, rng = truth(seed, index), np.random.default_rng([seed, index, 1])
     yaw = float(rng.uniform(-1.5, 1.5))
-    picture = np.clip(0.5 + noise * rng.standard_normal((size, size, 3)), 0, 1)
+    picture = np.broadcast_to(np.clip(0.5 + noise * rng.uniform(-1, 1, 3), 0, 1), (size, size, 3)).copy()
     picture[size // 4 : -size // 4, size // 4 : -size // 4] = 0.5 + 0.4 * q[:3]
     images = {
         "input": picture.astype(np.float16),

@@ -99,6 +99,20 @@ def test_a_checkpoint_gives_all_layers_but_the_last(tmp_path):
     assert not own["fc.weight"].any() and own["fc.weight"].shape == (36, 2048)
 
 
+def test_lite0_takes_its_encoder_from_a_checkpoint(tmp_path):
+    config = override(HeadParamsConfig(), {"network.kind": "lite0", "network.input_px": 64}, "test").network
+    torch.manual_seed(1)
+    other, network = make_network(config, 1), make_network(config, 0)
+    torch.save(other.backbone.encoder.state_dict(), tmp_path / "lite0.pth")
+    load_pretrained(network.backbone, tmp_path / "lite0.pth")
+    given, own = other.backbone.encoder.state_dict(), network.backbone.encoder.state_dict()
+    assert len(own) > 200 and all(torch.equal(own[name], given[name]) for name in own)
+    assert network.eval()(torch.rand(2, 3, 112, 112)).shape == (2, 36)
+    torch.save(ResNet50(2).state_dict(), tmp_path / "resnet.pth")
+    with pytest.raises(FormatError, match="no weights of EfficientNet-Lite0"):
+        load_pretrained(network.backbone, tmp_path / "resnet.pth")
+
+
 def test_checkpoints_that_do_not_fit_are_refused_in_one_line(config, tmp_path):
     backbone = make_network(HeadParamsConfig().network, 0).backbone
     wrong = {name: tensor[:1] for name, tensor in backbone.state_dict().items() if tensor.dim()}

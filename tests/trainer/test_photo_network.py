@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from renderer.errors import FormatError, SpecError
 from renderer.format.sample_format import UV_FRAME
+from trainer.networks.lite0 import Depthwise, Lite0
 from trainer.systems.registry import parse_config
 from trainer.systems.uvnet import trained
 from trainer.systems.uvnet.config import LossConfig, NetworkConfig, UVNetConfig
-from trainer.systems.uvnet.lite0 import Depthwise, Lite0
 from trainer.systems.uvnet.losses import face_score_term, mask_error
 from trainer.systems.uvnet.photo_network import PhotoNet, make_photo_network
 from trainer.systems.uvnet.system import UVNetSystem

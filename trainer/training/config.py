@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, Literal, TypeVar
 
 from renderer.errors import SpecError
+from renderer.parameters.spec import Spec
 from renderer.strict import knob, knobs, override, to_plain
 
 C = TypeVar("C", bound="TrainConfig")
@@ -146,6 +147,14 @@ class TrainConfig:
     def processes(self) -> int:
         """How many train together."""
         return self.device.devices * self.device.nodes
+
+    def lacks(self, spec: Spec) -> str:
+        """What is wrong with what a spec renders, for this training; empty: nothing."""
+        return ""
+
+    def target(self, spec: Spec) -> str:
+        """What is learnt from what a spec renders; networks compare only where it is equal."""
+        return ""
 
     def architecture(self) -> dict[str, Any]:
         """The sections that weights depend on, as plain values."""

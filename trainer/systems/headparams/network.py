@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from renderer.errors import FormatError, SpecError
+from trainer.networks.lite0 import FEATURES, Lite0, norm, published_lite0
 from trainer.networks.resnet50 import ResNet50
 from trainer.systems.headparams.config import NetworkConfig
 
@@ -31,11 +32,13 @@ class Regressor(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("mean", torch.full((3, config.input_px, config.input_px), 0.5))
-        self.backbone = (
-            ResNet50(config.parameters)
-            if config.kind == "resnet50"
-            else Small(config.parameters, config.features, config.input_px)
-        )
+        self.backbone: nn.Module
+        if config.kind == "resnet50":
+            self.backbone = ResNet50(config.parameters)
+        elif config.kind == "lite0":
+            self.backbone = Encoded(config.parameters)
+        else:
+            self.backbone = Small(config.parameters, config.features, config.input_px)
 
     def forward(self, picture: Tensor) -> Tensor:
         picture = resized(picture, self.config.input_px).to(self.mean.dtype)
@@ -60,6 +63,19 @@ class Small(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.levels(x).flatten(1))  # type: ignore[no-any-return]
+
+
+class Encoded(nn.Module):
+    """EfficientNet-Lite0 up to its last map but one, from 1/32 of the resolution to the parameters."""
+
+    def __init__(self, outputs: int, features: int = 512) -> None:
+        super().__init__()
+        self.encoder = Lite0()
+        self.head = nn.Sequential(nn.Conv2d(FEATURES[-1], features, 1, bias=False), norm(features), nn.ReLU6())
+        self.fc = nn.Linear(features, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.head(self.encoder(x)[-1]).mean((2, 3)))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
@@ -104,18 +120,16 @@ def make_network(config: NetworkConfig, seed: int) -> Regressor:
     return network
 
 
-def load_pretrained(backbone: nn.Module, path: Path) -> None:
+def load_pretrained(backbone: nn.Module, path: Path | None) -> None:
     """All layers but the last from a checkpoint of tensors by name. Runs no code of the file.
 
-    Raises FormatError where it is no such file, or of another network.
+    path: None for the weights of EfficientNet-Lite0 that a package holds. Raises FormatError where it is no such file,
+    or of another network, AssetError where the package cannot be had.
     """
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises pickle, zip, runtime and other errors
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FormatError(f"pretrained: {path} cannot be read as tensors by name ({reason})") from error
-    if not isinstance(found, dict):
-        raise FormatError(f"pretrained: {path} holds {type(found).__name__}, not tensors by name")
+    found = published_lite0() if path is None else _tensors(path)
+    if isinstance(backbone, Encoded):
+        backbone.encoder.load_published(found)
+        return
     own = {name: tensor for name, tensor in backbone.state_dict().items() if not name.startswith(LAST)}
     counters = [name for name in own if name.endswith("num_batches_tracked")]  # older checkpoints have none
     for name, tensor in own.items():
@@ -126,3 +140,15 @@ def load_pretrained(backbone: nn.Module, path: Path) -> None:
                 f"pretrained: {path} is of another network: {name} is {tuple(tensor.shape)} here, the file {there}"
             )
     backbone.load_state_dict({name: found[name] for name in own if name in found}, strict=False)
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """A checkpoint's state dict."""
+    try:
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises pickle, zip, runtime and other errors
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FormatError(f"pretrained: {path} cannot be read as tensors by name ({reason})") from error
+    if not isinstance(found, dict):
+        raise FormatError(f"pretrained: {path} holds {type(found).__name__}, not tensors by name")
+    return found

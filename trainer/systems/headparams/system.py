@@ -17,10 +17,11 @@ from trainer.data.order import Positions
 from trainer.data.reader import Array, Needs, SampleReader
 from trainer.data.sources import Cached, Streaming
 from trainer.systems.headparams.config import HeadParamsConfig
+from trainer.systems.headparams.heads import Heads, heads_of
 from trainer.systems.headparams.metrics import by_parameter, by_yaw, errors
 from trainer.systems.headparams.network import Regressor, load_pretrained, make_network, resized
 from trainer.systems.headparams.views import COLUMNS, quantised, views
-from trainer.training.breakdown import Values, by_knobs
+from trainer.training.breakdown import Values, by_edges, by_knobs
 from trainer.training.schedules import Moment
 from trainer.training.system import (
     Exportable,
@@ -57,10 +58,12 @@ class HeadParamsSystem(System):
     config = HeadParamsConfig
     exported = "network"
     columns = COLUMNS
-    tables = ("yaw", "parameter")
+    tables = ("yaw", "sex", "age", "parameter")
     metrics = (
         Metric("squared_error", "Squared error", "sum over all parameters", error_curve=True, naive="naive_error"),
-        Metric("naive_error", "of the naive predictor", "zero for every parameter", on_top=False),
+        Metric("naive_error", "Naive squared error", "of zero for every parameter", on_top=False),
+        Metric("vertex_mm", "Vertex error, mm", "mean distance, rebuilt head", error_curve=True, naive="naive_mm"),
+        Metric("naive_mm", "Naive vertex error, mm", "of the average head", on_top=False),
     )
 
     def needs(self, config: HeadParamsConfig) -> Needs:
@@ -77,8 +80,8 @@ class HeadParamsSystem(System):
             )
         if height != width:
             raise DatasetError(f"{reader.path} has pictures of {width} x {height}; the network takes square ones")
-        if config.pretrained:
-            load_pretrained(make_network(config.network, 0).backbone, Path(config.pretrained))
+        if config.pretrained or config.published:
+            load_pretrained(make_network(config.network, 0).backbone, checkpoint_of(config))
 
     def modules(self, config: HeadParamsConfig) -> dict[str, nn.Module]:
         """One network."""
@@ -94,8 +97,8 @@ class HeadParamsSystem(System):
         """The mean image of training samples spread evenly, and what a checkpoint has learnt elsewhere."""
         network = modules["network"]
         assert isinstance(network, Regressor)
-        if config.pretrained:
-            load_pretrained(network.backbone, Path(config.pretrained))
+        if config.pretrained or config.published:
+            load_pretrained(network.backbone, checkpoint_of(config))
         count = min(config.mean_samples, len(training))
         chosen = training[np.unique(np.linspace(0, len(training) - 1, count).astype(int))]
         groups = [chosen[start : start + _AT_ONCE] for start in range(0, len(chosen), _AT_ONCE)]
@@ -114,11 +117,16 @@ class HeadParamsSystem(System):
         height, width = reader.shapes["input"][1:]
         return height, width
 
+    def header(self, config: HeadParamsConfig, reader: SampleReader) -> dict[str, str]:
+        """`gen apply` rebuilds heads from the pack that the network knows."""
+        heads = heads_of(reader.info, torch.device("cpu"))
+        return {"pack": str(heads.pack.name), "shape_parameters": str(heads.shape)} if heads else {}
+
     def build(
         self, config: HeadParamsConfig, reader: SampleReader, device: torch.device, training: bool = True
     ) -> HeadParamsTask:
         """The task on a data set."""
-        return HeadParamsTask(config)
+        return HeadParamsTask(config, heads_of(reader.info, device))
 
     def exportable(self, config: HeadParamsConfig, module: nn.Module) -> Exportable:
         """For pictures of the network's size, any number at a time."""
@@ -136,11 +144,17 @@ class HeadParamsSystem(System):
         )
 
 
+def checkpoint_of(config: HeadParamsConfig) -> Path | None:
+    """The file that first weights come from; None for published ones."""
+    return Path(config.pretrained) if config.pretrained else None
+
+
 @dataclass(frozen=True)
 class HeadParamsTask(Task):
     """The regression at work on a data set."""
 
     config: HeadParamsConfig
+    heads: Heads | None = None  # None: parameters are not those of a head pack
 
     averaged = ("network",)
 
@@ -171,17 +185,24 @@ class HeadParamsTask(Task):
         """Loss and metrics; estimates and truth are given on, for the tables."""
         estimate, truth = self.estimate(modules, batch), batch.vectors[TRUTH]
         loss = self.loss(estimate, truth)
-        return Measured(
-            loss.mean(), {"distance": loss}, errors(estimate, truth, None), {"estimate": estimate, "truth": truth}
-        )
+        given = {"estimate": estimate, "truth": truth} | (self.heads.traits(truth) if self.heads else {})
+        return Measured(loss.mean(), {"distance": loss}, self.errors(estimate, truth), given)
+
+    def errors(self, estimate: Tensor, truth: Tensor) -> dict[str, Tensor]:
+        """Every metric, (N,) each."""
+        return errors(estimate, truth, self.heads.basis_mm if self.heads else None)
 
     def score(self, means: Mapping[str, float]) -> float:
         """What the best weights are chosen by."""
         return means["squared_error"]
 
     def tables(self, metrics: Mapping[str, Values], records: Sequence[Record], given: Mapping[str, Values]) -> Tables:
-        """By yaw, by parameter where estimates are given, and by every knob."""
+        """By yaw, by thirds of sex, age and ancestry, by parameter where estimates are given, and by every knob."""
         rows = {"yaw": by_yaw(metrics, records)}
+        for name in given:
+            if name.startswith("trait."):
+                edges = np.quantile(given[name], np.linspace(0, 1, 4))
+                rows[name.removeprefix("trait.")] = by_edges(metrics, given[name], edges.tolist())
         if "estimate" in given:
             names = [f"q{number}" for number in range(given["truth"].shape[1])]
             rows["parameter"] = by_parameter(given["estimate"], given["truth"], names)
@@ -190,7 +211,7 @@ class HeadParamsTask(Task):
     def views(self, modules: Modules, batch: Minibatch, record: Record, test: str) -> tuple[Tiles, dict[str, float]]:
         """One sample beside its parameters."""
         estimate, truth = self.estimate(modules, batch), batch.vectors[TRUTH]
-        measured = errors(estimate, truth, None)
+        measured = self.errors(estimate, truth)
         picture = quantised(batch.images["input"])[0]
         return views(picture, estimate[0], truth[0]), {name: float(v[0]) for name, v in measured.items()}
 

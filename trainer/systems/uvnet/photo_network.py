@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from renderer.errors import SpecError
+from trainer.networks.lite0 import DEVIATION, FEATURES, MEAN, Lite0
 from trainer.systems.uvnet.config import NetworkConfig
-from trainer.systems.uvnet.lite0 import DEVIATION, FEATURES, MEAN, Lite0
 from trainer.systems.uvnet.padding import repeat_border
 
 OUTPUTS: Final = ("U", "V", "mask", "occluded mask", "face score")

@@ -21,6 +21,7 @@ from trainer.augmentation.pictures import load_pictures
 from trainer.augmentation.samples import Samples
 from trainer.data.minibatch import Minibatch
 from trainer.data.reader import Needs, SampleReader
+from trainer.networks.lite0 import published_lite0
 from trainer.ramp import Ramp
 from trainer.systems.uvnet import losses
 from trainer.systems.uvnet.config import UVNetConfig
@@ -132,16 +133,6 @@ class UVNetSystem(System):
 
         rising = [metric.name for metric in self.metrics if metric.higher_is_better]
         return draw_gallery(module, reader, config.data.test_share, sample_at, png) | {"falling": rising}
-
-
-def published_lite0() -> dict[str, Tensor]:
-    """The published weights of EfficientNet-Lite0. Raises AssetError where they cannot be had."""
-    try:
-        from blend_assets.backbones import LITE0, published_weights
-    except ImportError as error:
-        raise AssetError("blend_assets is not on this machine: set pretrained to false, or start") from error
-    weights: dict[str, Tensor] = torch.load(published_weights(LITE0), weights_only=True)
-    return weights
 
 
 def open_banks(config: UVNetConfig, reader: SampleReader) -> Banks:

@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 (Tan and Le 2019, without squeeze-and-excitation and with ReLU6) as the encoder of a U-net.
+"""EfficientNet-Lite0 (Tan and Le 2019, without squeeze-and-excitation and with ReLU6) as an encoder.
 
 Modules are made in the order in which the published weights list their tensors, so that these are loaded one after the
 other. The last block, the convolution after it and the classifier are left out: they know the classes of ImageNet, and
@@ -14,7 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from renderer.errors import FormatError
+from renderer.errors import AssetError, FormatError
 
 STEM: Final = 32
 STAGES: Final = (  # blocks, kernel, stride, features, growth inside a block
@@ -103,3 +103,13 @@ class Lite0(nn.Module):
 def norm(features: int) -> nn.BatchNorm2d:
     """Batch normalisation with the constants that the weights were trained with."""
     return nn.BatchNorm2d(features, eps=1e-3, momentum=0.01)
+
+
+def published_lite0() -> dict[str, Tensor]:
+    """The published weights of EfficientNet-Lite0. Raises AssetError where they cannot be had."""
+    try:
+        from blend_assets.backbones import LITE0, published_weights
+    except ImportError as error:
+        raise AssetError("blend_assets is not on this machine: set pretrained to false, or start") from error
+    weights: dict[str, Tensor] = torch.load(published_weights(LITE0), weights_only=True)
+    return weights
