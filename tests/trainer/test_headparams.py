@@ -10,19 +10,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
+from click.testing import CliRunner
+from PIL import Image
 
+from renderer.cli import main
 from renderer.errors import FormatError, HeadforgeError, SpecError
+from renderer.head.pack import load_head
+from renderer.head.pca import load_pca
 from renderer.strict import override
 from trainer.evaluation.report import write_report
 from trainer.networks.resnet50 import ResNet50
 from trainer.systems import runs
 from trainer.systems.headparams.config import HeadParamsConfig
+from trainer.systems.headparams.heads import heads_in
 from trainer.systems.headparams.metrics import distances
 from trainer.systems.headparams.network import Regressor, load_pretrained, make_network
 from trainer.systems.headparams.system import parameters_of
 from trainer.systems.headparams.views import quantised
 from trainer.systems.registry import parse_config
-from trainer.training.checkpoint import read_weights
+from trainer.training.checkpoint import read_weights, save_weights
 from trainer.training.run_dir import RunDir
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -156,3 +163,38 @@ def test_pictures_of_any_size_are_scaled_and_others_refused():
     with pytest.raises(SpecError, match="takes square pictures"):
         network(torch.zeros(2, 3, 64, 48))
     assert np.isfinite(network.eval()(torch.rand(1, 3, 64, 64)).detach().numpy()).all()
+
+
+def test_photos_become_textured_heads_of_the_pack_that_a_network_knows(head_pack, tmp_path, monkeypatch):
+    config = parse_config({"system": "headparams", "network": {"kind": "small", "input_px": 64, "parameters": 5}}, "t")
+    network = make_network(config.network, 0)
+    torch.nn.init.constant_(network.backbone.fc.bias, 0.5)
+    monkeypatch.setattr("trainer.systems.headparams.apply.cache_root", lambda: head_pack.parent)
+    weights, photo = tmp_path / "weights.safetensors", tmp_path / "a.png"
+    Image.new("RGB", (90, 70), (120, 90, 80)).save(photo)
+    about = {"run_id": "r", "tag": "t", "pack": head_pack.name, "shape_parameters": "3"}
+    save_weights(weights, network.state_dict(), config, about)
+    ended = CliRunner().invoke(main, ["apply", str(weights), str(photo), "--out", str(tmp_path / "out")])
+    assert ended.exit_code == 0, ended.output
+    about = json.loads((tmp_path / "out" / "a.head.json").read_text())
+    assert about["q"] == [0.5] * 5 and set(about["on_average"]) >= {"sex", "age"}
+    made = trimesh.load(tmp_path / "out" / "a.head.glb", force="mesh")
+    pca = load_pca(head_pack)
+    skin = load_head(head_pack).subdivided("skin").points(pca.vertices([0.5] * 3))
+    assert np.abs(made.bounds - [skin.min(0), skin.max(0)]).max() < 1e-3
+    texture = np.asarray(made.visual.material.baseColorTexture.convert("RGB"))
+    assert np.array_equal(texture, pca.picture([0.5, 0.5]))
+    refused = CliRunner().invoke(main, ["apply", str(weights), str(photo), "--maps", "npz"])
+    assert refused.exit_code == 2 and "--maps is about UV maps" in refused.output
+    save_weights(weights, network.state_dict(), config, {"run_id": "r", "tag": "t"})
+    refused = CliRunner().invoke(main, ["apply", str(weights), str(photo)])
+    assert refused.exit_code == 2 and "parameters of no head pack" in refused.output
+
+
+def test_errors_in_millimetres_are_those_of_rebuilt_heads(head_pack):
+    heads, rng = heads_in(head_pack, 26, torch.device("cpu")), np.random.default_rng(0)
+    a, b = rng.uniform(-1, 1, (2, 36))
+    wanted = 1000 * np.linalg.norm(heads.pca.vertices(a[:26]) - heads.pca.vertices(b[:26]), axis=1).mean()
+    assert float(distances(torch.tensor(a - b)[None].float(), heads.basis_mm)) == pytest.approx(wanted, rel=1e-4)
+    traits = heads.traits(torch.tensor(np.stack([a, b])))
+    assert traits["trait.sex"][1] == heads.pca.trait("sex", b[:26]) and len(traits) == 5

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
+from renderer.errors import SpecError
 from trainer.commands.options import DEVICE, FILE, FOLDER, MIRRORED, WEIGHTS
 
 VIEW_HELP = "lines, points, texture, uv, mask, landmarks, axes, inverse, swap; give it several times for several views."
@@ -54,7 +56,8 @@ VIEW_HELP = "lines, points, texture, uv, mask, landmarks, axes, inverse, swap; g
 )
 @click.option("--frames", type=click.IntRange(1), help="Stop a video or webcam after this many frames.")
 @DEVICE
-def apply_(weights: Path, inputs: tuple[str, ...], device: str, **options: Any) -> None:
+@click.pass_context
+def apply_(context: click.Context, /, weights: Path, inputs: tuple[str, ...], device: str, **options: Any) -> None:
     """Find faces in photos, folders of photos, videos or a webcam (its number), and draw what their UV maps show.
 
     NAME.VIEW.png or .mp4, and NAME.json with boxes, 68 landmarks and head pose; with --mesh also NAME.faceN.obj and
@@ -68,10 +71,15 @@ def apply_(weights: Path, inputs: tuple[str, ...], device: str, **options: Any) 
     gen apply runs/uvnet-... photo.jpg --mesh visible
     gen apply runs/A photos/ --view lines --view landmarks --sheet --beside runs/B
     gen apply runs/uvnet-... 0 --window
+    gen apply runs/headparams-... photo.jpg          the estimated head, NAME.head.obj and .glb
     """
+    from trainer.systems.runs import system_of
     from trainer.systems.uvnet import trained
     from trainer.uvmaps.apply_job import Job, run_all
 
+    if system_of(weights) == "headparams":
+        _heads(context, weights, inputs, device, options["out"])
+        return
     job = Job(**options)
     beside = job.beside
     second = None if beside is None else lambda: trained.load(beside, device)
@@ -79,5 +87,19 @@ def apply_(weights: Path, inputs: tuple[str, ...], device: str, **options: Any) 
         job, lambda: trained.load(weights, device), inputs, lambda line: click.echo(line, err=True), second
     )
     click.echo(job.out)
+    if failed:
+        sys.exit(1)
+
+
+def _heads(context: click.Context, weights: Path, inputs: tuple[str, ...], device: str, out: Path) -> None:
+    """Photos to heads, with a network that estimates parameters. Options about UV maps are refused."""
+    from trainer.systems.headparams.apply import apply_to_photos
+
+    given = [name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE]
+    if useless := [name for name in given if name not in ("weights", "inputs", "device", "out")]:
+        option = next(p.opts[0] for p in context.command.params if p.name == useless[0])
+        raise SpecError(f"{option} is about UV maps, and {weights} estimates head parameters: leave it out")
+    failed = apply_to_photos(weights, inputs, out, device, lambda line: click.echo(line, err=True))
+    click.echo(out)
     if failed:
         sys.exit(1)

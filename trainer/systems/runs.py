@@ -73,6 +73,11 @@ def load_trained(run_or_weights: Path, only: str = "") -> Trained:
     return Trained(system, config, module.eval().requires_grad_(False), header)
 
 
+def system_of(run_or_weights: Path) -> str:
+    """The name of the system that weights are of. Raises FormatError or DatasetError where there are none."""
+    return read_weights(weights_file(run_or_weights))[2]["system"]
+
+
 def export(run_or_weights: Path, out: Path, formats: Sequence[str] = ()) -> list[Exported]:
     """Write what was trained into `out` for use elsewhere; no formats: all (`trainer.training.export`)."""
     trained = load_trained(run_or_weights)

@@ -8,7 +8,7 @@ trimesh (MIT) writes the files; it is imported when the first mesh is made.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -34,12 +34,18 @@ _HALVES: Final = np.array([[0, 1, 2], [0, 2, 3]])
 
 
 def textured_mesh(
-    head: HeadModel, vertices: Floats, texture: npt.NDArray[np.uint8], part: str = "face", seen: Bools | None = None
+    head: HeadModel,
+    vertices: Floats,
+    texture: npt.NDArray[np.uint8],
+    part: str = "face",
+    seen: Bools | None = None,
+    frame: Literal["uv", "uv_skin"] = "uv",
 ) -> Trimesh:
     """The skin of a head with its texture, UVs and normals, smooth as it is rendered.
 
     vertices: (V, 3) of the head model. texture: (S, T, 3) sRGB. part: one of `PARTS`; seen: (S', T') which texels the
-    picture shows, for "visible". Raises SpecError for another part, MachineError where trimesh is missing.
+    picture shows, for "visible". frame: the texture's. Raises SpecError for another part, MachineError where
+    trimesh is missing.
     """
     trimesh = check(part)
     skin = head.subdivided("skin")
@@ -48,7 +54,8 @@ def textured_mesh(
     points = skin.points(vertices)
     normals = trimesh.Trimesh(points, faces, process=False).vertex_normals  # of the whole skin, so rims stay smooth
     kept = _kept(head, uv, part, seen)
-    corners = np.column_stack([faces[kept].reshape(-1), uv[kept].reshape(-1, 2).clip(0, 1)])
+    shown = uv if frame == "uv" else skin.uv_skin[:, _HALVES].reshape(-1, 3, 2).astype(np.float64)
+    corners = np.column_stack([faces[kept].reshape(-1), shown[kept].reshape(-1, 2).clip(0, 1)])
     unique, index = np.unique(corners, axis=0, return_inverse=True)  # a vertex on a seam of the chart has several UVs
     chosen = unique[:, 0].astype(np.intp)
     material = trimesh.visual.material.PBRMaterial(
