@@ -19,6 +19,8 @@ from click.testing import CliRunner
 
 from renderer.cli import main
 from renderer.errors import DatasetError, SpecError
+from renderer.format.sample_format import sample_key
+from renderer.format.staging import encode_sample
 from trainer.study.measure import load
 from trainer.study.plan import Layout, Step, refuse_overlap
 from trainer.study.spec import StudySpec, load_study
@@ -257,3 +259,35 @@ def test_the_study_that_comes_with_headforge_is_sound():
     layout = Layout(study, Path("/nowhere"))
     assert {layout.count(s) for s in renders if s.test == "test"} == {2000, 300}
     assert all(layout.needs(Step("measure", "none", 0, "all"))), layout
+
+
+def test_a_study_of_uv_net_is_measured_by_its_own_score(synthetic, tmp_path):
+    for part, tag, count in (("train", "aaaaa0", 40), ("test", "aaaaa1", 20)):
+        encode = partial(encoded_face, synthetic, tag)
+        synthetic.write_dataset(tmp_path / part, count, tag=tag, encode=encode)
+    training = {
+        "name": "tiny",
+        "data": {"batch_size": 8, "workers": 0},
+        "network": {"levels": 1, "initial_features": 4, "filter_sizes": [3, 1]},
+        "augment": {"occlusion": {"enabled": False}, "no_face": {"enabled": False}},
+        "schedule": {"max_samples": 64, "lr": [1e-3, 1e-4]},
+        "device": {"accelerator": "cpu", "threads": 1, "precision": "32-true"},
+        "output": {"images": False, "tensorboard": False},
+    }
+    (tmp_path / "training.yaml").write_text(yaml.safe_dump(training))
+    scenario = {"data": str(tmp_path / "train"), "test_data": str(tmp_path / "test")}
+    spec = {"name": "uv", "training": "training.yaml", "scenarios": {"faces": scenario}}
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(spec))
+    ended = CliRunner().invoke(main, ["study", str(tmp_path / "study.yaml"), "--out", str(tmp_path / "out")])
+    assert ended.exit_code == 0, ended.output
+    found = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert found["metric"] == "uv_error" and found["naive"] == "" and 0 < found["matrix"]["faces on faces"][0] < 1
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "median uv error" in page and "parameters.svg" not in page and "saliency" not in page
+
+
+def encoded_face(synthetic, tag, index):
+    """A sample of `conftest.face` under another tag."""
+    images, record = synthetic.face(index + int(tag[-1]) * 1000)
+    record |= {"tag": tag, "index": index, "key": sample_key(tag, index)}
+    return encode_sample(index, record["key"], images, record)
