@@ -59,9 +59,9 @@ def bank(environments: Path) -> EnvironmentBank:
 def banks(bank: EnvironmentBank) -> Banks:
     """Three of each kind."""
     rng = torch.Generator().manual_seed(0)
-    pictures = torch.rand(3, 3, 8, 8, generator=rng).repeat_interleave(5, 2).repeat_interleave(5, 3)
+    pictures = torch.rand(3, 24, 8, generator=rng).repeat_interleave(5, 1).repeat_interleave(5, 2)
     pieces = torch.rand(3, 4, 64, 64, generator=rng) * (torch.arange(64) < 40)
-    return Banks(bank, PictureBank(pictures.half()), DonorBank(pieces.half()))
+    return Banks(bank, PictureBank(pictures), DonorBank(pieces.half()))
 
 
 def equal(a: Samples, b: Samples) -> bool:

@@ -68,8 +68,8 @@ def pattern(side: int = 96, count: int = COUNT) -> Samples:
 def pictures() -> PictureBank:
     """Four pictures in blocks."""
     rng = torch.Generator().manual_seed(1)
-    made = torch.rand(4, 3, 8, 8, generator=rng).repeat_interleave(6, 2).repeat_interleave(6, 3) + 0.02
-    return PictureBank(made.half())
+    made = torch.rand(3, 32, 8, generator=rng).repeat_interleave(6, 1).repeat_interleave(6, 2) + 0.02
+    return PictureBank(made)
 
 
 def only(stage: str, **changes) -> AugmentConfig:
@@ -147,9 +147,7 @@ def test_a_near_window_has_the_side_and_place_that_were_drawn():
 def test_faces_in_wide_windows_are_whole_and_as_small_as_drawn():
     config = replace(FLAT, wide_share=ALWAYS, wide_faces=(3.0, 3.0))
     after = window(pattern(), config, draws(), 0.0)
-    after = background(
-        after, Background(share=ALWAYS, empty_share=0), draws(), PictureBank(torch.ones(1, 3, 8, 8)), 0.0
-    )
+    after = background(after, Background(share=ALWAYS, empty_share=0), draws(), PictureBank(torch.ones(3, 8, 8)), 0.0)
     boxes = face_boxes(after.mask, draws())
     assert torch.allclose(boxes.side, torch.full((COUNT,), 32.0), atol=2)
     assert boxes.centre.std(0).min() > 8  # anywhere
@@ -234,6 +232,15 @@ def test_backgrounds_are_as_bright_as_drawn(pictures):
     assert (behind / front).mean() == pytest.approx(2, rel=0.15)
 
 
+def test_windows_far_beyond_the_picture_always_get_a_background(pictures):
+    none = Background(share=Ramp(0, 0), empty_share=0.0)
+    wide = window(pattern(), replace(FLAT, wide_share=ALWAYS, wide_faces=(5.0, 5.0)), draws(), 0.0)
+    after = background(wide, none, draws(), pictures, 0.0)
+    assert (after.mask * (1 - wide.framed)).sum() == 0 < (wide.mask * (1 - wide.framed)).sum()
+    near = window(pattern(), FLAT, draws(), 0.0)
+    assert torch.equal(background(near, none, draws(), pictures, 0.0).input, near.input)
+
+
 def test_an_empty_background_has_no_face_and_no_labels(pictures):
     after = background(pattern(), Background(share=ALWAYS, empty_share=0.5), draws(), pictures, 0.0)
     gone = after.mask.sum((1, 2, 3)) == 0
@@ -281,13 +288,17 @@ def test_the_bank_has_the_kinds_of_pictures_asked_for(environments: Path, tmp_pa
     Image.fromarray(np.tile(np.arange(200, dtype=np.uint8)[:, None, None], (1, 90, 3))).save(tmp_path / "a.png")
     asked = Pictures(folder=str(tmp_path), photographs=5, panoramas=3, procedural=2, side_px=32)
     bank = load_pictures(asked, environments)
-    assert bank.pictures.shape == (6, 3, 32, 32) and bank.pictures.dtype == torch.float16
-    assert bank.pictures.isfinite().all() and (bank.pictures >= 0).all()
-    assert torch.equal(bank.pictures, load_pictures.__wrapped__(asked, environments).pictures)
-    photo = bank.pictures[3].float()
+    assert bank.atlas.shape == (3, 6 * 32, 32) and bank.count == 6
+    assert bank.atlas.isfinite().all() and (bank.atlas >= 0).all()
+    assert torch.equal(bank.atlas, load_pictures.__wrapped__(asked, environments).atlas)
+    photo = bank.atlas[:, 3 * 32 : 4 * 32]
     assert (photo[:, 1:] > photo[:, :-1]).float().mean() > 0.9  # upright, brighter towards its foot
     crops = bank.crops(draws(), (0.3, 1.0), (24, 24))
     assert torch.allclose(crops.mean((1, 2, 3)), torch.full((COUNT,), 0.5), atol=1e-3)
+    flat = PictureBank(torch.arange(4.0).repeat_interleave(8)[None, :, None].expand(3, 32, 8) + 1)
+    which = draws().integers("picture", 4)
+    turned = flat.crops(draws(), (0.5, 1.0), (24, 24), turn_deg=180)
+    assert torch.allclose(turned, torch.full_like(turned, 0.5), atol=1e-5) and len(which.unique()) == 4  # no neighbours
     with pytest.raises(AssetError, match=r"augment\.pictures\.folder"):
         load_pictures(replace(asked, folder=str(tmp_path / "nowhere")), environments)
     with pytest.raises(AssetError, match=r"panoramas to 0"):
@@ -523,3 +534,14 @@ def test_off_is_off(banks):
     assert torch.equal(after.input, aug.plain(before).input) and torch.equal(after.uv, before.uv)
     photo = set(STAGES) - {"occlusion", "channel_shuffle", "exposure", "gamma", "noise"}
     assert not any(getattr(AugmentConfig(), name).enabled for name in photo)
+
+
+def test_metered_pictures_are_equally_bright_however_they_were_lit():
+    dark, bright = pattern(), replace(pattern(), input=pattern().input * 16)
+    config = replace(AugmentConfig().exposure, metered=1.0, stops=(0.0, 0.0))
+    metered = [aug.exposure(s, config, draws(), 0.0).input for s in (dark, bright)]
+    assert torch.allclose(*metered, rtol=1e-3)
+    mean = light.weighted(metered[0], light.LUMINANCE).log2().mean((1, 2, 3))
+    assert torch.allclose(mean, torch.full((COUNT,), aug.MIDDLE_GRAY).log2(), atol=1e-3)
+    half = [aug.exposure(s, replace(config, metered=0.5), draws(), 0.0).input for s in (dark, bright)]
+    assert torch.allclose(half[0] * 4, half[1], rtol=1e-3)  # half of the four stops remain

@@ -16,12 +16,15 @@ from trainer.augmentation.photo_config import Background
 from trainer.augmentation.pictures import PictureBank
 from trainer.augmentation.samples import Samples, change_some, choose
 
+MOSTLY: Final = 0.6  # windows that show less of the picture than that always get one: else they show mirrors in mirrors
 USUAL_LIGHT: Final = 0.2  # mean of a background behind nothing
 
 
 def background(samples: Samples, config: Background, draws: Draws, pictures: PictureBank, progress: float) -> Samples:
     """input = foreground + (1 - coverage) x picture, in linear light; what a window made up around loses its labels."""
     chosen = draws.happens("share", config.share.at(progress))
+    if samples.framed is not None:
+        chosen = chosen | (samples.framed.mean((1, 2, 3)) < MOSTLY)
     result = change_some(chosen, samples, draws, lambda part, own: _exchanged(part, config, own, pictures))
     return replace(result, foreground=None, framed=None)
 
@@ -32,9 +35,7 @@ def _exchanged(part: Samples, config: Background, draws: Draws, pictures: Pictur
     front, coverage = (part.foreground * there).tensor_split([3], 1)
     coverage = coverage.clamp(0, 1)
     picture = pictures.crops(draws.fork("picture"), config.zoom, part.size)
-    sigma = draws.uniform("blur", low=config.blur_px[0], high=config.blur_px[1])
-    soft = draws.happens("soft", config.blur_share)
-    picture = choose(soft, blurred(picture, sigma), picture)
+    picture = _out_of_focus(picture, config, draws)
     stops = draws.uniform("stops", 1, 1, 1, low=config.stops[0], high=config.stops[1])
     picture = picture * (2 * _light(front, coverage) * torch.exp2(stops))
     keep = there if part.framed is None else there * part.framed
@@ -49,6 +50,16 @@ def _exchanged(part: Samples, config: Background, draws: Draws, pictures: Pictur
         occluded_mask=part.occluded_mask * keep,
         landmarks=landmarks,
     )
+
+
+def _out_of_focus(picture: Tensor, config: Background, draws: Draws) -> Tensor:
+    """Some of them blurred."""
+    sigma = draws.uniform("blur", low=config.blur_px[0], high=config.blur_px[1])
+    soft = draws.happens("soft", config.blur_share)
+    if soft.is_cuda:
+        return choose(soft, blurred(picture, sigma), picture)
+    which = soft.nonzero().flatten()
+    return picture.index_copy(0, which, blurred(picture[which], sigma[which]))
 
 
 def _light(front: Tensor, coverage: Tensor) -> Tensor:

@@ -92,11 +92,12 @@ class ChannelShuffle:
 
 @dataclass(frozen=True)
 class Exposure:
-    """Brightness in photographic stops."""
+    """Brightness in photographic stops, of the picture as rendered, or as a camera meters it."""
 
     enabled: bool = knob(True, "whether this stage is applied")
     share: Ramp = knob(Ramp(1, 1), "share of samples", 0, 1)
     stops: tuple[float, float] = knob((-1.0, 1.0), "factor 2^stops", -10, 10)
+    metered: float = knob(0, "how much of the way to middle gray a camera goes before; 0: none, 1: all", 0, 1)
 
 
 @dataclass(frozen=True)
@@ -147,9 +148,9 @@ class AugmentConfig:
     environment_height_px: int = knob(256, "environments are scaled to this height", 16, 4096)
     pictures: Pictures = Pictures()
     quarter_turns: QuarterTurns = QuarterTurns()
+    window: Window = Window()
     mirror: Mirror = Mirror()
     crop_scale: CropScale = CropScale()
-    window: Window = Window()
     background: Background = Background()
     no_face: NoFace = NoFace()
     cutouts: Cutouts = Cutouts()

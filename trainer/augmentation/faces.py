@@ -27,11 +27,11 @@ class FaceBoxes:
 
 def face_boxes(mask: Tensor, draws: Draws) -> FaceBoxes:
     """The box of a face, at random if there are several side by side. mask: (N, 1, H, W)."""
-    face = mask[:, 0] > 0.5
+    face = (mask[:, 0] > 0.5).float()
     left, right = _run(face.sum(1), draws.uniform("column", 1))
     column = torch.arange(face.shape[2], device=mask.device)
     inside = (column >= left[:, None]) & (column < right[:, None])
-    rows = (face & inside[:, None]).sum(2)
+    rows = (face * inside[:, None]).sum(2)
     top, bottom = _run(rows, draws.uniform("row", 1))
     found = rows.sum(1) > 0
     height, width = face.shape[1:]

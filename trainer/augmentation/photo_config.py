@@ -42,7 +42,10 @@ class Window:
 
 @dataclass(frozen=True)
 class Background:
-    """Another picture behind what was rendered, through its coverage; needs the label `foreground`."""
+    """Another picture behind what was rendered, through its coverage; needs the label `foreground`.
+
+    Windows that look far beyond the stored picture always get one.
+    """
 
     enabled: bool = knob(False, "whether this stage is applied")
     share: Ramp = knob(Ramp(0.7, 0.7), "share of samples", 0, 1)

@@ -34,29 +34,40 @@ PITCH_DEG: Final = 20.0
 
 @dataclass(frozen=True)
 class PictureBank:
-    """Pictures of one size. pictures: (K, 3, S, S) half floats, linear light of mean 1/2."""
+    """Square pictures below each other, so that one look-up serves a minibatch.
 
-    pictures: Tensor
+    atlas: (3, count * side, side) float32, linear light, each picture of mean 1/2.
+    """
+
+    atlas: Tensor
+
+    @property
+    def count(self) -> int:
+        return self.atlas.shape[1] // self.atlas.shape[2]
 
     def to(self, device: torch.device) -> PictureBank:
-        return PictureBank(self.pictures.to(device))
+        return PictureBank(self.atlas.to(device))
 
     def crops(self, draws: Draws, zoom: tuple[float, float], size: tuple[int, int], turn_deg: float = 0.0) -> Tensor:
         """A part of a random picture for each sample, (N, 3, H, W) float32 of mean 1/2; half of them mirrored.
 
         zoom: side of the part as a share of the picture's. turn_deg: largest rotation, either way.
         """
-        chosen = self.pictures[draws.integers("picture", len(self.pictures))].float()
+        which = draws.integers("picture", self.count)
         side = log_uniform(draws, "zoom", zoom)
         turn = draws.uniform("turn", low=-1, high=1) * (turn_deg * math.pi / 180)
         cosine, sine = torch.cos(turn) * side, torch.sin(turn) * side
-        room = (1 - side)[:, None]
-        centre = draws.uniform("centre", 2, low=-1, high=1) * room
+        centre = draws.uniform("centre", 2, low=-1, high=1) * (1 - side)[:, None]
         flip = torch.where(draws.happens("flip", 0.5), -1.0, 1.0)
         matrix = torch.stack([cosine * flip, -sine, centre[:, 0], sine * flip, cosine, centre[:, 1]], 1)
         grid = F.affine_grid(matrix.reshape(-1, 2, 3), [len(side), 3, *size], align_corners=False)
-        part = F.grid_sample(chosen, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-        return part * (0.5 / part.mean((1, 2, 3), keepdim=True).clamp(min=1e-4))
+        # corners reach over the border where it is turned: reflected, half a pixel short of the neighbours in the atlas
+        grid = (1 - (grid.abs() - 1).abs()).mul_(1 - 1 / self.atlas.shape[2]).mul_(torch.where(grid < 0, -1.0, 1.0))
+        down = (grid[..., 1] + (2 * which + 1)[:, None, None]).div_(self.count).sub_(1)
+        grid = torch.stack([grid[..., 0], down], 3)
+        atlas = self.atlas[None].expand(len(which), -1, -1, -1)
+        part = F.grid_sample(atlas, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        return part.mul_(0.5 / part.mean((1, 2, 3), keepdim=True).clamp(min=1e-4))
 
 
 @functools.lru_cache(maxsize=1)
@@ -72,9 +83,9 @@ def load_pictures(config: Pictures, environments: Path | None) -> PictureBank:
     with Progress(total, "picture", "pictures for augmentation") as bar:
         for picture in _all(config, environments):
             mean = picture.mean().clamp(min=1e-4)
-            found.append((picture.clamp(min=0) / (2 * mean)).clamp(max=BRIGHTEST / 2).half())
+            found.append((picture.clamp(min=0) / (2 * mean)).clamp(max=BRIGHTEST / 2))
             bar.update(1)
-    return PictureBank(torch.stack(found))
+    return PictureBank(torch.cat(found, 1))
 
 
 def _all(config: Pictures, environments: Path | None) -> Iterator[Tensor]:

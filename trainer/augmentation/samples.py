@@ -60,6 +60,8 @@ def change_some(chosen: Tensor, samples: Samples, draws: Draws, change: Callable
     which = chosen.nonzero().flatten()
     if not len(which):
         return samples
+    if len(which) == len(chosen):
+        return change(samples, draws)
     part = samples.only(which)
     before, after = part.tensors(), change(part, draws.only(which)).tensors()
     new = {
@@ -74,4 +76,9 @@ def change_pictures(
     chosen: Tensor, samples: Samples, draws: Draws, change: Callable[[Tensor, Draws], Tensor]
 ) -> Samples:
     """`change` on the inputs (N, 3, H, W) of the chosen samples."""
-    return change_some(chosen, samples, draws, lambda part, own: replace(part, input=change(part.input, own)))
+    if chosen.is_cuda:
+        return replace(samples, input=choose(chosen, change(samples.input, draws), samples.input))
+    which = chosen.nonzero().flatten()
+    if not len(which):
+        return samples
+    return replace(samples, input=samples.input.index_copy(0, which, change(samples.input[which], draws.only(which))))

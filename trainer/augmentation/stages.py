@@ -43,6 +43,8 @@ from trainer.data.device import constant
 
 BASE_GAMMA: Final = 2.2  # linear light to picture values, where gamma is not varied
 LEVELS: Final = 256
+MIDDLE_GRAY: Final = 0.18  # linear light that cameras make of a scene's mean
+BLACK: Final = 0.18 / 64  # meters see no darker than that: six stops
 LANDMARK_PARTNERS: Final = (  # of the 68 iBUG landmarks in a mirror: jaw, brows, bridge, nostrils, eyes, lips
     *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),
     45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
@@ -105,8 +107,8 @@ def _mirrored(samples: Samples, centre_u: float) -> Samples:
         x, y = landmarks[:, constant(LANDMARK_PARTNERS, torch.int64, landmarks.device)].unbind(-1)
         landmarks = torch.stack([samples.size[1] - x, y], -1)
     uv = mirrored_maps(samples.uv, centre_u) * (mask > 0)
-    foreground = None if samples.foreground is None else samples.foreground.flip(3)
-    return Samples(samples.input.flip(3), uv, mask, samples.occluded_mask.flip(3), landmarks, foreground)
+    rest = {name: t.flip(3) for name, t in samples.tensors().items() if name not in ("uv", "mask", "landmarks")}
+    return Samples(**rest, uv=uv, mask=mask, landmarks=landmarks)
 
 
 def crop_scale(samples: Samples, config: CropScale, draws: Draws, progress: float) -> Samples:
@@ -186,8 +188,11 @@ def channel_shuffle(samples: Samples, config: ChannelShuffle, draws: Draws, prog
 
 
 def exposure(samples: Samples, config: Exposure, draws: Draws, progress: float) -> Samples:
-    """Multiply the light by 2^stops."""
+    """Multiply the light by 2^stops, after the camera has metered it: by the geometric mean, as eyes judge it."""
     stops = draws.uniform("stops", low=config.stops[0], high=config.stops[1])
+    if config.metered:
+        mean = light.weighted(samples.input, light.LUMINANCE).clamp(min=BLACK).log2().mean((1, 2, 3))
+        stops = stops + config.metered * (math.log2(MIDDLE_GRAY) - mean)
     stops = stops * draws.happens("share", config.share.at(progress))
     return replace(samples, input=samples.input * torch.exp2(stops).reshape(-1, 1, 1, 1))
 

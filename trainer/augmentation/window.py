@@ -8,6 +8,7 @@ Beyond the border the picture is reflected, and so are labels: a face in a mirro
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -74,23 +75,23 @@ def _homographies(samples: Samples, config: Window, draws: Draws, progress: floa
 def resampled(samples: Samples, homographies: Tensor, size: tuple[int, int]) -> Samples:
     """Everything seen through windows. homographies: (N, 3, 3), window to source pixels. size: (H, W) of the result."""
     source = constant((samples.size[1], samples.size[0]), torch.float32, homographies.device)
-    places = _places(homographies, size)
-    turns = torch.floor(places / source)  # 0 inside, odd where the source is seen in a mirror
-    odd = turns.remainder(2)
-    reflected = places - turns * source
-    reflected = torch.where(odd > 0, source - reflected, reflected)
+    places = _places(homographies, size) / source  # the source is [0, 1] wide and high
+    turns = places.floor()  # 0 inside, odd where the source is seen in a mirror
+    odd = turns / 2
+    odd -= odd.floor()
+    place = places - turns
     level = _levels(homographies, size)
-    labels = torch.cat([samples.uv * samples.mask, samples.mask, samples.occluded_mask], 1)
-    planes = _look_up(torch.cat([samples.input, labels], 1), reflected / source * 2 - 1, level)
-    face = planes[:, 5:6] > 0.5
-    uv = planes[:, 3:5] / planes[:, 5:6].clamp(min=1e-6)
-    mirrored = odd.sum(3).remainder(2)[:, None]
-    uv = torch.cat([torch.where(mirrored > 0, 2 * CENTRE_U - uv[:, :1], uv[:, :1]), uv[:, 1:]], 1)
-    result = Samples(planes[:, :3], uv * face, face.float(), face * (planes[:, 6:7] > 0.5).float())
+    images = (samples.input, samples.uv, samples.mask, samples.occluded_mask)  # UV is 0 off the face: sums count faces
+    planes = _look_up(images, torch.where(odd > 0, 1 - place, place), level)
+    face = (planes[:, 5:6] > 0.5).float()
+    uv = planes[:, 3:5] * (face / planes[:, 5:6].clamp(min=0.5))
+    mirrored = (odd[..., 0] != odd[..., 1])[:, None] & (face > 0)
+    uv = torch.cat([torch.where(mirrored, 2 * CENTRE_U - uv[:, :1], uv[:, :1]), uv[:, 1:]], 1)
+    result = Samples(planes[:, :3], uv, face, face * (planes[:, 6:7] > 0.5))
     if samples.landmarks is not None:
         result = replace(result, landmarks=_moved(samples.landmarks, homographies, size))
     if samples.foreground is not None:  # what leaves the picture goes on beyond its border: a body, hair
-        foreground = _look_up(samples.foreground, (places / source).clamp(0, 1) * 2 - 1, level)
+        foreground = _look_up((samples.foreground,), places.clamp(0, 1), level)
         framed = (turns == 0).all(3)[:, None].float()
         result = replace(result, foreground=foreground, framed=framed)
     return result
@@ -112,18 +113,26 @@ def _levels(homographies: Tensor, size: tuple[int, int]) -> Tensor:
     return (torch.log2(per_pixel / SHARP).floor() + 1).clamp(0, LEVELS - 1).to(torch.int64)
 
 
-def _look_up(planes: Tensor, grid: Tensor, level: Tensor) -> Tensor:
-    """Bilinear values of (N, C, H, W) at grid (N, H', W', 2), each from its level of the pyramid."""
-    result = planes.new_zeros(len(planes), planes.shape[1], *grid.shape[1:3])
+def _look_up(images: Sequence[Tensor], places: Tensor, level: Tensor) -> Tensor:
+    """Bilinear values of images (N, C, H, W) at places (N, H', W', 2) in [0, 1], each sample's from its pyramid level.
+
+    The channels of all images come one after the other.
+    """
+    source = constant((images[0].shape[3], images[0].shape[2]), torch.float32, places.device)
+    channels = sum(image.shape[1] for image in images)
+    result = places.new_zeros(len(places), channels, *places.shape[1:3])
     for number in range(LEVELS):
         chosen = level == number
         which = slice(None) if chosen.is_cuda else chosen.nonzero().flatten()
-        part = planes[which]
+        part = torch.cat([image[which] for image in images], 1)
         if not len(part):
             continue
+        step = 2**number
         if number:
-            part = F.interpolate(part, size=[-(-n // 2**number) for n in planes.shape[2:]], mode="area")
-        seen = F.grid_sample(part, grid[which], mode="bilinear", padding_mode="border", align_corners=False)
+            part = F.avg_pool2d(part, step, ceil_mode=True)
+        pooled = constant((part.shape[3] * step, part.shape[2] * step), torch.float32, places.device)  # whole squares
+        grid = places[which] * (2 * source / pooled) - 1
+        seen = F.grid_sample(part, grid, mode="bilinear", padding_mode="border", align_corners=False)
         if chosen.is_cuda:
             result = choose(chosen, seen, result)
         else:
