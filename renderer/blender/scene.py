@@ -30,6 +30,7 @@ from renderer.parameters.params import Camera, Environment, Head, Light, Prop, S
 
 PANORAMA_SPACE = "Linear Rec.709"
 KEPT_PIXELS = 1 << 20  # panoramas with more are read again for every sample
+KEPT_OBJECTS = 256  # things cut to one head have a mesh of their own in every sample: the oldest are removed
 
 _PLAIN: Mapping[str, tuple[float, float, float]] = {
     "mouth": (0.25, 0.05, 0.05),
@@ -121,6 +122,8 @@ class SceneBuilder:
             self.scene.collection.objects.unlink(obj)
             obj.hide_render = False
         self.objects, self.shown = [], []
+        for key in list(self._objects)[: max(0, len(self._objects) - KEPT_OBJECTS)]:
+            bpy.data.meshes.remove(self._objects.pop(key).data)  # and with it the object
 
     def _show(self, shown: Shown, materials: Sequence[bpy.types.Material]) -> None:
         part = shown.part
@@ -146,8 +149,10 @@ class SceneBuilder:
                 mesh.materials.append(None)
             for slot in obj.material_slots:
                 slot.link = "OBJECT"
-            self._objects[key] = obj
-        return self._objects[key]
+        else:
+            obj = self._objects.pop(key)
+        self._objects[key] = obj  # in the order of their last use
+        return obj
 
     # -- materials -------------------------------------------------------------------------------------------------
 

@@ -258,6 +258,17 @@ def test_backdrops_are_cycles(smoke: RenderContext, tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the same pixels
 
 
+def test_meshes_of_earlier_samples_are_removed_and_no_pixel_tells(smoke: RenderContext, tmp_path: Path) -> None:
+    occluders = replace(smoke.spec.occluders, headwear_share=1.0, mask_share=1.0)
+    context = replace(smoke, spec=replace(smoke.spec, occluders=occluders))
+    (tmp_path / "job.json").write_text(json.dumps(context.job().to_plain()))
+    script = [sys.executable, str(Path(__file__).with_name("blender_objects.py"))]
+    subprocess.run([*script, str(tmp_path / "job.json"), str(tmp_path / "out.npz")], check=True, capture_output=True)
+    out = dict(np.load(tmp_path / "out.npz"))
+    assert np.array_equal(out["pictures_kept"], out["pictures_removed"])
+    assert out["meshes_kept"][-1] > out["meshes_removed"].max()  # everything is cut to its head, and would stay
+
+
 def test_pixels_do_not_depend_on_company_shards_threads_or_workers(
     rendered: Dataset, smoke: RenderContext, tmp_path: Path
 ) -> None:
