@@ -80,7 +80,7 @@ def hair_random(rng: np.random.Generator, male: float = 0.5, age: float = 0.5) -
         jitter=float(rng.uniform(0, 100)),
         parting_m=float(rng.normal(0, 0.02)),
         lift=float(rng.uniform(0.7, 1.0) if afro else rng.uniform(0.1, 0.5) * min(1.0, 0.07 / top)),
-        weight=float(rng.uniform(0.0, 2.0) if afro else rng.uniform(8, 35)),
+        weight=float(rng.uniform(0.0, 2.0) if afro else rng.uniform(16, 40) if long else rng.uniform(8, 35)),
         layer_m=float(rng.uniform(0.002, 0.006) if cropped or tied else rng.uniform(0.006, 0.022)),
         curl_m=float(rng.uniform(0.003, 0.012) if curly or afro else rng.uniform(0, 0.0015)),
         turns_per_m=float(rng.uniform(15, 60)),
@@ -182,6 +182,8 @@ def beard(site: Site, shape: Beard) -> Fitted:
     comb = np.where(lip[:, None], out, down)
     middle = smoothstep((marks[54, 0] + 0.012 - np.abs(x)) / 0.02) * smoothstep((marks[57, 1] + 0.004 - y) / 0.015)
     length = shape.length_m * (1 + (shape.chin - 1) * middle) * (0.6 + 0.6 * root.numbers[:, 0])
+    if shape.cut in ("goatee", "chin"):  # round below, not cut off at its sides
+        length = length * np.sqrt(np.clip(1 - (x / (1.35 * marks[54, 0])) ** 2, 0.05, 1))
     length = np.where(lip, np.minimum(length, 0.016), length)
     lift = np.where(lip, 0.6 * shape.lift, shape.lift)
     points = grown(
@@ -283,7 +285,7 @@ def _jaw(site: Site, shape: Beard) -> Floats:
     half = np.array([mouth_x * 1.05, np.ptp(marks[48:60, 1]) / 2 + 0.0015])
     off_lips = ((x / half[0]) ** 2 + ((y - lips[1]) / half[1]) ** 2 > 1.0).astype(np.float64)
     moustache = below_nose * (y > corner - 0.012) * smoothstep((mouth_x + 0.007 - x) / 0.004)
-    goatee = (x < mouth_x + 0.006) * (y < corner)
+    goatee = smoothstep((mouth_x + 0.008 - x) / 0.01) * (y < corner)
     cut = {
         "full": jaw * np.maximum(below_nose, x > mouth_x),
         "goatee": np.maximum(moustache * (y > corner - 0.005), jaw * goatee),
