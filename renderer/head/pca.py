@@ -85,6 +85,10 @@ class HeadPca:
         q = np.asarray(shape_q, np.float64)
         return float(np.clip(mean + SPREAD * (slopes[: len(q)] * q).sum(), 0.0, 1.0))
 
+    def macros(self, shape_q: Sequence[float] | npt.NDArray[Any]) -> dict[str, float]:
+        """Every trait of heads of this shape."""
+        return {name: self.trait(name, shape_q) for name in self.traits}
+
 
 @lru_cache(maxsize=2)
 def load_pca(pack: Path) -> HeadPca:

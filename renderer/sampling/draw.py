@@ -13,7 +13,7 @@ from renderer.format.sample_format import sample_key
 from renderer.head.catalog import Catalog
 from renderer.head.identity import random_identity
 from renderer.head.model import HEAD_HEIGHT_M, HeadModel
-from renderer.head.pca import PCA_FACE
+from renderer.head.pca import PCA_FACE, load_pca
 from renderer.head.props import PROPS
 from renderer.parameters.limits import Gauss
 from renderer.parameters.params import (
@@ -198,14 +198,17 @@ def _head(
     spec: Spec, s: Streams, p: str, number: int, index: int, places: Sequence[Vec3], catalog: Catalog, model: HeadModel
 ) -> Head:
     identity = _identity(spec, s, p, index, model)
+    looks = identity  # what hair, beard and skin layers are to fit
+    if identity.pca is not None:
+        looks = replace(identity, macros=load_pca(model.folder).macros(identity.pca.shape_q))
     return Head(
         identity=identity,
         expression=draw_expression(spec, s, p, identity, model),
         pose=_pose(spec, s, p, number, places),
         deform=_deform(spec, s, p),
-        surface=_surface(spec, s, p, identity, catalog, model),
+        surface=_surface(spec, s, p, looks, catalog, model),
         interior=_interior(spec, s, p, catalog),
-        wear=draw_wear(spec.occluders, s, p, identity, catalog),
+        wear=draw_wear(spec.occluders, s, p, looks, catalog),
     )
 
 

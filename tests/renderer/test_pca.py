@@ -144,6 +144,15 @@ def test_none_varies_nothing_but_the_head(model: HeadModel, catalog: Catalog) ->
     assert not any(plain[0]["heads"][0]["expression"]["units"].values())
 
 
+def test_beards_grow_on_heads_with_the_shape_of_men(model: HeadModel, catalog: Catalog, pca: HeadPca) -> None:
+    heads = [head_of(load_spec("all"), i, catalog, model) for i in range(80)]
+    bearded = [head for head in heads if any(thing.kind == "beard" for thing in head.wear.fitted)]
+    assert 5 < len(bearded) < 40
+    for head in bearded:
+        assert head.identity.pca is not None
+        assert pca.trait("sex", head.identity.pca.shape_q) > 0.5
+
+
 def test_a_record_gives_the_same_head_back(model: HeadModel, catalog: Catalog, pca: HeadPca) -> None:
     params = draw(load_spec("all"), 0, 3, catalog, model, "abcdef")
     raw = json.loads(json.dumps(to_record(params)))["heads"][0]
