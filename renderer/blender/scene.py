@@ -162,6 +162,10 @@ class SceneBuilder:
             mouth = self._plain(f"{number}.mouth", "mouth", _PLAIN["mouth"]) if interior.mouth else black
             sockets = self._plain(f"{number}.sockets", "sockets", _PLAIN["sockets"]) if interior.eyes else black
             return [self._skin(head, number), mouth, sockets]
+        if kind == "body":
+            return [self._copy(f"{number}.{_skin_kind(head)}", _skin_kind(head))]  # as the skin was set
+        if kind == "clothes":
+            return self._garment(part, head, number)
         if kind == "glasses":
             frame = self._plain(f"{number}.frame", "frame", head.wear.glasses_colour)
             lens = self._copy(f"{number}.lens", "lens")
@@ -214,8 +218,7 @@ class SceneBuilder:
         return [material] * count
 
     def _skin(self, head: Head, number: int) -> bpy.types.Material:
-        s = head.surface
-        kind = "layered_skin" if s.skin else "graded_skin" if s.graded else "skin"
+        s, kind = head.surface, _skin_kind(head)
         material = self._copy(f"{number}.{kind}", kind)
         nodes = material.node_tree.nodes
         nodes["texture"].image = self._image(self.catalog.textures[s.texture]) if s.texture else None
@@ -264,6 +267,25 @@ class SceneBuilder:
         image.pixels.foreach_set(pixels.ravel())
         image.update()
         return image
+
+    def _garment(self, part: Part, head: Head, number: int) -> list[bpy.types.Material]:
+        """Materials of a garment and of its trim."""
+        assert head.clothes is not None
+        layer = int(part.name.split(":")[1])
+        garment, materials = head.clothes.garments[layer], []
+        assert part.topology.slots is not None
+        slots = ("main", garment.colour), ("trim", garment.trim)
+        for slot, colour in slots[: int(part.topology.slots.max()) + 1]:
+            material = self._copy(f"{number}.{layer}.garment.{slot}", "garment")
+            nodes = material.node_tree.nodes
+            textured = garment.texture if slot == "main" or garment.trim == garment.colour else ""
+            nodes["texture"].image = self._image(self.catalog.textures[textured]) if textured else None
+            _move(nodes["texture"], scale=(garment.texture_scale,) * 3)
+            nodes["textured"].outputs[0].default_value = float(bool(textured))
+            nodes["colour"].outputs[0].default_value = (*colour, 1.0)
+            nodes["roughness"].outputs[0].default_value = garment.roughness
+            materials.append(material)
+        return materials
 
     def _set_face(self, nodes: bpy.types.Nodes, name: str, flip: bool) -> None:
         if not name:
@@ -320,6 +342,11 @@ class SceneBuilder:
             image.alpha_mode = "CHANNEL_PACKED" if path.suffix.lower() == ".png" else "NONE"
             self._images[path] = image
         return self._images[path]
+
+
+def _skin_kind(head: Head) -> str:
+    """The material that a head's skin needs."""
+    return "layered_skin" if head.surface.skin else "graded_skin" if head.surface.graded else "skin"
 
 
 def _move(

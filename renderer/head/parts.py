@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from renderer.head.catalog import Catalog
 from renderer.head.deform import deformed, vertical_extent
+from renderer.head.dress import Dresser
 from renderer.head.glasses import Glasses, glasses
 from renderer.head.model import HEAD_HEIGHT_M, HeadModel, SubdividedPart
 from renderer.head.pca import rest_vertices
@@ -38,7 +39,7 @@ SKIN_SLOTS: Final = ("skin", "mouth", "sockets")
 NOSE_BRIDGE: Final = 27  # of the 68 landmarks: the highest one of the nose
 SHAPES_KEPT: Final = 8  # more than the heads of a sample
 
-WORN: Final = frozenset({"hair", "hat", "glasses", "fitted"})
+WORN: Final = frozenset({"hair", "hat", "glasses", "fitted", "clothes"})
 """Kinds of part that occlude the face; props do, too."""
 
 PROXY_FOLDERS: Final = {
@@ -71,7 +72,7 @@ class Topology:
 class Part:
     """One mesh of a head or prop."""
 
-    kind: str  # skin, eyes, teeth, tongue, brows, lashes, hair, hat, glasses, fitted, prop, statue
+    kind: str  # skin, eyes, teeth, tongue, brows, lashes, hair, hat, glasses, fitted, body, clothes, prop, statue
     name: str  # tells topologies apart; parts of one name have one topology
     topology: Topology
     vertices: Floats  # (V, 3) world, metres
@@ -179,8 +180,30 @@ class PartBuilder:
         kinds = {part.kind for part in added}
         base = [] if "eyes" in kinds else ["eye_l", "eye_r"]
         base += [] if "teeth" in kinds else ["teeth_upper", "teeth_lower", "tongue"]
-        skin = Part("skin", "skin", self.skin, _world(shape.skin, head.pose))
+        if head.clothes is not None:
+            added += self._dressed(head, shape)
+        skin = Part("skin", "skin", self.skin, self.skin_points(head).astype(np.float32))
         return [skin, *(self._base_part(name, shape, head.pose) for name in base), *added]
+
+    def skin_points(self, head: Head) -> Points:
+        """(V1, 3) skin in the world, metres; faces are `skin.faces`. With a body, the neck bends towards it."""
+        shape = self.shape(head)
+        if head.clothes is None:
+            return posed(shape.skin, head.pose)
+        return self._dresser.skin(shape.skin, head, shape.low, shape.high)
+
+    @cached_property
+    def _dresser(self) -> Dresser:
+        return Dresser(self.model, self._smooth(self.model.vertices))
+
+    def _dressed(self, head: Head, shape: Shape) -> list[Part]:
+        """The bare part of the body and the garments."""
+        parts = []
+        for cloth in self._dresser.clothes(head, shape.low, shape.high):
+            rest = (cloth.rest / HEAD_HEIGHT_M).astype(np.float32)
+            topology = Topology(cloth.faces, cloth.uvs, cloth.slots, rest)
+            parts.append(Part(cloth.name.split(":")[0], cloth.name, topology, cloth.vertices.astype(np.float32)))
+        return parts
 
     def _smooth(self, vertices: Points) -> Points:
         """Points of the skin mesh: the subdivided ones, then the middle of the neck's lower edge."""

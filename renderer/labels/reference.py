@@ -16,14 +16,15 @@ from renderer.format.sample_format import DRAW_VERSION, PURE, RENDER_VERSION
 from renderer.head.catalog import build_catalog, pack_folder
 from renderer.head.pack import load_head
 from renderer.head.parts import PartBuilder, triangles
-from renderer.head.pose import posed
 from renderer.labels import maps
 from renderer.labels.camera import project, second_camera
 from renderer.labels.record import sample_record
 from renderer.parameters.params import (
     Camera,
+    Clothes,
     Deform,
     Expression,
+    Garment,
     Head,
     Identity,
     Interior,
@@ -108,8 +109,7 @@ class Reference:
 
     def skin(self, head: dict[str, Any]) -> Any:
         """(V, 3) skin vertices in the world, metres, of one of a record's heads; faces are `builder.skin.faces`."""
-        made = head_from_record(head)
-        return posed(self.builder.shape(made).skin, made.pose)
+        return self.builder.skin_points(head_from_record(head))
 
     def uv_problems(self, record: dict[str, Any], images: dict[str, Any], errors: list[float]) -> Iterable[str]:
         """Where UV and mask, also of a second view, disagree with the geometry. Adds median errors to `errors`."""
@@ -217,22 +217,28 @@ def _differences(stored: Any, fresh: Any, name: str = "") -> Iterator[str]:
         yield f"{name} is {stored!r}, not {fresh!r}"
 
 
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+
+
+def _clothes_from_record(raw: dict[str, Any]) -> Clothes:
+    return Clothes(**_tuples(raw) | {"garments": tuple(Garment(**_tuples(one)) for one in raw["garments"])})
+
+
 def head_from_record(raw: dict[str, Any]) -> Head:
     """The inverse of `params.to_record` for one head."""
-
-    def tuples(values: dict[str, Any]) -> dict[str, Any]:
-        return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
 
     skin = raw["surface"].get("skin")
     pca = raw["identity"].get("pca")
     return Head(
-        identity=Identity(**{**raw["identity"], "pca": PcaIdentity(**tuples(pca)) if pca else None}),
+        identity=Identity(**{**raw["identity"], "pca": PcaIdentity(**_tuples(pca)) if pca else None}),
         expression=Expression(**raw["expression"]),
-        pose=Pose(**tuples(raw["pose"])),
-        deform=Deform(**tuples(raw["deform"])),
-        surface=Surface(**tuples(raw["surface"]) | ({"skin": Skin(**tuples(skin))} if skin else {})),
+        pose=Pose(**_tuples(raw["pose"])),
+        deform=Deform(**_tuples(raw["deform"])),
+        surface=Surface(**_tuples(raw["surface"]) | ({"skin": Skin(**_tuples(skin))} if skin else {})),
         interior=Interior(**raw["interior"]),
         wear=Wear(
-            **tuples({**raw["wear"], "fitted": [Worn(**tuples(thing)) for thing in raw["wear"].get("fitted", ())]})
+            **_tuples({**raw["wear"], "fitted": [Worn(**_tuples(thing)) for thing in raw["wear"].get("fitted", ())]})
         ),
+        clothes=_clothes_from_record(raw["clothes"]) if raw.get("clothes") else None,
     )

@@ -173,6 +173,32 @@ class Wear:
 
 
 @dataclass(frozen=True)
+class Garment:
+    """One piece of clothing, `renderer.head.garments`."""
+
+    kind: str  # of its pattern
+    colour: RGB
+    trim: RGB  # of its border along the neckline
+    texture: str  # "" for plain colour
+    texture_scale: float  # repeats per head height
+    roughness: float
+    thickness_m: float
+    folds_m: float
+    seed: int  # of its folds
+
+
+@dataclass(frozen=True)
+class Clothes:
+    """The body below a head, and what it wears, the innermost first. Angles are in the world, as those of `Pose`."""
+
+    yaw_rad: float
+    pitch_rad: float
+    roll_rad: float
+    arms_rad: tuple[float, float]  # by what the left and the right arm are lowered
+    garments: tuple[Garment, ...]
+
+
+@dataclass(frozen=True)
 class Head:
     """One head."""
 
@@ -183,6 +209,7 @@ class Head:
     surface: Surface
     interior: Interior
     wear: Wear
+    clothes: Clothes | None = later(None)
 
 
 @dataclass(frozen=True)

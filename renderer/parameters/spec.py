@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 from renderer.errors import SpecError
 from renderer.format.sample_format import OPTIONAL_LABELS
 from renderer.parameters.limits import Gauss, Uniform, check_weights
-from renderer.parameters.looks import SkinSpec
+from renderer.parameters.looks import ClothesSpec, SkinSpec
 from renderer.strict import knob, read
 
 EXPRESSION_SETS: Final = (
@@ -322,6 +322,7 @@ class Spec:
     identity: IdentitySpec = IdentitySpec()
     expression: ExpressionSpec = ExpressionSpec()
     interior: InteriorSpec = InteriorSpec()
+    clothes: ClothesSpec = ClothesSpec()
     occluders: OccluderSpec = OccluderSpec()
     assets: AssetsSpec = AssetsSpec()
     sequence: SequenceSpec = SequenceSpec()

@@ -25,6 +25,7 @@ from renderer.format.sample_format import (
     dataset_tag,
     image_names,
 )
+from renderer.head.body import load_body
 from renderer.head.catalog import Catalog, build_catalog, check_assets, lacking
 from renderer.head.model import HeadModel
 from renderer.head.pack import load_head
@@ -117,6 +118,8 @@ def prepare(spec: Spec, seed: int, log: Callable[[str], None] = print, renders: 
     _check_labels(spec, model)
     if spec.skin != SkinSpec():
         check_masks(model)
+    if spec.clothes.share:
+        load_body(pack, model)
     return RenderContext(spec, seed, pack, ensure_scene(log) if renders else None, model, catalog)
 
 

@@ -38,6 +38,7 @@ from renderer.parameters.params import (
 from renderer.parameters.spec import LightSpec, SequenceSpec, Spec
 from renderer.sampling import people
 from renderer.sampling.backdrop import draw_backdrop, draw_rotation
+from renderer.sampling.clothes import draw_clothes
 from renderer.sampling.colours import random_colour
 from renderer.sampling.expression import draw_expression
 from renderer.sampling.looks import draw_skin, match_face
@@ -84,6 +85,7 @@ def neutral(params: SampleParams) -> SampleParams:
             pose=Pose(0.0, 0.0, 0.0, (0.0, 0.0, 0.0)),
             deform=plain,
             wear=Wear(),
+            clothes=None,
         )
         for head in params.heads[:1]
     )
@@ -201,14 +203,16 @@ def _head(
     looks = identity  # what hair, beard and skin layers are to fit
     if identity.pca is not None:
         looks = replace(identity, macros=load_pca(model.folder).macros(identity.pca.shape_q))
+    pose = _pose(spec, s, p, number, places)
     return Head(
         identity=identity,
         expression=draw_expression(spec, s, p, identity, model),
-        pose=_pose(spec, s, p, number, places),
+        pose=pose,
         deform=_deform(spec, s, p),
         surface=_surface(spec, s, p, looks, catalog, model),
         interior=_interior(spec, s, p, catalog),
         wear=draw_wear(spec.occluders, s, p, looks, catalog),
+        clothes=draw_clothes(spec, s, p, pose, list(catalog.textures)),
     )
 
 

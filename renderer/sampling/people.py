@@ -65,6 +65,7 @@ def statue(s: Streams, head: Head, camera: Camera, heads: Sequence[Head], catalo
         pose=replace(head.pose, position_m=place),
         interior=replace(head.interior, brows="", lashes=""),
         wear=Wear(),
+        clothes=None,
     )
     materials = [name for name in catalog.textures if name.startswith(("marble", "stone", "metal", "wood", "rust"))]
     textured = s.share("statue.textured", 0.5) and bool(materials)
