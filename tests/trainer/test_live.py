@@ -77,12 +77,15 @@ def test_a_page_is_a_folder_of_plain_files_that_is_replaced_and_replaces_nothing
         "--example",
         str(example),
     ]
-    for _ in range(2):
+    out = tmp_path / "page"
+    for name in ("tiny", "w"):
         result = CliRunner().invoke(live_command, arguments)
         assert result.exit_code == 0, result.output
-    out = tmp_path / "page"
-    about = json.loads((out / "network.json").read_text())
-    assert about["name"] == "tiny" and about["examples"] == [{"file": "example-0.jpg", "title": "me"}]
+        about = json.loads((out / "network.json").read_text())
+        assert about["name"] == name
+        (tmp_path / "w.onnx").write_bytes(b"lies beside the weights")
+    assert (out / "network.onnx").read_bytes() == b"lies beside the weights"
+    assert about["examples"] == [{"file": "example-0.jpg", "title": "me"}]
     assert about["landmark_uv"] == UV.tolist() and about["finder"]["network_px"] == 128
     for name in (
         "index.html",

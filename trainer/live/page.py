@@ -54,12 +54,9 @@ def build(weights: Path, out: Path, examples: Sequence[Path] = (), log: Log = pr
     partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         partial.mkdir(parents=True)
-        with tempfile.TemporaryDirectory() as folder:
-            log("exporting the network as ONNX")
-            (exported,) = runs.export(weights, Path(folder), ("onnx",))
-            shutil.move(exported.path, partial / "network.onnx")
+        name = _network(weights, partial / "network.onnx", log)
         about = {
-            "name": exported.path.stem,
+            "name": name,
             "finder": finder(options),
             "landmark_uv": landmark_uv().double().numpy().round(6).tolist(),
             "examples": [_example(path, partial, n) for n, path in enumerate(examples or [astronaut()])],
@@ -71,6 +68,19 @@ def build(weights: Path, out: Path, examples: Sequence[Path] = (), log: Log = pr
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return out
+
+
+def _network(weights: Path, out: Path, log: Log) -> str:
+    """Write the network as ONNX: that beside the weights file, as `gen export` leaves it, else a new one. Its name."""
+    beside = weights.with_suffix(".onnx")
+    if weights.is_file() and beside.is_file():
+        shutil.copyfile(beside, out)
+        return beside.stem
+    with tempfile.TemporaryDirectory() as folder:
+        log("exporting the network as ONNX")
+        (exported,) = runs.export(weights, Path(folder), ("onnx",))
+        shutil.move(exported.path, out)
+        return exported.path.stem
 
 
 def write(folder: Path, about: dict[str, Any], log: Log = print) -> None:
