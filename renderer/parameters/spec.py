@@ -273,7 +273,7 @@ class OccluderSpec:
     strand_share: float = knob(0.0, "share of heads with hair whose hair is strands of many cuts, not a mesh", 0, 1)
     natural_hair_share: float = knob(0.0, "share of heads whose hair has a colour that fits ancestry and age", 0, 1)
     beard_share: float = knob(0.0, "share of grown men with a beard or moustache", 0, 1)
-    wisps_share: float = knob(0.0, "share of heads with locks that fall over the face", 0, 1)
+    wisps_share: float = knob(0.0, "share of heads with hair whose locks fall over the face", 0, 1)
     muffler_share: float = knob(0.0, "share of heads with a scarf over chin or mouth", 0, 1)
     headphones_share: float = knob(0.0, "share of heads with headphones", 0, 1)
     held_share: float = knob(0.0, "share of heads with a hand that holds a phone, cup or microphone at the face", 0, 1)

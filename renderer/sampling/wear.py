@@ -26,7 +26,7 @@ def draw_wear(o: OccluderSpec, s: Streams, p: str, identity: Identity, catalog: 
     colour = natural_hair_colour(s(p + "wear.natural_hair"), identity.macros)
     natural = s.share(p + "wear.natural_hair_on", o.natural_hair_share)
     strands = hair and s.share(p + "wear.strands_on", o.strand_share)
-    fitted = tuple(_fitted(o, s, p, identity, colour, strands))
+    fitted = tuple(_fitted(o, s, p, identity, colour, strands, hair))
     hair &= not strands
     hat = s.share(p + "wear.hat_on", o.hat_share) and not any(thing.kind == "hat" for thing in fitted)
     glasses = s.share(p + "wear.glasses_on", o.glasses_share)
@@ -71,7 +71,9 @@ def _bright(colour: RGB) -> RGB:
     return (red, green, blue)
 
 
-def _fitted(o: OccluderSpec, s: Streams, p: str, identity: Identity, hair: RGB, strands: bool) -> list[Worn]:
+def _fitted(
+    o: OccluderSpec, s: Streams, p: str, identity: Identity, hair: RGB, strands: bool, haired: bool
+) -> list[Worn]:
     """Things fitted to the head, in the order in which they lie over each other."""
     kinds = []
     male, age = identity.macros.get("sex", 0.5), identity.macros.get("age", 0.5)
@@ -83,7 +85,7 @@ def _fitted(o: OccluderSpec, s: Streams, p: str, identity: Identity, hair: RGB, 
         kinds.append("hat")
     if strands:
         kinds.append("hair")
-    if s.share(p + "wear.wisps_on", o.wisps_share):
+    if haired and s.share(p + "wear.wisps_on", o.wisps_share):
         kinds.append("wisps")
     for kind, share in (
         ("muffler", o.muffler_share),
