@@ -4,7 +4,7 @@
 gets a place, so that networks that show less of a face do not score better for it:
 
 1. inside a triangle of neighbouring pixels around the 12 pixels of nearest UV: where UV, linear over it, has the value
-   looked for; of several such places the one in the middle, of two that beside the nearer pixel;
+   looked for; of several such places the one in the middle;
 2. else where the affine fit to the 5 x 5 pixels around the nearest one puts it, if no further than 2.5 pixels away: the
    rims of the mask, of eyes and mouth;
 3. else at the pixel of nearest UV.
@@ -82,13 +82,18 @@ def locate(face: FaceMap, wanted: Floats) -> tuple[Floats, npt.NDArray[np.int64]
     tree = cKDTree(face.uv[pixels[:, 0], pixels[:, 1]])
     _, nearest = tree.query(wanted[known], k=min(NEAREST, len(pixels)))
     framed = np.pad(face.uv, ((1, 1), (1, 1), (0, 0)), constant_values=np.nan)
+    first = np.array([face.y - 1, face.x - 1])  # pixel of the picture under the frame's first one
     for point, near in zip(known, pixels[nearest], strict=True):
-        places[point], how[point] = _place(framed, near + 1, wanted[point])
-    return places - 0.5 + [face.x, face.y], how  # -1 of the frame, +0.5 of a pixel's centre
+        place, how[point] = _place(framed, first, near + 1, wanted[point])
+        places[point] = place[::-1] + 0.5
+    return places, how
 
 
-def _place(uv: Floats, near: npt.NDArray[np.int64], wanted: Floats) -> tuple[Floats, int]:
-    """(x, y) in pixels of `uv`, whose rim is NaN, and how it was found. near: (k, 2) row, column, nearest first."""
+def _place(uv: Floats, first: npt.NDArray[np.int64], near: npt.NDArray[np.int64], wanted: Floats) -> tuple[Floats, int]:
+    """Row and column in the picture, and how they were found.
+
+    uv: (h, w, 2), its rim NaN, from the pixel `first` on. near: (k, 2) row and column in it, nearest first.
+    """
     every = (near[:, None] - _BLOCK).reshape(-1, 2)  # top left pixels of 2 x 2
     blocks = every[np.sort(np.unique(every, axis=0, return_index=True)[1])]  # once each, in their order
     corners = (blocks[:, None, None] + _CORNERS).reshape(-1, 3, 2)
@@ -98,10 +103,9 @@ def _place(uv: Floats, near: npt.NDArray[np.int64], wanted: Floats) -> tuple[Flo
         s, t = _cross(wanted - a, c - a) / area, _cross(b - a, wanted - a) / area
         inside = (np.abs(area) >= 1e-18) & (s >= -1e-9) & (t >= -1e-9) & (s + t <= 1 + 1e-9)
     if inside.any():
-        p, q, r = (corners[inside, k].astype(np.float64) for k in range(3))
+        p, q, r = ((corners[inside, k] + first).astype(np.float64) for k in range(3))
         hits = p + s[inside, None] * (q - p) + t[inside, None] * (r - p)
-        middle = np.abs(hits - np.median(hits, 0)).sum(1).round(9).argmin()  # two are as far, but for rounding
-        return hits[middle, ::-1], INSIDE
+        return hits[np.abs(hits - np.median(hits, 0)).sum(1).argmin()], INSIDE
     row, column = near[0]
     top, left = max(0, row - 2), max(0, column - 2)
     window = uv[top : row + 3, left : column + 3]
@@ -114,8 +118,8 @@ def _place(uv: Floats, near: npt.NDArray[np.int64], wanted: Floats) -> tuple[Flo
         if abs(np.linalg.det(fit[:2])) >= 1e-14:
             step = np.linalg.solve(fit[:2].T, wanted - fit[2])
             if np.abs(step).max() <= REACH_PX:
-                return (near[0] + step)[::-1], BESIDE
-    return near[0][::-1].astype(np.float64), NOT_SHOWN
+                return near[0] + first + step, BESIDE
+    return (near[0] + first).astype(np.float64), NOT_SHOWN
 
 
 _BLOCK: Final = np.array([[1, 1], [1, 0], [0, 1], [0, 0]])
