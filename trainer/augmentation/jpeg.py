@@ -1,7 +1,7 @@
 """JPEG compression of a minibatch, each sample at its own quality: baseline JPEG without the coding of its numbers.
 
 Steps and tables are those of ITU-T T.81 (annexes A and K) and JFIF; qualities and the enlarging of chroma are those of
-libjpeg. Kornia's codec takes 4.3 ms for a picture of 128 x 128, this one under one.
+libjpeg. On one thread of a CPU Kornia's codec takes more than three times as long.
 """
 
 from __future__ import annotations
