@@ -228,6 +228,12 @@ def test_the_page_finds_what_python_finds_in_photos_and_follows_it_on_the_webcam
         driver.find_element("css selector", "[data-source=webcam]").click()
         start = driver.execute_script("return window.headforge.frames")
         wait(driver, f"return window.headforge.frames > {start} + 12")
+        # what is shown is never the bare frame: a line of the grid crosses the middle of the face
+        shown = "const b = window.headforge.faces[0].box, c = document.getElementById('picture').getContext('2d');"
+        shown += "return [...c.getImageData(b[0], (b[1] + b[3]) / 2, b[2] - b[0], 1).data]"
+        for _ in range(5):
+            row = np.array(driver.execute_script(shown)).reshape(-1, 4)
+            assert (np.abs(np.diff(row[:, 2].astype(int))) > 40).sum() > 10
         seen = driver.execute_script("return window.headforge.faces.map(f => f.box)")
         assert len(seen) == 1 and 220 < seen[0][2] - seen[0][0] < 260 and 120 < seen[0][0] < 220
         rate = driver.execute_script("return document.querySelector('[data-name=\"frames/s\"] .value').textContent")

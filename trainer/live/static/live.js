@@ -4,6 +4,7 @@ import { drawFace, drawPoints } from "./draw.js";
 const PHOTO_SIDE = 1280, VIDEO_SIDE = 640; // larger ones are scaled down
 const VIEWS = [["grid", "UV grid"], ["texture", "texture"], ["mask", "mask"], ["landmarks", "landmarks"]];
 const canvas = document.getElementById("picture"), context = canvas.getContext("2d", { willReadFrequently: true });
+const taken = document.createElement("canvas");
 const message = document.getElementById("message"), stage = document.getElementById("stage");
 const controls = document.getElementById("controls"), figures = document.getElementById("figures");
 const shown = new Set(["grid", "landmarks"]);
@@ -13,7 +14,7 @@ video.muted = true;
 const live = { faces: [], frames: 0, about: null }; // for the console, and for tests
 window.headforge = live;
 let answer = null; // resolves with the worker's next message
-let last = null; // {bytes, found}: the picture shown, and what was found in it
+let last = null; // {image, found}: the picture shown, and what was found in it
 let run = 0; // number of the source shown; what belongs to an earlier one ends
 let times = [];
 
@@ -34,28 +35,33 @@ worker.onerror = (event) => answer && answer.reject(new Error(event.message || "
 
 // ---- drawing
 
-function fit(width, height, most) {
+// The picture or frame to be read next goes to a canvas of its own: what is shown stays until it has been read.
+function take(image, width, height, most) {
   const scale = Math.min(1, most / Math.max(width, height));
-  canvas.width = Math.max(1, Math.round(width * scale));
-  canvas.height = Math.max(1, Math.round(height * scale));
+  taken.width = Math.max(1, Math.round(width * scale));
+  taken.height = Math.max(1, Math.round(height * scale));
+  const from = taken.getContext("2d", { willReadFrequently: true });
+  from.drawImage(image, 0, 0, taken.width, taken.height);
+  return from.getImageData(0, 0, taken.width, taken.height);
 }
 
 function redraw() {
   if (!last) return;
-  const image = new ImageData(new Uint8ClampedArray(last.bytes), canvas.width, canvas.height);
+  const { image: { width, height, data }, found } = last;
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  const image = new ImageData(new Uint8ClampedArray(data), width, height);
   const views = VIEWS.map(([name]) => name).filter((name) => shown.has(name));
-  for (const face of [...last.found.faces].reverse()) drawFace(image, face, face.maps, views);
+  for (const face of [...found.faces].reverse()) drawFace(image, face, face.maps, views);
   context.putImageData(image, 0, 0);
   if (shown.has("landmarks")) {
-    for (const face of last.found.faces) drawPoints(context, face.points, Math.max(1.5, face.window.side / 130));
+    for (const face of found.faces) drawPoints(context, face.points, Math.max(1.5, face.window.side / 130));
   }
 }
 
-// What lies on the canvas is read by the network and drawn over.
-async function process(moving) {
-  const image = context.getImageData(0, 0, canvas.width, canvas.height);
+// Have a picture read, and show it with what was found.
+async function process(image, moving) {
   const found = await ask({ picture: { width: image.width, height: image.height, data: image.data }, moving });
-  last = { bytes: image.data, found };
+  last = { image, found };
   live.faces = found.faces;
   live.frames++;
   redraw();
@@ -95,9 +101,7 @@ function photo(blob, name) {
   return source(async (current) => {
     say(`reading ${name} …`);
     const bitmap = await createImageBitmap(blob).catch(() => { throw new Error(`${name} is no picture that this browser reads`); });
-    fit(bitmap.width, bitmap.height, PHOTO_SIDE);
-    context.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
-    await process(false);
+    await process(take(bitmap, bitmap.width, bitmap.height, PHOTO_SIDE), false);
     if (current()) say(live.faces.length ? name : `${name}: no face found`);
   });
 }
@@ -107,12 +111,10 @@ function moving(open, name) {
     say(`opening ${name} …`);
     await open();
     await video.play();
-    fit(video.videoWidth, video.videoHeight, VIDEO_SIDE);
     times = [];
     say(`${name}, seen by this page alone`);
     while (current() && !video.ended) {
-      context.drawImage(video, 0, 0, canvas.width, canvas.height);
-      await process(times.length > 0);
+      await process(take(video, video.videoWidth, video.videoHeight, VIDEO_SIDE), times.length > 0);
       times = times.length ? times : [performance.now()];
       await new Promise(requestAnimationFrame);
     }
