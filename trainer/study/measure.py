@@ -42,10 +42,15 @@ def run_measurement(layout: Layout, step: Step) -> None:
     assert run is not None
     test = layout.data(step.test, "test")
     check_test_sets(layout)
-    work = at_work(RunDir(run).weights, test, "cpu")
+    work = at_work(best_weights(run), test, "cpu")
     count = layout.test_samples(step.test)
     results = measure(work, np.arange(min(count, len(work.reader))), batch_size=50)
     save(results, layout.result(step), layout.measurement(step), work.system.metrics)
+
+
+def best_weights(run: Path) -> Path:
+    """Those of the test with the best score: on samples held out of the run's own training set, never a test set's."""
+    return RunDir(run).best_weights
 
 
 def save(results: Results, path: Path, header: Mapping[str, Any], metrics: Sequence[Metric]) -> None:

@@ -17,6 +17,7 @@ from trainer.study.statistics import RESAMPLES, Interval, by_trait
 from trainer.training.run_dir import RunDir, read_json
 
 NAME: Final = "index.html"
+TILE_PX: Final = 96  # smallest side of a shown sample
 STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #fff; margin: 2em auto; padding: 0 1em }
 body { max-width: 64em }
@@ -25,7 +26,8 @@ figure { margin: 1em 0 } figure img { max-width: 100% } figcaption, .note { colo
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 td, th { padding: .2em .9em .2em 0; text-align: left }
 th { border-bottom: 1px solid #999 } .scroll { overflow-x: auto } .sheet img { image-rendering: auto; max-width: none }
-.sheet th { font-weight: normal; font-size: .8em; padding: 0; border: 0; width: 112px; overflow-wrap: anywhere }
+.sheet th { font-weight: normal; font-size: .8em; padding: 0; border: 0; overflow-wrap: anywhere }
+.sheet table { table-layout: fixed }
 """
 
 
@@ -93,9 +95,9 @@ def samples(layout: Layout) -> Iterator[str]:
         return
     yield f"<h2>Samples of {html.escape(layout.study.spec.main)}</h2>"
     head = "".join(f"<th>{html.escape(name)}</th>" for name in shown["columns"])
-    width = shown["side"] * len(shown["columns"])
+    width = max(shown["side"], TILE_PX) * len(shown["columns"])
     yield (
-        f'<div class="scroll sheet"><table style="width:{width}px;table-layout:fixed"><tr>{head}</tr></table>'
+        f'<div class="scroll sheet"><table style="width:{width}px"><tr>{head}</tr></table>'
         f'<img src="shown/{FILE}" alt="" width="{width}"></div>'
         '<p class="note">Saliency: largest derivative over the colours of the first parameter by each pixel. Heads:'
         " rebuilt from each network's estimate, and from the truth, rendered in one scenario.</p>"

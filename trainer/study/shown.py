@@ -31,7 +31,6 @@ from trainer.study.plan import GEN, Layout, Step
 from trainer.study.process import command
 from trainer.study.spec import beside
 from trainer.systems.headparams.views import quantised
-from trainer.training.run_dir import RunDir
 from trainer.training.sheets import single
 
 Picture = npt.NDArray[np.uint8]
@@ -76,7 +75,7 @@ def seen(layout: Layout, trainings: Sequence[Step], keys: Sequence[str]) -> tupl
     for step in trainings:
         run = layout.run(step)
         assert run is not None
-        work = at_work(RunDir(run).weights, layout.data(layout.study.spec.main, "test"))
+        work = at_work(measure.best_weights(run), layout.data(layout.study.spec.main, "test"))
         pictures = torch.cat([picture_of(work, key) for key in keys])
         network: Any = work.modules[work.system.exported]
         slopes = saliency.saliency(network, pictures, 0)

@@ -24,6 +24,7 @@ class NetworkConfig:
     input_px: int = knob(224, "side that pictures are scaled to", 64, 1024)
     parameters: int = knob(36, "numbers that are estimated", 1, 10_000)
     features: int = knob(32, "of the first layer of `small`; they double with each of its four levels", 8, 64)
+    dropout: float = knob(0.0, "share of the last features of `small` left out in each step of training", 0, 0.95)
 
     def check(self) -> None:
         if self.kind == "small" and self.input_px % 4:

@@ -38,7 +38,7 @@ class Regressor(nn.Module):
         elif config.kind == "lite0":
             self.backbone = Encoded(config.parameters)
         else:
-            self.backbone = Small(config.parameters, config.features, config.input_px)
+            self.backbone = Small(config.parameters, config.features, config.input_px, config.dropout)
 
     def forward(self, picture: Tensor) -> Tensor:
         picture = resized(picture, self.config.input_px).to(self.mean.dtype)
@@ -51,7 +51,7 @@ class Small(nn.Module):
     Without an average over places: size and place in the frame tell of the head, too.
     """
 
-    def __init__(self, outputs: int, features: int, side: int) -> None:
+    def __init__(self, outputs: int, features: int, side: int, dropout: float = 0.0) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.PixelUnshuffle(PATCH), *convolution(3 * PATCH**2, features), nn.ReLU()]
         channels, side = features, side // PATCH
@@ -59,10 +59,11 @@ class Small(nn.Module):
             layers.append(Block(channels, features * 2**level, 2 if level else 1))
             channels, side = features * 2**level, -(-side // 2) if level else side
         self.levels = nn.Sequential(*layers)
+        self.dropout = nn.Dropout(dropout)
         self.fc = nn.Linear(channels * side**2, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.levels(x).flatten(1))  # type: ignore[no-any-return]
+        return self.fc(self.dropout(self.levels(x).flatten(1)))  # type: ignore[no-any-return]
 
 
 class Encoded(nn.Module):
