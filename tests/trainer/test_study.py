@@ -291,3 +291,14 @@ def encoded_face(synthetic, tag, index):
     images, record = synthetic.face(index + int(tag[-1]) * 1000)
     record |= {"tag": tag, "index": index, "key": sample_key(tag, index)}
     return encode_sample(index, record["key"], images, record)
+
+
+def test_the_study_in_the_docs_is_sound(tmp_path):
+    text = (Path(__file__).parents[2] / "docs" / "commands" / "study.md").read_text()
+    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(example)
+    study = load_study(tmp_path / "mine.yaml")
+    names = ["hair", "backdrop", "lens"]
+    wanted = ["bare", *(f"only_{n}" for n in names), *(f"without_{n}" for n in names), "base"]
+    assert list(study.scenarios) == wanted and study.spec.main == "base"
+    assert study.render_spec("without_lens").camera.focal_mm != study.render_spec("base").camera.focal_mm
