@@ -12,20 +12,24 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from click.testing import CliRunner
 from PIL import Image
 from torch import Tensor
 
 from renderer.errors import DatasetError, MachineError
 from renderer.format.sample_format import UV_FRAME
+from trainer.augmentation.mirror import agreement, mirrored_maps
 from trainer.commands.live import live as live_command
 from trainer.data import pictures
 from trainer.live import page, serve
 from trainer.systems.registry import parse_config
 from trainer.systems.uvnet.network import make_network
 from trainer.training.checkpoint import save_weights
-from trainer.uvmaps.finding import Options, find_faces
+from trainer.uvmaps.faces import Window, cut
+from trainer.uvmaps.finding import Options, find_faces, scaled
 from trainer.uvmaps.points import find_landmarks
+from trainer.uvmaps.textures import EPSILON
 
 UV = np.random.default_rng(0).uniform(0.25, 0.75, (68, 2)).round(6)
 OPTIONS = Options(min_agreement=0)  # an `Oracle` gives mirrored faces the U of those they mirror
@@ -188,6 +192,72 @@ def found_by_python(picture: np.ndarray) -> list[tuple[Any, np.ndarray]]:
         points = find_landmarks(face.uv, face.mask, torch.from_numpy(UV).float())[0].numpy()
         found.append((face.box, points + np.array([face.window.x, face.window.y])))
     return sorted(found, key=lambda f: f[0])
+
+
+SCRIPTS = """
+const done = arguments[arguments.length - 1], [picture, parts, maps, back, options, side, uvs, face] = arguments;
+(async () => {
+  const [{ resampled }, { agreement }, { enlarged, findPoints }] =
+    await Promise.all(["picture", "finder", "maps"].map((name) => import(`./${name}.js`)));
+  const planes = parts.map(([part, size]) => [...resampled(picture, part, size, size)]);
+  const large = enlarged(face);
+  return [planes, agreement(maps, back, side, options), [...large.uv], [...large.mask], findPoints(large, uvs)];
+})().then(done, (error) => done(String(error)));
+"""
+
+
+@pytest.mark.browser
+def test_the_scripts_compute_what_python_computes(served: tuple[Path, str], chromium: Any) -> None:
+    root, address = served
+    for script in page.STATIC.glob("*.js"):
+        (root / script.name).write_bytes(script.read_bytes())
+    (root / "index.html").write_text("<!doctype html><title>x</title>")
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (50, 60, 3), np.uint8)
+    rgba = np.dstack([picture, np.full((50, 60), 255, np.uint8)])
+    windows = [
+        (Window(5, 4, 40), 16),
+        (Window(-7, 30, 33), 32),
+        (Window(10, 10, 20), 48),
+    ]  # smaller, over a border, larger
+    maps, back = (torch.from_numpy(rng.uniform(0.2, 1, (1, 4, 24, 24)).astype(np.float32)) for _ in range(2))
+    maps[:, 2], back[:, 2] = maps[:, 2] - 0.05, back[:, 2] - 0.05
+    smooth = F.interpolate(
+        torch.rand(1, 4, 4, 4, generator=torch.Generator().manual_seed(1)), size=(24, 24), mode="bicubic"
+    )
+    smooth = smooth.clamp(0, 1)
+    mask = (smooth[:, 2:3] + 0.4).clamp(0, 1)
+    face = {"size": 24, "window": {"x": 0, "y": 0, "side": 61}, "uv": smooth[0, :2].flatten().tolist(),
+            "mask": mask.flatten().tolist(), "visible": mask.flatten().tolist()}  # fmt: skip
+    uvs = rng.uniform(0.2, 0.8, (40, 2)).astype(np.float32)
+    given = [
+        {"width": 60, "height": 50, "data": rgba.flatten().tolist()},
+        [[{"x": w.x, "y": w.y, "width": w.side, "height": w.side}, size] for w, size in windows],
+        maps.flatten().tolist(),
+        mirrored_maps(back).flatten().tolist(),  # what the network sees in the mirrored window itself
+        page.finder(OPTIONS),
+        24,
+        uvs.tolist(),
+        face,
+    ]
+    with chromium() as driver:
+        driver.get(address)
+        found = driver.execute_async_script(SCRIPTS, *given)
+    assert not isinstance(found, str), found
+    planes, agreed, uv, large_mask, points = found
+    tensor = pictures.to_tensor(picture)
+    for values, (window, size) in zip(planes, windows, strict=True):
+        wanted = scaled(cut(tensor, window), size)
+        assert np.abs(np.array(values) - wanted.flatten().numpy()).max() < 2e-6
+    assert agreed == pytest.approx(float(agreement(maps, back)), abs=1e-6)
+    weighted = F.interpolate(torch.cat([smooth[:, :2] * mask, mask], 1), size=(61, 61), mode="bilinear")
+    wanted_uv = weighted[:, :2] / weighted[:, 2:3].clamp(min=EPSILON)
+    assert np.abs(np.array(large_mask) - weighted[:, 2].flatten().numpy()).max() < 2e-6
+    assert np.abs(np.array(uv) - wanted_uv.flatten().numpy())[np.tile(large_mask, 2) > np.float64(0.1)].max() < 1e-5
+    there = find_landmarks(wanted_uv, weighted[:, 2:3], torch.from_numpy(uvs))[0].numpy()
+    got = np.array([[np.nan, np.nan] if p is None else p for p in points])
+    assert np.isfinite(got).all(1).sum() > 10 and (np.isfinite(got) == np.isfinite(there)).all()
+    assert np.nanmax(np.abs(got - there)) < 0.02
 
 
 @pytest.mark.browser

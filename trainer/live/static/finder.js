@@ -192,7 +192,7 @@ function mirrored(planes, width) {
 }
 
 // How alike the network sees a window and its mirror image, as `agreement` of trainer/augmentation/mirror.py.
-function agreement(maps, back, size, options) {
+export function agreement(maps, back, size, options) {
   const area = size * size;
   let both = 0, either = 0, difference = 0;
   for (let y = 0; y < size; y++) {
