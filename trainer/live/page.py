@@ -38,7 +38,7 @@ STATIC: Final = Path(__file__).resolve().parent / "static"
 SHARED: Final = ("viewer.css", "page.js")
 ABOUT: Final = "network.json"  # by it a page of ours is known
 EXAMPLE_PX: Final = 1280
-SEARCH_PX: Final = 4  # longest side of the largest level, in sides of the network's pictures: more takes seconds
+SEARCH_PX: Final = 640  # longest side of the largest level: more takes seconds
 Log = Callable[[str], None]
 
 
@@ -93,8 +93,11 @@ def write(folder: Path, about: dict[str, Any], log: Log = print) -> None:
 
 def finder(options: Options) -> dict[str, Any]:
     """How the page looks for faces: the options of `trainer.uvmaps.finding`, with less of a search."""
-    search = min(options.search_px, SEARCH_PX * options.network_px)
-    return asdict(options) | {"search_px": search, "centre_u": CENTRE_U, "guess_uv_error": GUESS_UV_ERROR}
+    return asdict(options) | {
+        "search_px": min(options.search_px, SEARCH_PX),
+        "centre_u": CENTRE_U,
+        "guess_uv_error": GUESS_UV_ERROR,
+    }
 
 
 def is_page(path: Path) -> bool:

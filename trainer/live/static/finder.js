@@ -17,7 +17,7 @@ export class Finder {
   constructor(network, options) {
     this.network = network;
     this.options = options;
-    this.videoSearch = Math.round(1.5 * options.network_px);
+    this.videoSearch = Math.max(192, Math.round(1.5 * options.network_px));
     this.reset();
   }
 
