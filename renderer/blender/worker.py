@@ -18,7 +18,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -49,9 +49,10 @@ def main() -> None:
             answer |= {"rss": process.memory_info().rss, "descriptors": process.num_fds()}
             _answer(answers, answer)
     except Exception:
-        _answer(answers, {"broken": traceback.format_exc(limit=-6)})
-    answers.flush()
-    os._exit(0)  # Blender may crash while the interpreter shuts down; everything is on disk already
+        with suppress(BrokenPipeError):  # the parent was killed
+            _answer(answers, {"broken": traceback.format_exc(limit=-6)})
+    finally:
+        os._exit(0)  # Blender may crash or hang while the interpreter shuts down; everything is on disk already
 
 
 def out_of_room(error: Exception, *folders: Path) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -41,6 +42,7 @@ from renderer.run.context import RenderContext, prepare
 from renderer.run.local import render_shards
 from renderer.run.plan import make_plan
 from renderer.run.pool import Done, PoolOptions, WorkerPool
+from renderer.run.process import start_worker
 
 pytestmark = pytest.mark.blender
 
@@ -362,6 +364,19 @@ def test_a_killed_worker_costs_no_sample(smoke: RenderContext, tmp_path: Path) -
             os.kill(pool.pids[0], signal.SIGKILL)
             killed += 1
     assert done == set(range(10)) and killed == 2
+
+
+def test_a_worker_whose_parent_was_killed_ends_with_its_sample(smoke: RenderContext, tmp_path: Path) -> None:
+    job = {**smoke.job().to_plain(), "staging": str(tmp_path), "threads": 1}
+    worker = start_worker(job, 1 << 20)
+    try:
+        process = worker.process
+        assert process.stdin and process.stdout and select.select([process.stdout], [], [], 120)[0]
+        process.stdout.close()  # as if nobody were there any more to read its answers
+        worker.send({"index": 0})
+        assert process.wait(timeout=120) == 0
+    finally:
+        worker.end()
 
 
 def test_a_stuck_worker_is_replaced(smoke: RenderContext, tmp_path: Path) -> None:
