@@ -163,7 +163,7 @@ class PassRenderer:
         if e.backdrop is None:
             return self.backdrop(e, params.camera, yaw_rad)
         with self._timed("backdrop"):
-            catalog, panorama_of = self.builder.catalog, self.builder.panorama
+            catalog, panorama_of = self.builder.catalog, self.builder.images.panorama
             textures = list(catalog.textures.values())
             white = paper_white(e, params.light, panorama_of(e.name) if e.name else None)
             picture = backdrop_picture(e.backdrop, self.spec.resolution, textures, catalog.backdrops, panorama_of)
@@ -179,7 +179,7 @@ class PassRenderer:
             fine = np.full((side, side, 3), np.asarray(environment.colour, np.float32) * environment.strength)
         else:
             with self._timed("backdrop"):
-                picture = self.builder.panorama(environment.name)
+                picture = self.builder.images.panorama(environment.name)
                 fine = panorama.backdrop(picture, environment, camera, yaw_rad, side)
         with self._timed("filter"):
             return filtered(fine, grid)

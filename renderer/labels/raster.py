@@ -154,7 +154,10 @@ def _draw(
 ) -> None:
     rows, columns = depth.shape
     for t in range(len(corners)):
-        a, b, c = points[corners[t, 0]], points[corners[t, 1]], points[corners[t, 2]]
+        i, j, k = corners[t, 0], corners[t, 1], corners[t, 2]
+        a = (points[i, 0], points[i, 1], points[i, 2])
+        b = (points[j, 0], points[j, 1], points[j, 2])
+        c = (points[k, 0], points[k, 1], points[k, 2])
         if min(a[2], b[2], c[2]) > -NEAR_M:
             continue
         first_row, last_row, first_column, last_column = 0, rows - 1, 0, columns - 1
@@ -174,6 +177,8 @@ def _draw(
         for row in range(first_row, last_row + 1):
             y = top - row * step
             for column in range(first_column, last_column + 1):
+                if number == _ATTENUATES and transmittance[row, column] == 0.0:
+                    continue  # hair is many strands deep, and nothing changes behind the first that is opaque
                 x = left + column * step
                 wa, wb, wc = x * ax + y * ay - az, x * bx + y * by - bz, x * cx + y * cy - cz
                 if not ((wa >= 0 and wb >= 0 and wc >= 0) or (wa <= 0 and wb <= 0 and wc <= 0)):
