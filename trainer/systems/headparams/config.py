@@ -19,7 +19,7 @@ class NetworkConfig:
     """What looks at the picture."""
 
     kind: Literal["resnet50", "lite0", "small"] = knob(
-        "resnet50", "lite0: EfficientNet-Lite0; small: 1.4 million parameters with 32 features, for CPUs"
+        "resnet50", "lite0: EfficientNet-Lite0; small: 1.2 million parameters with 32 features, for CPUs"
     )
     input_px: int = knob(224, "side that pictures are scaled to", 64, 1024)
     parameters: int = knob(36, "numbers that are estimated", 1, 10_000)

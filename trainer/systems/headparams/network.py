@@ -38,7 +38,7 @@ class Regressor(nn.Module):
         elif config.kind == "lite0":
             self.backbone = Encoded(config.parameters)
         else:
-            self.backbone = Small(config.parameters, config.features, config.input_px, config.dropout)
+            self.backbone = Small(config.parameters, config.features, config.dropout)
 
     def forward(self, picture: Tensor) -> Tensor:
         picture = resized(picture, self.config.input_px).to(self.mean.dtype)
@@ -46,24 +46,24 @@ class Regressor(nn.Module):
 
 
 class Small(nn.Module):
-    """Residual blocks on squares of 4 x 4 pixels, at 1/4 to 1/32 of the resolution; the last layer sees where what is.
+    """Residual blocks on squares of 4 x 4 pixels, at 1/4 to 1/32 of the resolution, and a mean over places.
 
-    Without an average over places: size and place in the frame tell of the head, too.
+    A last layer that sees each place by itself learns a few hundred pictures by heart sooner (docs/design/0208).
     """
 
-    def __init__(self, outputs: int, features: int, side: int, dropout: float = 0.0) -> None:
+    def __init__(self, outputs: int, features: int, dropout: float) -> None:
         super().__init__()
         layers: list[nn.Module] = [nn.PixelUnshuffle(PATCH), *convolution(3 * PATCH**2, features), nn.ReLU()]
-        channels, side = features, side // PATCH
+        channels = features
         for level in range(LEVELS):
             layers.append(Block(channels, features * 2**level, 2 if level else 1))
-            channels, side = features * 2**level, -(-side // 2) if level else side
+            channels = features * 2**level
         self.levels = nn.Sequential(*layers)
         self.dropout = nn.Dropout(dropout)
-        self.fc = nn.Linear(channels * side**2, outputs)
+        self.fc = nn.Linear(channels, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.dropout(self.levels(x).flatten(1)))  # type: ignore[no-any-return]
+        return self.fc(self.dropout(self.levels(x).mean((2, 3))))  # type: ignore[no-any-return]
 
 
 class Encoded(nn.Module):
