@@ -14,13 +14,15 @@ from trainer.commands.options import FOLDER, WEIGHTS
 Examples:
   gen export runs/uvnet_small-1a2b3c-20260101-120000 --out exported
   gen export weights.safetensors --format onnx
+  gen export runs/photo-... --half --format safetensors --format onnx --out small
 """
 )
 @WEIGHTS
 @click.option("--out", type=FOLDER, default=Path("exported"), show_default=True, help="Folder.")
 @click.option("--format", "formats", multiple=True, help="safetensors, onnx or pt2; may be repeated.  [default: all]")
+@click.option("--half", is_flag=True, help="Store numbers in 16 bits; safetensors and ONNX become half as large.")
 @click.option("--dry-run", is_flag=True, help="Read the weights and print what would be written.")
-def export(weights: Path, out: Path, formats: tuple[str, ...], dry_run: bool) -> None:
+def export(weights: Path, out: Path, formats: tuple[str, ...], half: bool, dry_run: bool) -> None:
     """Export the network of a run directory or a weights file: safetensors, ONNX (checked) and torch.export."""
     from trainer.systems import runs
     from trainer.training.export import FORMATS
@@ -29,5 +31,5 @@ def export(weights: Path, out: Path, formats: tuple[str, ...], dry_run: bool) ->
         header = runs.load_trained(weights).header
         click.echo(f"would write {', '.join(formats or FORMATS)} of {header.get('run_id', weights.name)} to {out}")
         return
-    for result in runs.export(weights, out, formats):
+    for result in runs.export(weights, out, formats, half):
         click.echo(f"{result.path} (largest difference to torch {result.difference:.2g})")

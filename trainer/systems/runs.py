@@ -78,13 +78,13 @@ def system_of(run_or_weights: Path) -> str:
     return read_weights(weights_file(run_or_weights))[2]["system"]
 
 
-def export(run_or_weights: Path, out: Path, formats: Sequence[str] = ()) -> list[Exported]:
+def export(run_or_weights: Path, out: Path, formats: Sequence[str] = (), half: bool = False) -> list[Exported]:
     """Write what was trained into `out` for use elsewhere; no formats: all (`trainer.training.export`)."""
     trained = load_trained(run_or_weights)
-    what = trained.system.exportable(trained.config, trained.module)
-    return exporting.export(
-        weights_file(run_or_weights), what, trained.header, out, tuple(formats or exporting.FORMATS)
-    )
+    module = exporting.rounded(trained.module) if half else trained.module
+    what = trained.system.exportable(trained.config, module)
+    weights = weights_file(run_or_weights)
+    return exporting.export(weights, what, trained.header, out, tuple(formats or exporting.FORMATS), half)
 
 
 def gallery(run: Path, png: Path) -> tuple[dict[str, Any] | None, str]:

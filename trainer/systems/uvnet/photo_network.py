@@ -28,14 +28,14 @@ class PhotoNet(nn.Module):
     Masks and score are in [0, 1]. Any size of picture: padded to multiples of 32, and cropped back.
     """
 
-    mean: Tensor
-    deviation: Tensor
+    pixel_mean: Tensor
+    pixel_deviation: Tensor
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.config, self.frozen = config, list[nn.Module]()
-        self.register_buffer("mean", torch.tensor(MEAN).reshape(1, 3, 1, 1), persistent=False)
-        self.register_buffer("deviation", torch.tensor(DEVIATION).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("pixel_mean", torch.tensor(MEAN).reshape(1, 3, 1, 1), persistent=False)
+        self.register_buffer("pixel_deviation", torch.tensor(DEVIATION).reshape(1, 3, 1, 1), persistent=False)
         self.encoder = Lite0()
         self.decoder, channels = nn.ModuleList(), FEATURES[-1]
         for skip, features in zip(FEATURES[-2::-1], config.decoder_features, strict=True):
@@ -74,7 +74,7 @@ class PhotoNet(nn.Module):
 
     def unpadded(self, picture: Tensor) -> Tensor:
         """`forward` for sides that are multiples of `config.multiple`."""
-        maps = self.encoder((picture - self.mean) / self.deviation)
+        maps = self.encoder((picture - self.pixel_mean) / self.pixel_deviation)
         face = self.face(maps[-1].mean((2, 3)))
         y = maps[-1]
         for level, skip in zip(self.decoder, maps[-2::-1], strict=True):
