@@ -115,7 +115,7 @@ def test_a_training_is_planned_by_the_name_of_its_spec(installed: Installed, ren
 def test_a_network_is_applied_to_a_picture(installed: Installed, rendered: str) -> None:
     installed.run("gen", "collage", "--dataset", rendered, "--count", "1", "--out", "photo.png")
     installed.run("python", "-c", WEIGHTS)
-    installed.run("gen", "apply", "weights.safetensors", "photo.png")
+    installed.run("gen", "apply", "photo.png", "--run", "weights.safetensors")
     assert {p.name for p in (installed.home / "applied").iterdir()} == {
         "photo.lines.png",
         "photo.texture.png",

@@ -410,12 +410,25 @@ def test_a_photo_without_a_face_says_so_and_ends_well(tmp_path: Path) -> None:
     photo = save(torch.zeros(1, 3, 64, 64), tmp_path / "black.png")
     result = CliRunner().invoke(
         apply_command,
-        [str(weights(tmp_path / "w.safetensors")), str(photo), "--out", str(tmp_path / "out"), "--maps", "npz"],
+        [
+            str(photo),
+            "--run",
+            str(weights(tmp_path / "w.safetensors")),
+            "--out",
+            str(tmp_path / "out"),
+            "--maps",
+            "npz",
+        ],
     )
     assert result.exit_code == 0 and "no face found" in result.output
     assert json.loads((tmp_path / "out" / "black.json").read_text())["frames"] == [{"frame": 0, "faces": []}]
     with np.load(tmp_path / "out" / "black.npz") as maps:
         assert not maps["mask"].any()
+
+
+def test_weights_among_the_pictures_are_told_their_option(tmp_path: Path) -> None:
+    result = CliRunner().invoke(apply_command, [str(weights(tmp_path / "w.safetensors")), "photo.png"])
+    assert isinstance(result.exception, SpecError) and "name it as --run" in str(result.exception)
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ def test_photos_become_textured_heads_of_the_pack_that_a_network_knows(head_pack
     Image.new("RGB", (90, 70), (120, 90, 80)).save(photo)
     about = {"run_id": "r", "tag": "t", "pack": head_pack.name, "shape_parameters": "3"}
     save_weights(weights, network.state_dict(), config, about)
-    ended = CliRunner().invoke(main, ["apply", str(weights), str(photo), "--out", str(tmp_path / "out")])
+    ended = CliRunner().invoke(main, ["apply", str(photo), "--run", str(weights), "--out", str(tmp_path / "out")])
     assert ended.exit_code == 0, ended.output
     about = json.loads((tmp_path / "out" / "a.head.json").read_text())
     assert about["q"] == [0.5] * 5 and set(about["on_average"]) >= {"sex", "age"}
@@ -184,10 +184,10 @@ def test_photos_become_textured_heads_of_the_pack_that_a_network_knows(head_pack
     assert np.abs(made.bounds - [skin.min(0), skin.max(0)]).max() < 1e-3
     texture = np.asarray(made.visual.material.baseColorTexture.convert("RGB"))
     assert np.array_equal(texture, pca.picture([0.5, 0.5]))
-    refused = CliRunner().invoke(main, ["apply", str(weights), str(photo), "--maps", "npz"])
+    refused = CliRunner().invoke(main, ["apply", str(photo), "--run", str(weights), "--maps", "npz"])
     assert refused.exit_code == 2 and "--maps is about UV maps" in refused.output
     save_weights(weights, network.state_dict(), config, {"run_id": "r", "tag": "t"})
-    refused = CliRunner().invoke(main, ["apply", str(weights), str(photo)])
+    refused = CliRunner().invoke(main, ["apply", str(photo), "--run", str(weights)])
     assert refused.exit_code == 2 and "parameters of no head pack" in refused.output
 
 

@@ -10,14 +10,14 @@ import click
 from click.core import ParameterSource
 
 from renderer.errors import SpecError
-from trainer.commands.options import DEVICE, FILE, FOLDER, MIRRORED, WEIGHTS
+from trainer.commands.options import DEVICE, FILE, FOLDER, MIRRORED, RUN
 
 VIEW_HELP = "lines, points, texture, uv, mask, landmarks, axes, inverse, swap; give it several times for several views."
 
 
 @click.command("apply")
-@WEIGHTS
 @click.argument("inputs", nargs=-1, required=True, metavar="INPUT...")
+@RUN
 @click.option("--out", type=FOLDER, default=Path("applied"), show_default=True, help="Folder of the results.")
 @click.option("--view", "views", multiple=True, default=("lines", "texture"), show_default=True, help=VIEW_HELP)
 @click.option("--texture", type=FILE, help="Picture to project.  [default: a checker]")
@@ -65,18 +65,20 @@ def apply_(context: click.Context, /, weights: Path, inputs: tuple[str, ...], de
     empty results. Exit code 1 if an input could not be read.
 
     \b
-    gen apply runs/uvnet-... photo.jpg
-    gen apply weights.safetensors photos/ --view landmarks --view axes --maps npz
-    gen apply runs/uvnet-... clip.mp4 --texture mine.png --view texture
-    gen apply runs/uvnet-... photo.jpg --mesh visible
-    gen apply runs/A photos/ --view lines --view landmarks --sheet --beside runs/B
-    gen apply runs/uvnet-... 0 --window
-    gen apply runs/headparams-... photo.jpg          the estimated head, NAME.head.obj and .glb
+    gen apply photo.jpg --run runs/photo-...
+    gen apply photos/ --run weights.safetensors --view landmarks --view axes --maps npz
+    gen apply clip.mp4 --run runs/photo-... --texture mine.png --view texture
+    gen apply photo.jpg --run runs/photo-... --mesh visible
+    gen apply 0 --run runs/photo-... --window
+    gen apply photos/ --run runs/A --view lines --view landmarks --sheet --beside runs/B
+    gen apply photo.jpg --run runs/headparams-...    the estimated head, NAME.head.obj and .glb
     """
     from trainer.systems.runs import system_of
     from trainer.systems.uvnet import trained
     from trainer.uvmaps.apply_job import Job, run_all
 
+    if given := [i for i in inputs if i.endswith(".safetensors") or (Path(i) / "weights.safetensors").is_file()]:
+        raise SpecError(f"{given[0]} holds weights, not pictures: name it as --run {given[0]}")
     if system_of(weights) == "headparams":
         _heads(context, weights, inputs, device, options["out"])
         return
