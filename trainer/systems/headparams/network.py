@@ -48,7 +48,7 @@ class Regressor(nn.Module):
 class Small(nn.Module):
     """Residual blocks on squares of 4 x 4 pixels, at 1/4 to 1/32 of the resolution, and a mean over places.
 
-    A last layer that sees each place by itself learns a few hundred pictures by heart sooner (docs/design/0208).
+    A last layer that sees each place by itself learns a few hundred pictures by heart sooner (docs/design/0209).
     """
 
     def __init__(self, outputs: int, features: int, dropout: float) -> None:
