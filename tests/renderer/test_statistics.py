@@ -123,7 +123,7 @@ def test_knobs_without_spread_pass_at_any_size() -> None:
 def test_the_sampler_draws_the_distributions_that_the_tests_assume(name: str) -> None:
     spec, values = load_spec(name), []
     for i in range(1500):
-        pose = draw._pose(spec, streams(spec.sequence, 11, i * (spec.sequence.frames or 1)), "head0.", 0)
+        pose = draw._pose(spec, streams(spec.sequence, 11, i * (spec.sequence.frames or 1)), "head0.", 0, ())
         values.append(math.degrees(pose.yaw_rad))
     mean, sigma = expected(spec.pose, "yaw")
     shape: Any = ("norm", (mean, sigma)) if spec.pose.yaw_deg.limit else ("uniform", (-90.0, 180.0))
@@ -135,7 +135,7 @@ def test_few_mouths_are_against_the_draw(head_pack: Any) -> None:
     spec, model, against = load_spec("mixed"), load_head(head_pack), 0
     for i in range(300):
         s = streams(spec.sequence, 1, i)
-        identity = draw._identity(spec, s, "head0.", model)
+        identity = draw._identity(spec, s, "head0.", i, model)
         expression = draw_expression(spec, s, "head0.", identity, model)
         against += expression.mouth_open != wants_open(spec, s)
     assert against <= 6 < 300 * statistics.STUBBORN + 1
