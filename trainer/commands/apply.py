@@ -57,7 +57,9 @@ VIEW_HELP = "lines, points, texture, uv, mask, landmarks, axes, inverse, swap; g
 @click.option("--frames", type=click.IntRange(1), help="Stop a video or webcam after this many frames.")
 @DEVICE
 @click.pass_context
-def apply_(context: click.Context, /, weights: Path, inputs: tuple[str, ...], device: str, **options: Any) -> None:
+def apply_(
+    context: click.Context, /, weights: Path | None, inputs: tuple[str, ...], device: str, **options: Any
+) -> None:
     """Find faces in photos, folders of photos, videos or a webcam (its number), and draw what their UV maps show.
 
     NAME.VIEW.png or .mp4, and NAME.json with boxes, 68 landmarks and head pose; with --mesh also NAME.faceN.obj and
@@ -79,6 +81,10 @@ def apply_(context: click.Context, /, weights: Path, inputs: tuple[str, ...], de
 
     if given := [i for i in inputs if i.endswith(".safetensors") or (Path(i) / "weights.safetensors").is_file()]:
         raise SpecError(f"{given[0]} holds weights, not pictures: name it as --run {given[0]}")
+    if weights is None:
+        raise SpecError(
+            "--run is missing: name the run directory or weights file of the network, as --run runs/photo-..."
+        )
     if system_of(weights) == "headparams":
         _heads(context, weights, inputs, device, options["out"])
         return

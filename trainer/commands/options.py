@@ -15,9 +15,8 @@ RUN = click.option(
     "--run",
     "weights",
     metavar="RUN_OR_WEIGHTS",
-    required=True,
     type=WEIGHTS_PATH,
-    help="Run directory or weights file.",
+    help="Run directory or weights file; required.",
 )
 DEVICE = click.option("--device", default="cpu", show_default=True, help="torch device: cpu, cuda.")
 MIRRORED = click.option(
