@@ -196,6 +196,16 @@ def test_beards_and_crowns_are_for_whom_they_suit(builder: PartBuilder) -> None:
     assert np.mean([c for age, c in by_age if age > 0.85]) > 2 * np.mean([c for age, c in by_age if age < 0.6])
 
 
+def test_nothing_of_short_hair_lies_on_the_neck(builder: PartBuilder) -> None:
+    """The neck of a dressed head bends, and hair does not: what lay there would come through the skin."""
+    head = wearing(builder, 0, "hair")
+    short = {**head.wear.fitted[0].shape, "top_m": 0.01, "side_m": 0.01, "tied": 0.0, "count": 200}
+    head = replace(head, wear=Wear(fitted=(replace(head.wear.fitted[0], shape=short),)))
+    hair = next(part for part in builder.build(head) if part.kind == "fitted").vertices
+    lowest = unposed(hair.astype(np.float64), head.pose)[:, 1].min()
+    assert lowest > unposed(builder.landmarks(head), head.pose)[8, 1]  # the chin
+
+
 def test_nothing_is_fitted_unless_asked_for(builder: PartBuilder) -> None:
     for index in range(40):
         params = draw(SPEC, 0, index, builder.catalog, builder.model, "tag")

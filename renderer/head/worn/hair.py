@@ -129,10 +129,12 @@ def hair(site: Site, shape: Hair) -> Fitted:
 
 
 def _undercoat(site: Site, shape: Hair) -> Piece:
-    """A second skin under the strands, a hair above the scalp and below it elsewhere: no scalp shines through."""
+    """A second skin under the strands, that goes under the scalp where they end: no scalp shines through."""
     hairy = _scalp(site, shape, site.skin - np.array([0.0, 0.005, 0.0]))
     points = site.skin + site.normals * (0.0014 * hairy - 0.0008)[:, None]
-    return Piece(tucked(site, points), np.where(site.faces < 0, site.faces[:, 2:3], site.faces).astype(np.int64))
+    faces = np.where(site.faces < 0, site.faces[:, 2:3], site.faces)
+    used, faces = np.unique(faces[(hairy[faces] > 0).any(axis=1)], return_inverse=True)
+    return Piece(tucked(site, points[used]), faces.reshape(-1, 4).astype(np.int64))
 
 
 @dataclass(frozen=True)
