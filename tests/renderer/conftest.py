@@ -1,4 +1,4 @@
-"""A made-up data set whose samples are sound but for geometry, which nobody can check without assets."""
+"""The head of the pack, and a made-up data set whose samples are sound but for geometry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from renderer.format.manifest import Manifest
 from renderer.format.sample_format import DRAW_VERSION, FORMAT_VERSION, RENDER_VERSION, sample_key
 from renderer.format.shard import write_shard
 from renderer.format.staging import EncodedSample, encode_sample
-from renderer.parameters.spec import parse_spec
+from renderer.head.catalog import Catalog, build_catalog
+from renderer.head.model import HeadModel
+from renderer.head.pack import load_head
+from renderer.parameters.spec import Spec, parse_spec
 from renderer.sampling.expression import wants_open
 from renderer.sampling.streams import streams
 from renderer.strict import to_plain
@@ -82,3 +85,13 @@ class MadeUp:
 @pytest.fixture(scope="session")
 def made_up() -> MadeUp:
     return MadeUp()
+
+
+@pytest.fixture(scope="session")
+def model(head_pack: Path) -> HeadModel:
+    return load_head(head_pack)
+
+
+@pytest.fixture(scope="session")
+def catalog(head_pack: Path) -> Catalog:
+    return build_catalog(head_pack, Spec())

@@ -15,23 +15,12 @@ from renderer.backdrops.picture import MADE_UP, backdrop_picture, out_of_focus, 
 from renderer.errors import AssetError
 from renderer.head.catalog import Catalog, build_catalog
 from renderer.head.model import HeadModel
-from renderer.head.pack import load_head
 from renderer.parameters.params import Backdrop, Environment, Light, to_record
 from renderer.parameters.spec import BACKDROPS, Spec, parse_spec
 from renderer.sampling.draw import draw
 
 SIDE = 48
 STILL = Backdrop("plain", "", 3, (0.3, 0.5), 0.0, False, 0.0, 1.0)
-
-
-@pytest.fixture(scope="module")
-def model(head_pack: Path) -> HeadModel:
-    return load_head(head_pack)
-
-
-@pytest.fixture(scope="module")
-def catalog(head_pack: Path) -> Catalog:
-    return build_catalog(head_pack, Spec())
 
 
 def seen(b: Backdrop, catalog: Catalog, panorama: np.ndarray | None = None) -> np.ndarray:

@@ -19,7 +19,6 @@ from renderer.head.body import articulated, headness, load_body
 from renderer.head.catalog import Catalog, build_catalog
 from renderer.head.garments import PATTERNS, shell
 from renderer.head.model import HeadModel
-from renderer.head.pack import load_head
 from renderer.head.parts import WORN, Part, PartBuilder, Shown
 from renderer.head.pose import posed
 from renderer.head.shells import normals
@@ -41,16 +40,6 @@ SPEC = parse_spec(
     "the test",
 )  # fmt: skip
 CAMERA = Camera(50.0, 36.0, 1.0, 0.0, 0.0)
-
-
-@pytest.fixture(scope="module")
-def model(head_pack: Path) -> HeadModel:
-    return load_head(head_pack)
-
-
-@pytest.fixture(scope="module")
-def catalog(head_pack: Path) -> Catalog:
-    return build_catalog(head_pack, Spec())
 
 
 @pytest.fixture(scope="module")

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from renderer.errors import AssetError
-from renderer.head.catalog import Catalog, build_catalog
+from renderer.head.catalog import Catalog
 from renderer.head.model import HeadModel
-from renderer.head.pack import load_head
 from renderer.head.skin_layers import MOST, SkinPainter, check_masks
 from renderer.labels.reference import head_from_record
 from renderer.parameters.params import Identity, Skin, to_record
@@ -29,16 +27,6 @@ EVERYTHING = {
     "freckles_share": 1, "moles": 5, "stubble_share": 1, "make_up_share": 1,
 }  # fmt: skip
 OLD_AFRICAN_WOMAN = Identity({"sex": 0.05, "age": 0.95, "african": 0.9, "asian": 0.05, "caucasian": 0.05}, {})
-
-
-@pytest.fixture(scope="module")
-def model(head_pack: Path) -> HeadModel:
-    return load_head(head_pack)
-
-
-@pytest.fixture(scope="module")
-def catalog(head_pack: Path) -> Catalog:
-    return build_catalog(head_pack, Spec())
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,8 @@ import pytest
 from blend_assets.pca import HEADS, components, head_number
 from renderer.errors import SpecError
 from renderer.format.staging import load_staged
-from renderer.head.catalog import Catalog, build_catalog
+from renderer.head.catalog import Catalog
 from renderer.head.model import HeadModel
-from renderer.head.pack import load_head
 from renderer.head.parts import PartBuilder
 from renderer.head.pca import HeadPca, load_pca, rest_vertices
 from renderer.labels.reference import head_from_record
@@ -30,16 +29,6 @@ from renderer.run.pool import Done, PoolOptions, WorkerPool
 from renderer.sampling.draw import draw
 
 SCENARIOS = ("none", "angle", "angle_bg", "all")
-
-
-@pytest.fixture(scope="module")
-def model(head_pack: Path) -> HeadModel:
-    return load_head(head_pack)
-
-
-@pytest.fixture(scope="module")
-def catalog(head_pack: Path) -> Catalog:
-    return build_catalog(head_pack, Spec())
 
 
 @pytest.fixture(scope="module")

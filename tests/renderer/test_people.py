@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import math
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from renderer.head.catalog import Catalog, build_catalog
+from renderer.head.catalog import Catalog
 from renderer.head.model import HeadModel
-from renderer.head.pack import load_head
 from renderer.labels.camera import project
 from renderer.parameters.params import SampleParams, to_record
 from renderer.parameters.spec import Spec, parse_spec
@@ -23,16 +21,6 @@ SPEC = {
     "heads": {"empty_share": 0.1, "several_share": 0.8, "most": 4, "company": "group", "statue_share": 0.5},
     "pose": {"away_share": 0.25},
 }
-
-
-@pytest.fixture(scope="module")
-def model(head_pack: Path) -> HeadModel:
-    return load_head(head_pack)
-
-
-@pytest.fixture(scope="module")
-def catalog(head_pack: Path) -> Catalog:
-    return build_catalog(head_pack, Spec())
 
 
 @pytest.fixture(scope="module")

@@ -6,15 +6,13 @@ import json
 import math
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy.stats import kstest
 
-from renderer.head.catalog import Catalog, build_catalog
+from renderer.head.catalog import Catalog
 from renderer.head.model import HeadModel
-from renderer.head.pack import load_head
 from renderer.parameters.jobspecs import load_spec
 from renderer.parameters.limits import Gauss, Uniform
 from renderer.parameters.params import SampleParams, flat_knobs, to_record
@@ -24,16 +22,6 @@ from renderer.sampling.draw import draw
 from renderer.sampling.expression import OPEN_LIPS_M
 from renderer.sampling.streams import ClipStreams, Streams
 from renderer.strict import to_plain
-
-
-@pytest.fixture(scope="session")
-def model(head_pack: Path) -> HeadModel:
-    return load_head(head_pack)
-
-
-@pytest.fixture(scope="session")
-def catalog(head_pack: Path) -> Catalog:
-    return build_catalog(head_pack, Spec())
 
 
 @pytest.fixture(scope="session")
