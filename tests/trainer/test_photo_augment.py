@@ -166,6 +166,15 @@ def test_beyond_the_border_faces_stand_in_a_mirror():
     assert (flipped | same).float().mean() > 0.99 and flipped.float().mean() > 0.3
 
 
+def test_windows_beside_lie_anywhere_and_show_parts_of_faces_or_none():
+    before = pattern()
+    config = replace(FLAT, faces=(1.5, 1.5), beside_share=ALWAYS, beside_faces=(0.3, 0.3))
+    shown = window(before, config, draws(), 0.0).mask.mean((1, 2, 3))
+    assert (shown == 0).any() and (shown > 0.9).any()  # what surrounds a face; a cheek alone
+    near = window(before, replace(config, beside_share=Ramp(0, 0)), draws(), 0.0)
+    assert torch.equal(near.uv, window(before, replace(FLAT, faces=(1.5, 1.5)), draws(), 0.0).uv)
+
+
 def test_a_window_that_shows_all_changes_the_size_alone():
     before = pattern(96)
     half = whole(before, 48)

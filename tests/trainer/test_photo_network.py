@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from renderer.errors import FormatError, SpecError
 from renderer.format.sample_format import UV_FRAME
+from trainer.augmentation.samples import Samples
 from trainer.networks.lite0 import Depthwise, Lite0
 from trainer.systems.registry import parse_config
 from trainer.systems.uvnet import trained
@@ -123,11 +124,16 @@ def test_weights_from_before_there_were_kinds_are_those_of_the_first(tmp_path: P
 
 
 def test_the_face_score_is_held_against_whether_there_is_a_face() -> None:
-    mask = torch.zeros(3, 1, 10, 10)
-    mask[0, :, :5], mask[1, 0, 0, 0] = 1, 1  # half of the picture, a hundredth, nothing
-    prediction = torch.full((3, 5, 10, 10), 0.25)
-    found = face_score_term(prediction, mask)
-    assert found.tolist() == pytest.approx([-torch.tensor(0.25).log().item(), 0, -torch.tensor(0.75).log().item()])
+    mask, uv = torch.zeros(5, 1, 10, 10), torch.zeros(5, 2, 10, 10)
+    mask[:3, :, :5], mask[3, 0, 0, 0] = 1, 1  # half of the picture, a hundredth, nothing
+    across, down = torch.linspace(0, 1, 10), torch.linspace(0.1, 0.9, 5)
+    whole = torch.stack(torch.meshgrid(across, down, indexing="xy"))
+    for number, part in enumerate((1.0, 0.2, 0.5)):  # a face, a cheek, something between
+        uv[number, :, :5] = whole * part
+    prediction = torch.full((5, 5, 10, 10), 0.25)
+    found = face_score_term(prediction, Samples(torch.zeros(5, 3, 10, 10), uv, mask, mask))
+    yes, no = (-torch.tensor(value).log().item() for value in (0.25, 0.75))
+    assert found.tolist() == pytest.approx([yes, no, 0, no, no])
 
 
 def test_masks_may_count_by_cross_entropy() -> None:

@@ -23,6 +23,7 @@ class Pictures:
 class Window:
     """The picture through windows like those of the face finder: near ones around a face, wide ones with small faces.
 
+    Others lie beside faces, or on parts of them: hair, clothes, hands and cheeks alone are no faces for the face score.
     Perspective, aspect, turn, scale and place are one resampling of input, UV, masks and foreground. Beyond the border
     the picture is reflected, labels included, as far as no other background replaces it.
     """
@@ -34,6 +35,8 @@ class Window:
     shift: float = knob(0.1, "largest shift of a near window as a share of its side", 0, 1)
     wide_share: Ramp = knob(Ramp(0.25, 0.25), "share of the windows that are wide", 0, 1)
     wide_faces: tuple[float, float] = knob((1.6, 5.0), "side of a wide window; the face lies anywhere in it", 0.2, 100)
+    beside_share: Ramp = knob(Ramp(0, 0), "share of the windows that lie anywhere in the picture, faces or not", 0, 1)
+    beside_faces: tuple[float, float] = knob((0.25, 1.0), "side of those, in units as above", 0.05, 100)
     turn_deg: float = knob(30, "largest rotation, either way", 0, 180)
     any_turn_share: float = knob(0.1, "share of the windows that are turned by any angle", 0, 1)
     aspect: float = knob(0.1, "largest change of the aspect ratio, natural logarithm", 0, 1)

@@ -60,6 +60,10 @@ def _homographies(samples: Samples, config: Window, draws: Draws, progress: floa
     anywhere = (wide_half - boxes.side / 2).clamp(min=0)
     reach = torch.where(wide, anywhere, 2 * config.shift * near_half)
     centre = boxes.centre + draws.uniform("shift", 2, low=-1, high=1) * reach[:, None]
+    beside = draws.happens("beside", config.beside_share.at(progress))
+    half = torch.where(beside, boxes.side / 2 * log_uniform(draws, "beside faces", config.beside_faces), half)
+    source = constant((samples.size[1], samples.size[0]), torch.float32, centre.device)
+    centre = torch.where(beside[:, None], draws.uniform("beside", 2) * source, centre)
     limit = torch.where(draws.happens("any turn", config.any_turn_share), 180.0, config.turn_deg)
     turn = draws.uniform("turn", low=-1, high=1) * limit * (math.pi / 180)
     stretch = torch.exp(draws.uniform("aspect", low=-0.5, high=0.5) * config.aspect)

@@ -6,6 +6,8 @@ size or the minibatch, and the mean over processes equals the term of the whole 
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,6 +20,8 @@ from trainer.systems.uvnet.config import TERMS, LossConfig
 
 IN_VIEW_UV = 0.03  # a landmark is seen where the true UV at its pixel is this close to its own: else it lies behind
 LEAST_FACE = 0.02  # share of a picture from which on it is to be called a face
+PART_OF_FACE = 0.12  # share of the UV square that what is shown of a face spans: below, a cheek or an ear, not a face
+WHOLE_FACE = 0.3  # from here on a face; a profile spans half
 REFERENCE_SIZE_PX = 128  # UV changes per pixel shrink as images grow; they are stated per 1/128 of the image's side
 
 
@@ -51,7 +55,7 @@ def loss_terms(
         if target.landmarks is None or landmark_uv is None:
             raise SpecError("loss.landmarks needs landmarks in the data: set its weight to 0")
         terms["landmarks"] = lambda: landmark_term(uv, target, landmark_uv)
-    terms["face_score"] = lambda: face_score_term(prediction, target.mask)
+    terms["face_score"] = lambda: face_score_term(prediction, target)
     terms["face_present"] = lambda: (mask.amax((1, 2, 3)) - target.mask.amax((1, 2, 3))).abs()
     return {name: terms[name]() for name in active}
 
@@ -108,15 +112,24 @@ def total_loss(terms: dict[str, Tensor], config: LossConfig, progress: float = 1
     return weighted.sum() if config.combine == "sum" else weighted.mean()
 
 
-def face_score_term(prediction: Tensor, mask: Tensor) -> Tensor:
+def face_score_term(prediction: Tensor, target: Samples) -> Tensor:
     """Cross entropy of the face score, (N,); 0 for pictures that show so little of a face that either answer is right.
 
-    prediction: (N, 5, H, W), the last plane the score, alike at all pixels. mask: (N, 1, H, W).
+    prediction: (N, 5, H, W), the last plane the score, alike at all pixels. A picture of a part of a face is none of a
+    face: the finder has to look again in a larger window.
     """
-    share = mask.mean((1, 2, 3))
-    score, face = prediction[:, 4].float().mean((1, 2)), (share > 0).float()
-    known = (share == 0) | (share > LEAST_FACE)
+    area, spanned = target.mask.mean((1, 2, 3)), uv_spanned(target)
+    score, face = prediction[:, 4].float().mean((1, 2)), (spanned > WHOLE_FACE).float()
+    known = (area == 0) | (spanned < PART_OF_FACE) | ((area > LEAST_FACE) & (spanned > WHOLE_FACE))
     return F.binary_cross_entropy(score, face, reduction="none") * known
+
+
+def uv_spanned(target: Samples) -> Tensor:
+    """Area of the smallest rectangle of the UV square that holds all UVs of a picture, (N,); 0 without a face."""
+    on_face = target.mask > 0
+    low = target.uv.masked_fill(~on_face, math.inf).amin((2, 3))
+    high = target.uv.masked_fill(~on_face, -math.inf).amax((2, 3))
+    return (high - low).clamp(min=0).prod(1)
 
 
 def landmark_term(uv: Tensor, target: Samples, landmark_uv: Tensor) -> Tensor:
