@@ -27,6 +27,7 @@ from renderer.labels.camera import project, second_camera, unproject
 from renderer.labels.maps import Box, Rays
 from renderer.labels.pixel_filter import filtered
 from renderer.labels.raster import Rasteriser
+from renderer.labels.vertices import vertices_label
 from renderer.parameters.params import Camera, Environment, SampleParams
 from renderer.parameters.spec import RenderSpec
 from renderer.sampling.draw import neutral
@@ -102,6 +103,8 @@ class PassRenderer:
         rays = self._rays(params.camera, 0.0)
         images = self._picture(params, 0.0, rays, params.cycles_seed)
         images |= self._labels(rays, params, 0.0, wanted)
+        if "vertices" in wanted:
+            images["vertices"] = vertices_label(self.builder.parts, params.heads)
         measured = self._measure(images)
         if "view2" in wanted:
             yaw = params.second_camera_yaw_rad

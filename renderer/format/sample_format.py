@@ -29,6 +29,7 @@ Members of one sample, in this order in the tar:
     KEY.view2.exr        R G B half         the same scene from a second camera
     KEY.view2_uv.exr     R=U G=V            UV of the second view
     KEY.view2_mask.exr   Y, visible half    mask of the second view
+    KEY.vertices.exr     X Y Z float        (1, V, 3): no image, but the vertices of the first head's skin in head space
     KEY.json             UTF-8 JSON         every parameter of the sample and what was measured on it
     ===================  =================  =======================================================
 
@@ -58,7 +59,9 @@ UV_FRAME: Final = "hm08-frontal-1"  # name of the UV frame; never mix two frames
 CENTRE_U: Final = 0.4987  # of the vertices on the plane of symmetry: hm08's chart is not quite centred in that frame
 
 TRIPLET: Final = ("input", "uv", "mask")
-OPTIONAL_LABELS: Final = ("depth", "normal", "albedo", "position", "camera_position", "neutral", "foreground", "view2")
+OPTIONAL_LABELS: Final = (
+    "depth", "normal", "albedo", "position", "camera_position", "neutral", "foreground", "view2", "vertices",
+)  # fmt: skip
 """Labels a spec may ask for beside the triplet; `view2` brings `view2_uv` and `view2_mask` with it."""
 
 CHANNELS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -75,10 +78,12 @@ CHANNELS: Final[Mapping[str, tuple[str, ...]]] = {
     "view2": ("R", "G", "B"),
     "view2_uv": ("R", "G"),
     "view2_mask": ("Y", "visible"),
+    "vertices": ("X", "Y", "Z"),
 }
 """Image name -> EXR channels, in the order of the array's last axis."""
 
-FLOAT_IMAGES: Final = frozenset({"depth", "position", "camera_position"})  # half would be off by millimetres
+PER_VERTEX: Final = frozenset({"vertices"})  # a row of numbers that is stored like an image, and has no pixels
+FLOAT_IMAGES: Final = frozenset({"depth", "position", "camera_position", "vertices"})  # half is off by millimetres
 HALF_STEP: Final = 2.0**-11  # spacing of half floats in [0.5, 1): 4.9e-4
 PURE: Final = 1.0 - HALF_STEP  # a mask value below this is a mixed pixel
 KEY_LENGTH: Final = 16
@@ -90,6 +95,11 @@ def image_names(labels: tuple[str, ...]) -> tuple[str, ...]:
     if "view2" in wanted:
         wanted |= {"view2_uv", "view2_mask"}
     return tuple(name for name in CHANNELS if name in wanted)
+
+
+def images_of(labels: tuple[str, ...]) -> int:
+    """How many images of a sample there are to look at."""
+    return len(set(image_names(labels)) - PER_VERTEX)
 
 
 def member_name(key: str, image: str) -> str:

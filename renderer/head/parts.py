@@ -113,7 +113,7 @@ class PartBuilder:
         self.skin = self._skin_topology(sub, cap)
         self._proxy = lru_cache(maxsize=None)(partial(load_proxy, model))
         self._recent: deque[tuple[Any, Shape]] = deque(maxlen=SHAPES_KEPT)
-        self._skin_vertices = np.unique(model.faces[model.part_faces("skin")])
+        self.skin_vertices = np.unique(model.faces[model.part_faces("skin")])  # of the pack, before subdivision
         self._base_parts = {
             name: _compact(model.faces[model.part_faces(name)])
             for name in ("eye_l", "eye_r", "teeth_upper", "teeth_lower", "tongue")
@@ -157,7 +157,7 @@ class PartBuilder:
                 return shape
         neutral = rest_vertices(self.model, head.identity)
         expressed = self.model.expressed(neutral, head.expression.units)
-        low, high = vertical_extent(expressed[self._skin_vertices], head.deform)
+        low, high = vertical_extent(expressed[self.skin_vertices], head.deform)
         moved = deformed(expressed, head.deform, low, high)
         shape = Shape(neutral, expressed, moved, self._smooth(moved), low, high)
         for points in (shape.expressed, shape.deformed, shape.skin):

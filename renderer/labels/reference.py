@@ -19,6 +19,7 @@ from renderer.head.parts import PartBuilder, triangles
 from renderer.labels import maps
 from renderer.labels.camera import project, second_camera
 from renderer.labels.record import sample_record
+from renderer.labels.vertices import vertices_problem
 from renderer.parameters.params import (
     Camera,
     Clothes,
@@ -87,6 +88,9 @@ class Reference:
     def problems(self, record: dict[str, Any], images: dict[str, Any], errors: list[float]) -> Iterable[str]:
         """Where a sample is not what (spec, seed, index) and geometry give. Adds median UV errors to `errors`."""
         yield from self.record_problems(record, images)
+        heads = tuple(head_from_record(head) for head in record["heads"])
+        if "vertices" in images and (found := vertices_problem(images["vertices"], self.builder, heads)):
+            yield found
         yield from self.uv_problems(record, images, errors)
 
     def record_problems(self, record: dict[str, Any], images: dict[str, Any]) -> Iterable[str]:

@@ -16,7 +16,7 @@ from renderer.errors import FormatError, HeadforgeError
 from renderer.format import exr
 from renderer.format.folder import DATASET_FILE
 from renderer.format.manifest import Manifest, SampleEntry
-from renderer.format.sample_format import DRAW_VERSION, FLOAT_IMAGES, HALF_STEP, PURE, image_names
+from renderer.format.sample_format import DRAW_VERSION, FLOAT_IMAGES, HALF_STEP, PER_VERTEX, PURE, image_names
 from renderer.format.staging import pixel_hash
 from renderer.labels.reference import Reference
 from renderer.parameters.spec import Spec, parse_spec
@@ -164,7 +164,8 @@ def sample_problems(
     side = info["resolution"]
     for name, image in images.items():
         single = name in FLOAT_IMAGES or (name.endswith("uv") and info["uv_precision"] == "float")
-        if image.shape[:2] != (side, side) or image.dtype != (np.float32 if single else np.float16):
+        sides = (1, image.shape[1]) if name in PER_VERTEX else (side, side)
+        if image.shape[:2] != sides or image.dtype != (np.float32 if single else np.float16):
             yield f"{name} is {image.dtype} {image.shape}"
         if not np.isfinite(image).all():
             yield f"{name} holds values that are not finite"

@@ -9,7 +9,7 @@ from typing import Final
 
 from renderer.errors import SpecError
 from renderer.format.folder import finished_ranges
-from renderer.format.sample_format import image_names
+from renderer.format.sample_format import PER_VERTEX, image_names, images_of
 from renderer.parameters.spec import RenderSpec
 from renderer.run.claim import holds
 from renderer.run.context import RenderContext
@@ -21,7 +21,7 @@ RECORD_BYTES: Final = 15_800  # of a sample: the record, the tar's headers and p
 IMAGE_BYTES: Final = {
     "input": 58_000, "uv": 10_500, "mask": 4_000, "depth": 31_000, "normal": 29_000, "albedo": 33_000,
     "position": 50_000, "camera_position": 50_000, "neutral": 33_000, "foreground": 45_000,
-    "view2": 58_000, "view2_uv": 10_500, "view2_mask": 4_000,
+    "view2": 58_000, "view2_uv": 10_500, "view2_mask": 4_000, "vertices": 46_000,
 }  # fmt: skip
 """Mean size of an image of `mixed` at 128 x 128, compressed."""
 
@@ -48,6 +48,9 @@ def bytes_per_sample(render: RenderSpec) -> float:
     """Bytes of a sample in its tar. Larger images compress better: smooth maps more so than pictures."""
     area, total = (render.resolution / 128) ** 2, float(RECORD_BYTES)
     for name in image_names(render.labels):
+        if name in PER_VERTEX:
+            total += IMAGE_BYTES[name]
+            continue
         smooth = name.endswith(("uv", "mask"))
         precise = 3.5 if name.endswith("uv") and render.uv_precision == "float" else 1.0
         total += IMAGE_BYTES[name] * precise * area ** (0.7 if smooth else 0.85)
@@ -70,7 +73,7 @@ class Plan:
     @property
     def images(self) -> int:
         """Of one sample."""
-        return len(image_names(self.render.labels))
+        return images_of(self.render.labels)
 
     def hours(self, cores: int) -> float:
         """Estimated wall time on so many cores."""

@@ -18,7 +18,8 @@ from renderer.head.pack import load_head
 from renderer.labels import maps
 from renderer.labels.camera import project, second_camera
 from renderer.labels.record import sample_record
-from renderer.labels.reference import Reference
+from renderer.labels.reference import Reference, head_from_record
+from renderer.labels.vertices import skin_mesh, vertices_label, vertices_problem
 from renderer.parameters.params import Camera
 from renderer.parameters.spec import parse_spec
 from renderer.run.context import RenderContext
@@ -155,3 +156,21 @@ def test_draw_meshes_and_record_share_one_evaluated_head(sample: Sample, monkeyp
         reference.builder.build(head)
         reference.builder.landmarks(head)
     assert params.heads and len(sums) == 3 * len(params.heads)  # macros, sliders and units, each once
+
+
+def test_vertices_that_are_not_the_records_are_found(sample: Sample) -> None:
+    heads = tuple(head_from_record(head) for head in sample.record["heads"])
+    builder = sample.reference.builder
+    used, faces = skin_mesh(sample.reference.model)
+    label = vertices_label(builder, heads)
+    assert label.shape == (1, len(used), 3) and faces.max() == len(used) - 1
+    assert vertices_problem(label, builder, heads) == ""
+    moved = label.copy()
+    moved[0, 1000, 1] += 1e-4
+    assert "differ from the record's head by 0.100 mm" in vertices_problem(moved, builder, heads)
+    assert "has (1, 4467, 3)" in vertices_problem(label[:, 1:], builder, heads)
+    assert not vertices_label(builder, ()).any()
+    assert any(
+        "vertices differ" in p
+        for p in sample.reference.problems(sample.record, {**sample.images, "vertices": moved}, [])
+    )

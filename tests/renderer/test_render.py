@@ -33,6 +33,7 @@ from renderer.head.parts import PartBuilder, triangles
 from renderer.head.pose import posed
 from renderer.labels import maps, reference
 from renderer.labels.camera import project, unproject
+from renderer.labels.vertices import skin_mesh
 from renderer.parameters.jobspecs import load_spec
 from renderer.parameters.params import Camera
 from renderer.parameters.spec import HeadsSpec, SequenceSpec
@@ -162,10 +163,11 @@ def test_landmarks_lie_where_the_uv_map_shows_them(rendered: Dataset) -> None:
 
 
 def test_every_optional_label_agrees_with_the_others(smoke: RenderContext, tmp_path: Path) -> None:
-    context = with_render(
-        smoke, labels=("depth", "normal", "albedo", "position", "camera_position", "neutral", "view2")
-    )
+    labels = ("depth", "normal", "albedo", "position", "camera_position", "neutral", "view2", "vertices")
+    context = with_render(smoke, labels=labels)
     data = render_to(tmp_path / "d", context, 6, shard_size=3)
+    used, _ = skin_mesh(context.model)
+    smooth = context.model.subdivided("skin")
     seen = 0
     for shard, entry in data.entries():
         record = shard.params(entry)
@@ -192,6 +194,12 @@ def test_every_optional_label_agrees_with_the_others(smoke: RenderContext, tmp_p
         assert np.linalg.norm(normal, axis=1) == pytest.approx(np.ones(len(normal)), abs=2e-3)
         towards = -np.stack([pixel[:, 0] * 0, pixel[:, 1] * 0, -np.ones(len(pixel))], axis=1)
         assert (np.sum(normal * towards, axis=1) > -0.5).mean() > 0.99
+        whole_head = np.zeros(context.model.vertices.shape)
+        whole_head[used] = shard.image(entry, "vertices")[0]
+        to_world = np.array(record["head_to_world"][0])
+        world = smooth.points(whole_head) @ to_world[:3, :3].T + to_world[:3, 3]
+        marks = project(context.model.landmarks_smooth(world), Camera(**record["camera"]), 64)[:, :2]
+        assert np.abs(marks - record["landmarks_px"][0]).max() < 0.01
         assert shard.image(entry, "neutral").max() > 0
         albedo = shard.image(entry, "albedo")
         assert albedo.max() <= 1 and albedo[clear].any()
