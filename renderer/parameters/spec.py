@@ -100,6 +100,13 @@ class PoseSpec:
     yaw_uniform_deg: Uniform = knob(Uniform(0, 0), "uniform part added to the yaw", -180, 180)
     away_share: float = knob(0.0, "share of heads turned by another 180 degrees: seen from behind", 0, 1)
     scale: Uniform = knob(Uniform(0.9, 1.1), "scale of each axis, drawn apart", 0.2, 5)
+    yaws_deg: tuple[float, ...] = knob((), "one of these is added to the yaw; empty: none", -180, 180)
+    pitches_deg: tuple[float, ...] = knob((), "one of these is added to the pitch; empty: none", -90, 90)
+    in_turn: bool = knob(False, "take those lists in turn: sample after sample every pair of them, not a random one")
+
+    def check(self) -> None:
+        if self.in_turn and not (self.yaws_deg or self.pitches_deg):
+            raise SpecError("in_turn is true, but there is nothing to take in turn: give yaws_deg or pitches_deg")
 
 
 @dataclass(frozen=True)
@@ -123,6 +130,12 @@ class CameraSpec:
     distance_m: Uniform = knob(Uniform(0, 0), "distance from the head, in place of `fill`; 0: by `fill`", 0, 100)
     shift: float = knob(1.0, "image shift; at 1, 99.9 % leave at most two thirds of the head out of the frame", 0, 3)
     shift_widths: float = knob(0.0, "added to the 99.9 % limit of that shift, in frame widths: for any head size", 0, 3)
+    second_yaw_deg: Uniform = knob(
+        Uniform(15, 45), "turn of the second camera about the vertical axis, for the label view2", -180, 180
+    )
+    second_side: Literal["random", "fixed", "faced"] = knob(
+        "random", "where it stands: to either side, as the sign of second_yaw_deg says, or where the first head looks"
+    )
 
     def check(self) -> None:
         if self.distance_m.low == 0 < self.distance_m.high:

@@ -42,6 +42,7 @@ from renderer.sampling.clothes import draw_clothes
 from renderer.sampling.colours import random_colour
 from renderer.sampling.expression import draw_expression
 from renderer.sampling.looks import draw_skin, match_face
+from renderer.sampling.pose import draw_pose, second_yaw_rad
 from renderer.sampling.streams import Streams, streams
 from renderer.sampling.wear import draw_wear
 
@@ -68,8 +69,7 @@ def draw(spec: Spec, seed: int, index: int, catalog: Catalog, head: HeadModel, t
         heads=heads,
         props=_props(spec, s, catalog),
         cycles_seed=int(Streams(seed, index)("cycles.seed").integers(2**31 - 1)),  # frames differ in noise
-        second_camera_yaw_rad=float(s("camera.second").uniform(math.radians(15), math.radians(45)))
-        * (1 if s.share("camera.second.side", 0.5) else -1),
+        second_camera_yaw_rad=second_yaw_rad(spec.camera, s, heads),
         extra=_place(spec.sequence, index),
         statues=_statues(spec, s, index, camera, heads, catalog, head),
     )
@@ -203,7 +203,7 @@ def _head(
     looks = identity  # what hair, beard and skin layers are to fit
     if identity.pca is not None:
         looks = replace(identity, macros=load_pca(model.folder).macros(identity.pca.shape_q))
-    pose = _pose(spec, s, p, number, places)
+    pose = draw_pose(spec, s, p, number, index, places)
     return Head(
         identity=identity,
         expression=draw_expression(spec, s, p, identity, model),
@@ -225,28 +225,6 @@ def _identity(spec: Spec, s: Streams, p: str, index: int, model: HeadModel) -> I
     else:
         q = tuple(s(p + "identity.pca").uniform(-1, 1, i.pca.shape + i.pca.texture).round(6).tolist())
     return Identity({}, {}, PcaIdentity(q, i.pca.shape))
-
-
-def _pose(spec: Spec, s: Streams, p: str, number: int, places: Sequence[Vec3]) -> Pose:
-    """places: of the heads of a group; empty where further heads stand in a row."""
-    q = spec.pose
-    yaw = s.moving_gauss(p + "pose.yaw", q.yaw_deg) + s.moving_uniform(p + "pose.yaw_uniform", q.yaw_uniform_deg)
-    yaw_rad = math.radians(yaw + q.yaw_fixed_deg)
-    position = (0.0, 0.0, 0.0)
-    if number and places:
-        position = places[number]
-        faced = people.towards(s, p, position, places[:number])
-        yaw_rad = yaw_rad if faced is None else faced
-    elif number:
-        position = people.in_row(s, p, number)
-    away = s.share(p + "pose.away", q.away_share)
-    return Pose(
-        yaw_rad=yaw_rad + math.pi * away,
-        pitch_rad=math.radians(s.moving_gauss(p + "pose.pitch", q.pitch_deg)),
-        roll_rad=math.radians(s.moving_gauss(p + "pose.roll", q.roll_deg)),
-        position_m=position,
-        away=away,
-    )
 
 
 def _deform(spec: Spec, s: Streams, p: str) -> Deform:
