@@ -110,6 +110,30 @@ def landmarks() -> None:
     click.echo(json.dumps({"head": head.name, "order": "iBUG 68", "landmarks": points}, indent=1))
 
 
+@assets.command()
+@click.argument("packages", nargs=-1, metavar="[PACKAGE]...")
+def weights(packages: tuple[str, ...]) -> None:
+    """Fetch weights of networks trained by others into the cache: all of them, or those of the packages named.
+
+    \b
+    gen assets weights
+    gen assets weights @vladmandic/face-api
+    """
+    from blend_assets.backbones import listed
+    from blend_assets.fetch import fetch
+    from renderer.errors import did_you_mean
+    from renderer.files import cache_root
+
+    known = listed()
+    for name in packages or known:
+        if name not in known:
+            raise AssetError(f"no weights {name!r}{did_you_mean(name, known)}; known are {', '.join(known)}")
+        entry = known[name]
+        file = fetch(name, entry, cache_root().resolve() / "sources", lambda line: click.echo(f"  {line}"))
+        click.echo(f"{name} {entry['version']}, {entry['licence']}: {entry['role']}")
+        click.echo(f"  {entry['credit']}; {file}")
+
+
 @assets.command("credits")
 def show_credits() -> None:
     """Who made the assets, and their licences."""
