@@ -1,4 +1,4 @@
-"""Libraries for pages that run a network in the browser, out of packages that are fetched by name (browser.yaml)."""
+"""Libraries for pages that run a network or show a mesh, out of packages that are fetched by name (browser.yaml)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from renderer.errors import AssetError
 from renderer.files import cache_root
 
 RUNTIME: Final = "onnxruntime-web"
+THREE: Final = "three"
 
 
 def about(name: str) -> dict[str, Any]:
@@ -26,8 +27,17 @@ def write_runtime(folder: Path, log: Log = print) -> str:
 
     Raises AssetError where the package cannot be had.
     """
-    package = about(RUNTIME)
-    tarball = fetch(RUNTIME, package, cache_root().resolve() / "sources", log)
+    return _write_members(RUNTIME, folder, log)
+
+
+def write_three(folder: Path, log: Log = print) -> str:
+    """Put three.js into a folder, as `write_runtime` does; returns its version."""
+    return _write_members(THREE, folder, log)
+
+
+def _write_members(name: str, folder: Path, log: Log) -> str:
+    package = about(name)
+    tarball = fetch(name, package, cache_root().resolve() / "sources", log)
     folder.mkdir(parents=True, exist_ok=True)
     with tarfile.open(tarball) as archive:
         for member in package["members"]:
@@ -35,6 +45,6 @@ def write_runtime(folder: Path, log: Log = print) -> str:
             if file is None:
                 raise AssetError(f"{tarball} holds no {member}, which browser.yaml names")
             (folder / Path(member).name).write_bytes(file.read())
-    credit = f"{RUNTIME} {package['version']}: {package['credit']}, licence {package['licence']}\n"
+    credit = f"{name} {package['version']}: {package['credit']}, licence {package['licence']}\n"
     (folder / "CREDITS.txt").write_text(credit, "utf-8")
     return str(package["version"])

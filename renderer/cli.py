@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "train": ("trainer.commands.train:train", "Train a network on a data set."),
     "export": ("trainer.commands.export:export", "Export a network as safetensors, ONNX or torch.export."),
     "apply": ("trainer.commands.apply:apply_", "Run a trained network on photos and video."),
+    "capture": ("trainer.commands.capture:capture", "Turn video of an actor into an animated mesh."),
     "evaluate": (
         "trainer.commands.evaluate:evaluate",
         "Measure a trained network on a data set or on annotated photos.",

@@ -27,6 +27,7 @@ from trainer.evaluation.photos import report as photos
 from trainer.evaluation.photos.measure import evaluate as measure_photos
 from trainer.evaluation.results import MAX_BAD, Results, Work, at_work, measure, positions_to_measure, thinned
 from trainer.systems.uvnet import trained
+from trainer.systems.uvnet.system import UVTask
 from trainer.training.breakdown import summary
 from trainer.training.run_dir import REPORT_VERSION, finite, rounded
 from trainer.training.sheets import single, write_sheet
@@ -130,7 +131,7 @@ def write_dataset_report(results: Results, work: Work, out: Path) -> dict[str, A
     if results.tracks is not None:
         report["jitter"] = jitter.report(results.tracks, work.reader.dataset.clip_frames)
         plots.plot_jitter(results.tracks, out / "jitter.svg")
-    else:
+    elif isinstance(work.task, UVTask):  # other systems have tables of their own for it
         report["jitter"] = {"left_out": NO_CLIPS}
     plots.plot_curves(results, out / "curves.svg")
     plots.plot_knobs(results, out / "knobs.svg")
@@ -176,9 +177,12 @@ def table(report: Mapping[str, Any], tables: Sequence[str] = ()) -> str:
 
 
 def _rows(title: str, rows: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]) -> list[str]:
-    names = [n for n in metrics if any(n in row for row in rows)]
-    lines = [f"{title:<18}{'samples':>8}" + "".join(f"{n:>16}" for n in names)] if rows else []
+    known = [*metrics, *dict.fromkeys(n for row in rows for n in row if n not in (*metrics, "label", "count"))]
+    widths = {n: max(10, len(n) + 2) for n in known if any(n in row for row in rows)}
+    lines = [f"{title:<18}{'samples':>8}" + "".join(f"{n:>{width}}" for n, width in widths.items())] if rows else []
     for row in rows:
-        cells = "".join(f"{row[n]:>16.4g}" if row.get(n) is not None else f"{'-':>16}" for n in names)
+        cells = "".join(
+            f"{row[n]:>{width}.4g}" if row.get(n) is not None else f"{'-':>{width}}" for n, width in widths.items()
+        )
         lines.append(f"  {row['label']:<16}{row['count']:>8}{cells}")
     return lines

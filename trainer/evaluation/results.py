@@ -31,6 +31,7 @@ from trainer.training.validation import kept, with_records
 MAX_BAD: Final = DataConfig.max_bad
 WORKERS: Final = DataConfig.workers
 WORST: Final = 20
+SAME: Final = {"uv_frame": "UV frame", "topology": "mesh"}  # what weights and data set must agree on, where they say it
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,16 @@ def at_work(weights: Path, dataset: Path, device: str = "cpu", mirrored: bool = 
     """The weights of a run, or of a file, ready to be measured on a data set.
 
     mirrored: what the network sees in pictures is averaged with what it sees in their mirror images.
-    Raises FormatError for weights of another UV frame, SpecError where there are no UV maps to mirror.
+    Raises FormatError for weights of another UV frame or mesh, SpecError where there are no UV maps to mirror.
     """
     place, found = device_named(device), load_trained(weights)
     system, module = found.system, found.module.to(place)
     needs = system.needs(found.config)
     reader = SampleReader(dataset, needs.images, needs.vectors)
-    frame = system.header(found.config, reader).get("uv_frame")
-    if (trained_on := found.header.get("uv_frame")) != frame:
-        raise FormatError(f"{weights} was trained on UV frame {trained_on!r}; {dataset} has {frame!r}")
+    there = system.header(found.config, reader)
+    for name, word in SAME.items():
+        if (trained_on := found.header.get(name)) != there.get(name):
+            raise FormatError(f"{weights} was trained on {word} {trained_on!r}; {dataset} has {there.get(name)!r}")
     if mirrored and system.name != "uvnet":
         raise SpecError(f"--mirrored averages UV maps; {weights} is of the system {system.name!r}")
     task = system.build(found.config, reader, place, training=False)

@@ -21,7 +21,7 @@ from trainer.training.schedules import Moment
 from trainer.training.system import Modules, Tables, Task
 
 Autocast = Callable[[], AbstractContextManager[Any]]
-KEPT: Final = ("key", "index", "knobs", "measured")  # of a sample's record, whole ones take 13 kB as text
+KEPT: Final = ("key", "index", "knobs", "measured", "extra")  # of a sample's record, whole ones take 13 kB as text
 UNREADABLE: Final = (HeadforgeError, OSError, ValueError, KeyError)  # what damaged samples raise
 
 
