@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "export": ("trainer.commands.export:export", "Export a network as safetensors, ONNX or torch.export."),
     "apply": ("trainer.commands.apply:apply_", "Run a trained network on photos and video."),
     "capture": ("trainer.commands.capture:capture", "Turn video of an actor into an animated mesh."),
+    "reconstruct": ("trainer.commands.reconstruct:reconstruct", "Faces of photos in 3D: meshes from position maps."),
     "evaluate": (
         "trainer.commands.evaluate:evaluate",
         "Measure a trained network on a data set or on annotated photos.",

@@ -22,7 +22,7 @@ from renderer.sampling.draw import draw
 from trainer.positions import alignment, recover
 from trainer.positions.raster import rasterise
 from trainer.positions.records import head_positions, record_positions
-from trainer.positions.texels import REGIONS, Scaling, texels
+from trainer.positions.texels import REGIONS, texels
 from trainer.uvmaps import head_pose
 
 SIDE = 64
@@ -111,15 +111,6 @@ def test_pose_of_a_map_of_the_average_head_is_exact(head: HeadModel) -> None:
     assert np.allclose(np.degrees(found.angles()), [-50, -15, 10], atol=1e-2)
     assert np.allclose(found.origin_px[0], [120, 130, 0], atol=1e-2)
     assert float(found.pixels_per_m[0]) == pytest.approx(900, rel=1e-4)
-
-
-def test_scaling_is_inverted_for_arrays_and_tensors() -> None:
-    pixels = np.random.default_rng(0).uniform(-20, 280, (2, 3, 8, 8)).astype(np.float32)
-    scaling = Scaling()
-    assert np.allclose(scaling.pixels(scaling.values(pixels, 256), 256), pixels, atol=1e-3)
-    tensor = scaling.values(torch.from_numpy(pixels), 256)
-    assert np.allclose(tensor.numpy(), scaling.values(pixels, 256))
-    assert 0.09 < float(scaling.values(np.zeros((3, 1, 1), np.float32), 256)[0, 0, 0]) < 0.11
 
 
 def test_records_without_a_head_and_absurd_sides_are_refused(head: HeadModel) -> None:

@@ -83,7 +83,7 @@ def to_other_side(poses: Poses) -> Tensor:
 def turned_positions(positions: Tensor, poses: Poses, turn_rad: Tensor, head: HeadModel) -> Tensor:
     """Maps (N, 3, S, S) as the turned camera has them; the middle of the face's box stays where it is."""
     origin = poses.origin_px[:, :, None, None]
-    x, y, z = (positions - origin).split(1, 1)
+    x, y, z = (positions - origin).chunk(3, 1)
     cos, sin = (f(turn_rad)[:, None, None, None] for f in (torch.cos, torch.sin))
     turned = torch.cat([cos * x - sin * z, y, sin * x + cos * z], 1)
     face = torch.from_numpy(texels(head, positions.shape[2]).face.ravel()).to(positions.device)
@@ -140,7 +140,8 @@ def facing(positions: Tensor) -> Tensor:
     across = padded[:, :, 1:-1, 2:] - padded[:, :, 1:-1, :-2]
     down = padded[:, :, 2:, 1:-1] - padded[:, :, :-2, 1:-1]
     normal = torch.linalg.cross(across, down, dim=1)
-    return normal[:, 2:] / normal.norm(dim=1, keepdim=True).clamp(min=1e-9)
+    share: Tensor = normal[:, 2:] / torch.linalg.vector_norm(normal, dim=1, keepdim=True).clamp(min=1e-9)
+    return share
 
 
 def filled_texture(texture: Tensor, seen: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ Maps are (3, S, S). Two spaces are used:
     pixels       x to the right and y downwards in pixels of the picture, from its top left corner; z towards the
                  viewer in the same unit (pixels at the depth of the head's origin), 0 at that origin
 
+Files hold maps in pixels of the photo as floats (`trainer.positions.files`); networks choose their own units.
 Source of the idea: Feng et al. 2018 (PRNet).
 """
 
@@ -78,29 +79,6 @@ class Texels:
     def weight_mask(self, weights: tuple[float, ...] = WEIGHTS) -> npt.NDArray[np.float32]:
         """(1, S, S) weights of the texels in a loss: one for each of REGIONS."""
         return np.asarray(weights, np.float32)[self.regions][None]
-
-
-@dataclass(frozen=True)
-class Scaling:
-    """Between pixels and the numbers that a network gives: value = pixel / picture_px * scale + offset.
-
-    By default x and y from -1/8 to 9/8 of the picture's side, and z within 5/8 of it, become 0 to 1.
-    """
-
-    scale: float = 0.8
-    offset: tuple[float, float, float] = (0.1, 0.1, 0.5)
-
-    def values(self, pixels: Any, picture_px: int) -> Any:
-        """Pixels (..., 3, S, S), array or tensor, as values."""
-        return pixels * (self.scale / picture_px) + self._offset(pixels)
-
-    def pixels(self, values: Any, picture_px: int) -> Any:
-        """The inverse of `values`."""
-        return (values - self._offset(values)) * (picture_px / self.scale)
-
-    def _offset(self, like: Any) -> Any:
-        column = np.asarray(self.offset, np.float32)[:, None, None]
-        return column if isinstance(like, np.ndarray) else like.new_tensor(column)
 
 
 def texels(head: HeadModel, side: int = SIDE) -> Texels:

@@ -103,7 +103,7 @@ def run_all(
     failed = 0
     names: set[str] = set()
     for source in sources:
-        name = _unique(Path(source).stem if not source.isdecimal() else f"webcam{source}", names)
+        name = results.unused_name(Path(source).stem if not source.isdecimal() else f"webcam{source}", names)
         try:
             if problem := (moving if video.is_moving(source) else still)(work, source, name):
                 say(problem)
@@ -139,15 +139,6 @@ def other_face(job: Job, network: Network, options: Options) -> tuple[Tensor, Fa
     if not faces:
         raise AssetError(f"no face found in {job.swap}, the photo to swap in")
     return cut(picture, faces[0].window), faces[0]
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    """a.jpg and a.png must not share their results."""
-    number, wanted = 2, name
-    while name in taken:
-        name, number = f"{wanted}-{number}", number + 1
-    taken.add(name)
-    return name
 
 
 # ---------------------------------------------------------------- one input

@@ -58,13 +58,27 @@ def textured_mesh(
     corners = np.column_stack([faces[kept].reshape(-1), shown[kept].reshape(-1, 2).clip(0, 1)])
     unique, index = np.unique(corners, axis=0, return_inverse=True)  # a vertex on a seam of the chart has several UVs
     chosen = unique[:, 0].astype(np.intp)
+    return mesh_of(points[chosen], index.reshape(-1, 3), unique[:, 1:], texture, normals[chosen])
+
+
+def mesh_of(
+    points: npt.NDArray[Any],
+    triangles: npt.NDArray[Any],
+    uv: npt.NDArray[Any],
+    texture: npt.NDArray[np.uint8],
+    normals: npt.NDArray[Any] | None = None,
+) -> Trimesh:
+    """Any mesh with a texture, as `write_mesh` takes it.
+
+    points: (K, 3). triangles: (T, 3) of K. uv: (K, 2). texture: (S, T', 3) sRGB. normals: (K, 3); by default those of
+    the mesh. Raises MachineError where trimesh is missing.
+    """
+    trimesh = _trimesh()
     material = trimesh.visual.material.PBRMaterial(
         name="face", baseColorTexture=Image.fromarray(texture), metallicFactor=0.0, roughnessFactor=1.0
     )
-    visual = trimesh.visual.TextureVisuals(uv=unique[:, 1:], material=material)
-    mesh: Trimesh = trimesh.Trimesh(
-        points[chosen], index.reshape(-1, 3), vertex_normals=normals[chosen], visual=visual, process=False
-    )
+    visual = trimesh.visual.TextureVisuals(uv=uv, material=material)
+    mesh: Trimesh = trimesh.Trimesh(points, triangles, vertex_normals=normals, visual=visual, process=False)
     return mesh
 
 

@@ -22,6 +22,15 @@ if TYPE_CHECKING:
     import trimesh
 
 
+def unused_name(name: str, taken: set[str]) -> str:
+    """The name that is not taken yet, and now is: a.jpg and a.png must not share their results."""
+    number, wanted = 2, name
+    while name in taken:
+        name, number = f"{wanted}-{number}", number + 1
+    taken.add(name)
+    return name
+
+
 def describe(
     face: Face, landmark_uv: Tensor | None, head: HeadModel | None = None, focal_px: float | None = None
 ) -> dict[str, Any]:
