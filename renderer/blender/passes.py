@@ -57,6 +57,7 @@ class PassRenderer:
         self.area = maps.load_face_area(scene.parts.model.mask_path)
         self.rasteriser = Rasteriser(scene.parts.picture)
         self.seconds: dict[str, float] = {}
+        self._last_companion: tuple[Any, Image] | None = None  # what it shows, and the picture
         self._behind = bpy.data.scenes[BACKDROP]
         for one in (self.builder.scene, self._behind):
             self._static(one, threads)
@@ -114,12 +115,18 @@ class PassRenderer:
             images |= {"view2": self._picture(params, yaw, rays, params.cycles_seed + 1)["input"]}
             images |= {"view2_uv": second["uv"], "view2_mask": second["mask"]}
         if "neutral" in wanted:
-            plain = neutral(params)
+            images["neutral"] = self._companion(neutral(params, self.spec.neutral_light == "own"))
+        return {name: images[name] for name in wanted_order(images, wanted)}, measured
+
+    def _companion(self, plain: SampleParams) -> Image:
+        """The picture of a companion; samples of one subject may share it."""
+        shown = plain.heads, plain.camera, plain.light, plain.environment, plain.cycles_seed
+        if self._last_companion is None or self._last_companion[0] != shown:
             with self._timed("scene"):
                 self.builder.set_sample(plain)
             rays = self._rays(plain.camera, 0.0)
-            images["neutral"] = self._picture(plain, 0.0, rays, plain.cycles_seed)["input"]
-        return {name: images[name] for name in wanted_order(images, wanted)}, measured
+            self._last_companion = shown, self._picture(plain, 0.0, rays, plain.cycles_seed)["input"]
+        return self._last_companion[1]
 
     def _rays(self, camera: Camera, yaw_rad: float) -> Rays | None:
         """Rays through all pixels in which something is; None if nothing is."""

@@ -60,6 +60,11 @@ class Dataset:
         return self.ends[number] - summary.samples + summary.place(index)
 
     @property
+    def group_size(self) -> int:
+        """Consecutive samples that belong together: frames of a clip, or samples of one subject; else 1."""
+        return self.clip_frames or int(self.info["spec"].get("groups", {}).get("of", 1))
+
+    @property
     def clip_frames(self) -> int:
         """Frames of a clip, where samples are frames of clips (docs/design/0004); else 0."""
         return clip_frames(self.info)

@@ -48,6 +48,9 @@ class RenderSpec:
     hidden_face: Literal["counted", "excluded"] = knob(
         "counted", "is face behind hair, hats, glasses and props part of mask Y and of the UV?"
     )
+    neutral_light: Literal["plain", "own"] = knob(
+        "plain", "light of the label neutral: even and gray, or the input's light and surroundings"
+    )
     device: Literal["CPU", "CUDA", "OPTIX", "HIP"] = knob("CPU", "Cycles device; all but CPU are not bit-repeatable")
 
     def __post_init__(self) -> None:
@@ -318,6 +321,16 @@ class SequenceSpec:
 
 
 @dataclass(frozen=True)
+class GroupsSpec:
+    """Samples of one subject in a row: samples N with the same N // of share identity, skin and hair of the first head.
+
+    Pose, expression, clothes, what is worn beside hair and beard, light, surroundings and camera differ among them.
+    """
+
+    of: int = knob(1, "samples of each subject; 1: every sample is a subject of its own", 1, 1000)
+
+
+@dataclass(frozen=True)
 class Spec:
     """Everything a data set is, apart from its seed and count."""
 
@@ -339,8 +352,14 @@ class Spec:
     occluders: OccluderSpec = OccluderSpec()
     assets: AssetsSpec = AssetsSpec()
     sequence: SequenceSpec = SequenceSpec()
+    groups: GroupsSpec = GroupsSpec()
 
     def check(self) -> None:
+        if self.groups.of > 1 and self.sequence.frames:
+            raise SpecError(
+                f"groups.of is {self.groups.of}, but samples are frames of clips of one subject each: set "
+                "sequence.frames to 0, or groups.of to 1"
+            )
         if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise SpecError(f"name is {self.name!r}; it becomes a folder: use letters, digits, '_', '.' and '-'")
 

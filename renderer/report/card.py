@@ -76,6 +76,13 @@ def _clips(dataset: Dataset) -> str:
     return f"of {frames} frames: sample N is frame N % {frames} of clip N // {frames}" if frames else "none"
 
 
+def _subjects(dataset: Dataset) -> dict[str, str]:
+    size = dataset.group_size
+    if size == 1 or dataset.clip_frames:
+        return {}
+    return {"subjects": f"of {size} samples: sample N is view N % {size} of subject N // {size}"}
+
+
 def card_text(dataset: Dataset, credit: str) -> str:
     """The card as Markdown."""
     info = dataset.info
@@ -122,6 +129,7 @@ def _facts(dataset: Dataset) -> str:
     rows = {
         "samples": f"{len(dataset)} ({len(dataset) * images} images)",
         "clips": _clips(dataset),
+        **_subjects(dataset),
         "resolution": f"{side} x {side}",
         "seed, tag": f"{info['seed']}, `{info['tag']}`",
         "shards, bytes": f"{len(shards)}, {sum(s.tar_bytes for s in shards) / 1e6:.1f} MB",

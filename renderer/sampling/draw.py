@@ -35,7 +35,7 @@ from renderer.parameters.params import (
     Vec3,
     Wear,
 )
-from renderer.parameters.spec import LightSpec, SequenceSpec, Spec
+from renderer.parameters.spec import LightSpec, Spec
 from renderer.sampling import people
 from renderer.sampling.backdrop import draw_backdrop, draw_rotation
 from renderer.sampling.clothes import draw_clothes
@@ -53,7 +53,7 @@ NEUTRAL_FILL: Final = 0.8
 
 def draw(spec: Spec, seed: int, index: int, catalog: Catalog, head: HeadModel, tag: str) -> SampleParams:
     """Parameters of sample `index` of the data set (spec, seed)."""
-    s = streams(spec.sequence, seed, index)
+    s = streams(spec.sequence, seed, index, spec.groups.of)
     count = _head_count(spec, s)
     camera = _camera(spec, s, count)
     places = people.in_group(s, camera, count) if spec.heads.company == "group" else []
@@ -70,13 +70,16 @@ def draw(spec: Spec, seed: int, index: int, catalog: Catalog, head: HeadModel, t
         props=_props(spec, s, catalog),
         cycles_seed=int(Streams(seed, index)("cycles.seed").integers(2**31 - 1)),  # frames differ in noise
         second_camera_yaw_rad=second_yaw_rad(spec.camera, s, heads),
-        extra=_place(spec.sequence, index),
+        extra=_place(spec, index),
         statues=_statues(spec, s, index, camera, heads, catalog, head),
     )
 
 
-def neutral(params: SampleParams) -> SampleParams:
-    """The companion of a sample: same identity and skin, frontal, at rest, bare, under plain light."""
+def neutral(params: SampleParams, own_light: bool = False) -> SampleParams:
+    """The companion of a sample: same identity and skin, frontal, at rest, bare, under plain light.
+
+    own_light: in the light and the surroundings of the sample instead; a backdrop is left out.
+    """
     plain = Deform((1.0, 1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, (0.0, 0.0, 0.0), 0)
     heads = tuple(
         replace(
@@ -91,20 +94,25 @@ def neutral(params: SampleParams) -> SampleParams:
     )
     distance_m = _distance_m(NEUTRAL_FOCAL_MM, NEUTRAL_FILL)
     camera = replace(params.camera, focal_mm=NEUTRAL_FOCAL_MM, distance_m=distance_m, shift_x=0.0, shift_y=0.0)
+    companion = replace(params, heads=heads, statues=(), props=(), camera=camera)
+    if "subject" in params.extra:  # noise and all, the companions of a subject in plain light are one picture
+        random = Streams(params.seed, params.extra["subject"])("group.cycles.seed")
+        companion = replace(companion, cycles_seed=int(random.integers(2**31 - 1)))
+    if own_light:
+        return replace(companion, environment=replace(params.environment, backdrop=None))
     return replace(
-        params,
-        heads=heads,
-        statues=(),
-        props=(),
-        camera=camera,
+        companion,
         light=Light(False, (0.0, 0.0, 1.0), 0.0, 0.1, (1.0, 1.0, 1.0)),
         environment=Environment("gray", "", 1.0, (0.0, 0.0, 0.0), 1.0, False, (0.5, 0.5, 0.5), 1.0, (0.0, 0.0, 0.0)),
     )
 
 
-def _place(sequence: SequenceSpec, index: int) -> dict[str, int]:
-    """Clip and frame of a sample, for its record."""
-    return dict(zip(("clip", "frame"), divmod(index, sequence.frames), strict=True)) if sequence.frames else {}
+def _place(spec: Spec, index: int) -> dict[str, int]:
+    """Clip and frame of a sample, or subject and view, for its record."""
+    if spec.groups.of > 1:
+        return dict(zip(("subject", "view"), divmod(index, spec.groups.of), strict=True))
+    frames = spec.sequence.frames
+    return dict(zip(("clip", "frame"), divmod(index, frames), strict=True)) if frames else {}
 
 
 def _head_count(spec: Spec, s: Streams) -> int:
@@ -221,7 +229,7 @@ def _identity(spec: Spec, s: Streams, p: str, index: int, model: HeadModel) -> I
     if i.kind == "sliders":
         return random_identity(i, lambda topic: s(p + topic), model)
     if i.given:
-        q = i.given[index % len(i.given)]
+        q = i.given[index // spec.groups.of % len(i.given)]
     else:
         q = tuple(s(p + "identity.pca").uniform(-1, 1, i.pca.shape + i.pca.texture).round(6).tolist())
     return Identity({}, {}, PcaIdentity(q, i.pca.shape))

@@ -2,7 +2,8 @@
 
 Every knob draws from a stream of its own, named by sample and knob: a new knob never shifts the draws of the others,
 and sample N is the same whoever draws it. Frames of a clip draw from the streams of the clip, and knobs that move
-(`Streams.moving_*`) follow a smooth path there (docs/design/0004).
+(`Streams.moving_*`) follow a smooth path there (docs/design/0004). Samples of one subject draw what belongs to the
+subject from its streams, and the rest from their own (docs/design/0212).
 """
 
 from __future__ import annotations
@@ -20,6 +21,13 @@ from renderer.parameters.params import Vec3
 from renderer.parameters.spec import SequenceSpec
 
 _WAVES: Final = 3  # of a moving knob's path
+_SUBJECT: Final = tuple(  # topics of the first head that belong to the subject: identity, skin, hair and beard
+    f"head0.{topic}"
+    for topic in (
+        *("identity.", "surface.", "skin.", "interior.", "pose.scale"),
+        *("wear.hair", "wear.natural_hair", "wear.strands", "wear.beard"),
+    )
+)
 
 
 class Streams:
@@ -94,6 +102,19 @@ class ClipStreams(Streams):
         return tuple(NormalDist().cdf(path(rng, self._frame, self._swing_frames)) for _ in range(count))
 
 
+class GroupStreams(Streams):
+    """Named random streams of one sample of a subject: the subject's own for who that is."""
+
+    def __init__(self, seed: int, subject: int, index: int) -> None:
+        super().__init__(seed, index)
+        self._of_subject = Streams(seed, subject)
+
+    def __call__(self, topic: str) -> np.random.Generator:
+        if topic.startswith(_SUBJECT):
+            return self._of_subject(f"group.{topic}")  # subject 5 of a seed must not be the head of its sample 5
+        return super().__call__(topic)
+
+
 def path(rng: np.random.Generator, frame: int, swing_frames: float) -> float:
     """A smooth random path at one of its frames: a few waves, none quicker than `swing_frames` there and back.
 
@@ -104,8 +125,13 @@ def path(rng: np.random.Generator, frame: int, swing_frames: float) -> float:
     return float((along * np.cos(turn) + across * np.sin(turn)).sum())
 
 
-def streams(sequence: SequenceSpec, seed: int, index: int) -> Streams:
-    """Streams of sample `index`: its own, or those of its frame in its clip."""
+def streams(sequence: SequenceSpec, seed: int, index: int, of: int = 1) -> Streams:
+    """Streams of sample `index`: its own, those of its frame in its clip, or also those of its subject.
+
+    of: samples of each subject.
+    """
+    if of > 1:
+        return GroupStreams(seed, index // of, index)
     if not sequence.frames:
         return Streams(seed, index)
     return ClipStreams(seed, *divmod(index, sequence.frames), sequence.swing_frames)

@@ -102,3 +102,18 @@ def test_the_split_keeps_the_frames_of_a_clip_together(synthetic, tmp_path: Path
     reader = SampleReader(synthetic.write_dataset(tmp_path / "d", 60, clip_frames=6), IMAGES)
     training, held_out = reader.split(0.4)
     assert len(training) and len(held_out) and not {p // 6 for p in training} & {p // 6 for p in held_out}
+
+
+def test_samples_of_a_subject_stay_together_and_are_read_subject_by_subject(synthetic, tmp_path: Path):
+    path = synthetic.write_dataset(tmp_path / "d", 62, per_shard=30)
+    info = json.loads((path / "dataset.json").read_text())
+    (path / "dataset.json").write_text(json.dumps(info | {"spec": {"groups": {"of": 4}}}))
+    reader = SampleReader(path, IMAGES)
+    training, held_out = reader.split(0.4)
+    assert len(training) and len(held_out) and not {p // 4 for p in training} & {p // 4 for p in held_out}
+    groups = reader.groups(held_out)
+    assert np.concatenate(groups).tolist() == held_out.tolist()
+    assert all(len({p // 4 for p in group}) == 1 for group in groups)
+    assert [group.tolist() for group in reader.groups(np.arange(58, 62))] == [[58, 59], [60, 61]]
+    single = SampleReader(synthetic.write_dataset(tmp_path / "single", 3), IMAGES)
+    assert [len(group) for group in single.groups(np.arange(3))] == [1, 1, 1] and single.groups(np.arange(0)) == []

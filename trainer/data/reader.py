@@ -8,8 +8,9 @@ Each image becomes one array of a fixed dtype, (C, H, W), whichever way it is ca
     the rest            float16; foreground has 4 channels: colour times coverage, coverage
 
 Numbers that are not images come from the JSON record of a sample: a function of the system turns it into one array of
-fixed shape and dtype, named like an image (landmarks, head parameters, vertices). Systems that compare samples of one
-subject may extend `trainer.data.order` by an order that keeps them together; none does yet.
+fixed shape and dtype, named like an image (landmarks, head parameters, vertices). Samples of one subject
+(`groups.of` of a spec) are on one side of the split, and `groups` gives them subject by subject, for `batches` of a
+source.
 
 A 128 x 128 triplet takes 12 bytes per pixel, so that 100,000 of them fit in 20 GB.
 """
@@ -142,9 +143,9 @@ class SampleReader:
     def split(self, test_share: float) -> tuple[Array, Array]:
         """Positions of the training and of the held-out samples. A key never changes sides as the data set grows.
 
-        Frames of a clip stay together.
+        Frames of a clip stay together, and samples of one subject.
         """
-        frames = self.dataset.clip_frames or 1
+        frames = self.dataset.group_size
         held_out = np.fromiter(
             (
                 is_held_out(sample_key(self.info["tag"], index // frames * frames), test_share)
@@ -155,6 +156,16 @@ class SampleReader:
             count=len(self),
         )
         return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+    def groups(self, positions: Array) -> list[Array]:
+        """The positions clip by clip, or subject by subject; one by one where samples have neither in common.
+
+        positions: ascending. A group may lack samples that were skipped, or are not among the positions.
+        """
+        if not len(positions):
+            return []
+        number = np.array([self.dataset.index(int(p)) for p in positions]) // self.dataset.group_size
+        return np.split(positions, np.flatnonzero(np.diff(number)) + 1)
 
 
 class SampleKeys(Sequence[str]):

@@ -31,6 +31,7 @@ from trainer.training.validation import kept, with_records
 MAX_BAD: Final = DataConfig.max_bad
 WORKERS: Final = DataConfig.workers
 WORST: Final = 20
+HELD_OUT: Final = "the samples held out of the run's training"
 SAME: Final = {"uv_frame": "UV frame", "topology": "mesh"}  # what weights and data set must agree on, where they say it
 
 
@@ -102,12 +103,12 @@ def positions_to_measure(reader: SampleReader, run: Path, everything: bool) -> t
     held_out = reader.split(run_config(run).data.test_share)[1]
     if not len(held_out):
         raise DatasetError(f"no sample of {reader.path} was held out of the run's training: give --all, or other data")
-    return held_out, "the samples held out of the run's training"
+    return held_out, HELD_OUT
 
 
 def thinned(reader: SampleReader, positions: npt.NDArray[Any], limit: int) -> npt.NDArray[Any]:
-    """About `limit` of the positions, spread evenly; of a data set of clips whole clips."""
-    if frames := reader.dataset.clip_frames:
+    """About `limit` of the positions, spread evenly; of clips and of subjects whole ones."""
+    if (frames := reader.dataset.group_size) > 1:
         clip = np.array([key_index(reader.keys[int(p)]) // frames for p in positions])
         return jitter.thinned(positions, clip, limit)
     return np.asarray(positions[np.unique(np.linspace(0, len(positions) - 1, limit).astype(int))])
