@@ -21,7 +21,7 @@ from renderer.labels.vertices import skin_mesh
 TAG = "ac7035"
 FRAMES = 12  # of a shot
 SIZE = (48, 64)  # width, height
-KINDS = ("range of motion", "pangrams")
+KINDS = ("range_of_motion", "pangrams")
 
 
 @functools.cache
@@ -79,7 +79,8 @@ def write_footage(path: Path, pack: Path, shots: int, **options: Any) -> Path:
     size = options.get("size", SIZE)
     info = {
         "format_version": FORMAT_VERSION, "name": "footage", "tag": TAG, "seed": 3, "uv_frame": UV_FRAME,
-        "spec": {"sequence": {"frames": FRAMES}, "assets": {"head": str(pack)}}, "assets": {"pack": pack.name},
+        "spec": {"sequence": {"frames": FRAMES}, "assets": {"head": str(pack)}},
+        "assets": {"pack": pack.name},
         "labels": ["vertices"], "uv_precision": "half", "resolution": max(size), "fps": 30,
     }  # fmt: skip
     (path / "dataset.json").write_text(json.dumps(info))

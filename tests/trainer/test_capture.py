@@ -156,6 +156,7 @@ def test_a_run_begins_with_the_pca_of_its_training_meshes_and_their_pictures_whi
     assert header["topology"] == mesh_of(reader.info).topology and header["fps"] == "30"
     found = runs.load_trained(run).module
     assert found.triangles.shape == (2 * 4442, 3) and int(found.triangles.max()) == 4466
+    assert np.array_equal(np.flatnonzero(found.animated.numpy()), mesh_of(reader.info).animated)
 
 
 def test_a_fixed_basis_stays_and_a_trainable_one_learns(shots, tmp_path):

@@ -47,6 +47,7 @@ def actor(pack: Path) -> tuple[CaptureNet, dict[str, Any]]:
         network.output.bias.copy_(torch.from_numpy(rest).flatten() * 1000)
         network.output.weight[:, 0] = torch.from_numpy(open_jaw - rest).flatten() * 1000
         network.output.weight[:, 1] = 0.3 * torch.from_numpy(footage.vertices(pack, 9) - rest).flatten() * 1000
+    network.animated = torch.arange(4467) % 2 == 0
     network.triangles = torch.from_numpy(mesh_of(info).triangles.astype(np.int32))
     return network.eval(), info
 
@@ -134,7 +135,7 @@ def test_a_video_becomes_caches_gltf_curves_a_video_and_a_page(weights, head_pac
         assert np.abs(read_point_cache(out / f"take.{suffix}").points - wanted).max() < 1e-6
     assert read_point_cache(out / "take.mdd").fps == pytest.approx(30)
     about = json.loads((out / "take.json").read_text())
-    off = np.linalg.norm(wanted - truth, axis=2) * 1000
+    off = np.linalg.norm(wanted - truth, axis=2)[:, ::2] * 1000  # the animated ones
     assert about["per_frame"]["rmse_mm"] == pytest.approx(np.sqrt((off**2).mean(1)).tolist(), abs=1e-3)
     assert about["overall"]["rmse_mm"] == pytest.approx(float(np.sqrt((off**2).mean())), abs=1e-3)
     mesh = trimesh.load(out / "mesh.obj", process=False)

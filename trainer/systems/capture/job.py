@@ -80,14 +80,14 @@ def capture(weights: Path, inputs: Sequence[Path], out: Path, options: Options, 
         raise DatasetError("there is no shot to capture")
     mean = module.output.bias.detach().double().cpu().numpy().reshape(-1, 3) / MM
     write_atomic(out / "mesh.obj", obj(mean, mesh))
-    page.write(out / "page", done, mesh.triangles, say)
+    page.write(out / "page", done, mesh, say)
     return done
 
 
 def mesh_of_network(module: CaptureNet) -> Mesh:
-    """The mesh that travels with weights; every vertex counts as animated, since regions do not travel."""
-    every = np.arange(module.vertices)
-    return Mesh(module.vertices, module.triangles.cpu().numpy().astype(np.int64), every)
+    """The mesh that travels with weights; its regions do not."""
+    animated = np.flatnonzero(module.animated.cpu().numpy())
+    return Mesh(module.vertices, module.triangles.cpu().numpy().astype(np.int64), animated)
 
 
 def opened(trained: Trained, weights: Path, inputs: Sequence[Path], options: Options) -> Iterable[Shot]:
@@ -172,14 +172,14 @@ def write_video(captured: Captured, mesh: Mesh, path: Path) -> None:
     shot = captured.shot
     scale = -(-VIDEO_PX // shot.frames.shape[2])
     height, width = (scale * side for side in shot.frames.shape[2:])
-    view = View.of(captured.points[0], height, width)
+    view = View.of(captured.points[0][mesh.animated], height, width)
     movie = Movie(path, shot.fps)
     with Progress(len(captured.points), "frame", f"drawing {shot.name}") as bar:
         for number, points in enumerate(captured.points):
             frame = Image.fromarray(shot.frames[number, 0]).resize((width, height), Image.Resampling.BILINEAR)
             seen = torch.from_numpy(np.asarray(frame, np.float32) / 255)[None]
             truth = None if shot.truth is None else torch.from_numpy(shot.truth[number])
-            tiles = mesh_tiles(seen, torch.from_numpy(points), mesh.triangles, truth, view)
+            tiles = mesh_tiles(seen, torch.from_numpy(points), mesh, truth, view)
             movie.add(np.concatenate(list(tiles), 1))
             bar.update(1)
     movie.close()

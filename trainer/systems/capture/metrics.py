@@ -72,7 +72,7 @@ def shot_of(record: Record) -> tuple[int, int]:
 
 
 def kind_of(record: Record) -> str:
-    """Of a shot: range of motion, pangrams, ..."""
+    """Of a shot: range_of_motion, pangrams, ... (`renderer.sampling.shots`)."""
     return str((record.get("extra") or {}).get("kind", "shots"))
 
 

@@ -21,13 +21,15 @@ class CaptureNet(nn.Module):
     """Frames (N, views, H, W), gray picture values in [0, 1], to vertices (N, V, 3) in metres, head space.
 
     Buffers: mean, deviation (views, 1, 1) whiten every frame alike; explained is the share of the variance of the
-    training meshes that the first weights of the output layer hold; triangles (F, 3) are those of the mesh.
+    training meshes that the first weights of the output layer hold; triangles (F, 3) are those of the mesh, animated
+    (V,) says which vertices expressions move.
     """
 
     mean: Tensor
     deviation: Tensor
     explained: Tensor
     triangles: Tensor
+    animated: Tensor
 
     def __init__(self, config: NetworkConfig, features: nn.Module, count: int, dropout: float) -> None:
         super().__init__()
@@ -40,6 +42,7 @@ class CaptureNet(nn.Module):
         self.register_buffer("deviation", torch.ones(config.views, 1, 1))
         self.register_buffer("explained", torch.zeros(()))
         self.register_buffer("triangles", torch.zeros((0, 3), dtype=torch.int32))
+        self.register_buffer("animated", torch.ones(config.vertices, dtype=torch.bool))
 
     def forward(self, frames: Tensor) -> Tensor:
         white = (frames - self.mean) / self.deviation

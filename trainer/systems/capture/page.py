@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from blend_assets.browser import write_three
 from renderer.errors import DatasetError
+from trainer.systems.capture.mesh import Mesh
 from trainer.systems.capture.shading import COLOURS, FULL_MM
 
 STATIC: Final = Path(__file__).resolve().parent / "static"
@@ -38,7 +39,7 @@ class Seen(Protocol):
     def errors(self) -> dict[str, npt.NDArray[np.float64]]: ...
 
 
-def write(folder: Path, shots: Sequence[Seen], triangles: npt.NDArray[Any], log: Callable[[str], None] = print) -> None:
+def write(folder: Path, shots: Sequence[Seen], mesh: Mesh, log: Callable[[str], None] = print) -> None:
     """The page, whole, in place of an older one. Raises DatasetError where the folder holds something else, AssetError
     where three.js cannot be had."""
     if folder.exists() and not (folder / "shots.js").is_file():
@@ -51,13 +52,13 @@ def write(folder: Path, shots: Sequence[Seen], triangles: npt.NDArray[Any], log:
             shutil.copyfile(file, partial / file.name)
         about = {
             "shots": [{"name": s.shot.name, "kind": s.shot.kind, "frames": len(s.points)} for s in shots],
-            "triangles": _encoded(triangles.astype("<u4")),
+            "triangles": _encoded(mesh.triangles.astype("<u4")),
             "colours": (COLOURS / 255).round(4).tolist(),
             "full_mm": FULL_MM,
         }
         (partial / "shots.js").write_text(f"const ABOUT = {json.dumps(about)};\n", "utf-8")
         for number, captured in enumerate(shots):
-            text = json.dumps(_frames(captured))
+            text = json.dumps(_frames(captured, mesh))
             (partial / f"shot-{number}.js").write_text(f"loaded({number}, {text});\n", "utf-8")
         if folder.exists():
             shutil.rmtree(folder)
@@ -66,14 +67,18 @@ def write(folder: Path, shots: Sequence[Seen], triangles: npt.NDArray[Any], log:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _frames(captured: Seen) -> dict[str, Any]:
+def _frames(captured: Seen, mesh: Mesh) -> dict[str, Any]:
     """The first frames of a shot, coordinates as 16-bit numbers between the bounds of all of them."""
     points, truth = captured.points[:MOST_FRAMES], captured.shot.truth
     every = [points] if truth is None else [points, truth[: len(points)]]
     low = np.min([one.min((0, 1)) for one in every], axis=0)
     step = np.maximum(np.max([one.max((0, 1)) for one in every], axis=0) - low, 1e-9) / LEVELS
     coded = [_encoded(np.round((one - low) / step).astype("<u2")) for one in every]
+    moving = points[0, mesh.animated]
+    middle = (moving.min(0) + moving.max(0)) / 2
     return {
+        "middle": middle.tolist(),
+        "radius": float(np.linalg.norm(moving - middle, axis=1).max()),
         "fps": captured.shot.fps,
         "frames": len(points),
         "low": low.tolist(),

@@ -1,4 +1,4 @@
-"""A mesh from the front, shaded or coloured by its errors: flat triangles, painted from back to front by Pillow."""
+"""A mesh from the front, shaded or coloured by its errors: triangles painted from back to front by Pillow."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def shaded(points: Floats, triangles: npt.NDArray[Any], view: View, error_mm: Fl
     length = np.linalg.norm(normals, axis=1)
     front = np.flatnonzero((normals[:, 2] > 0) & (length > 0))
     front = front[np.argsort(corners[front, :, 2].mean(1))]
-    light = np.clip((normals[front] / length[front, None]) @ LIGHT, 0.12, 1)[:, None]
+    light = np.clip(_smooth(normals, triangles, len(points))[front] @ LIGHT, 0.12, 1)[:, None]
     colours = SKIN if error_mm is None else colours_of(error_mm[triangles[front]].mean(1))
     paint = (light * colours if error_mm is None else (0.45 + 0.55 * light) * colours).astype(int)
     scale = view.scale * OVERSAMPLE
@@ -56,6 +56,17 @@ def shaded(points: Floats, triangles: npt.NDArray[Any], view: View, error_mm: Fl
     for place, colour in zip(places, paint.tolist(), strict=True):
         draw.polygon(place, fill=tuple(colour))
     return np.asarray(canvas.resize((view.width, view.height), Image.Resampling.BOX), np.uint8)
+
+
+def _smooth(normals: Floats, triangles: npt.NDArray[Any], vertices: int) -> Floats:
+    """(F, 3) of unit length: of each triangle the mean of its corners' normals, which are those of all around them."""
+    at = [np.bincount(triangles.ravel(), np.repeat(normals[:, axis], 3), vertices) for axis in range(3)]
+    mean = _unit(np.stack(at, 1))[triangles].mean(1)
+    return _unit(mean)
+
+
+def _unit(vectors: Floats) -> Floats:
+    return np.asarray(vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-30))
 
 
 def colours_of(error_mm: Floats) -> Floats:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -122,6 +121,9 @@ class CaptureSystem(System):
         if isinstance(pca := next(network.features.children()), ImagePca):
             first_weights.fill_image_pca(pca, (pictures - network.mean) / network.deviation)
         network.triangles = torch.from_numpy(task.mesh.triangles.astype(np.int32))
+        network.animated = torch.zeros(task.mesh.vertices, dtype=torch.bool).index_fill(
+            0, torch.from_numpy(task.mesh.animated), True
+        )
         if config.basis != "none":
             share = f"{100 * float(network.explained):.3f} % of the variance of {len(pictures):,} training meshes"
             print(f"{config.network.components} components explain {share}", file=sys.stderr, flush=True)
@@ -229,23 +231,21 @@ class CaptureTask(Task):
         seen, truth = self.frames(batch), self.truth(batch)
         prediction = self.predicted(modules, seen)
         measured = measures.frame_errors(prediction, truth, self.mesh)
-        tiles = mesh_tiles(seen[0], prediction[0], self.mesh.triangles, truth[0])
+        tiles = mesh_tiles(seen[0], prediction[0], self.mesh, truth[0])
         return tiles, {name: float(value[0]) for name, value in measured.items()}
 
 
-def mesh_tiles(
-    seen: Tensor, prediction: Tensor, triangles: npt.NDArray[Any], truth: Tensor | None, view: View | None = None
-) -> Tiles:
+def mesh_tiles(seen: Tensor, prediction: Tensor, mesh: Mesh, truth: Tensor | None, view: View | None = None) -> Tiles:
     """Frame, true mesh, mesh, error: (4, H, W, 3); without a truth the frame and the mesh alone.
 
-    seen: (views, H, W), of which the first is shown. prediction, truth: (V, 3). view: empty: one that shows the mesh.
+    seen: (views, H, W); the first is shown. prediction, truth: (V, 3). view: None for one that shows what moves.
     """
     picture = to_bytes(seen[:1].expand(3, -1, -1)[None].cpu())
     points = prediction.double().cpu().numpy()
-    view = view or View.of(points, *picture.shape[:2])
-    mesh = shaded(points, triangles, view)
+    view = view or View.of(points[mesh.animated], *picture.shape[:2])
+    shown = shaded(points, mesh.triangles, view)
     if truth is None:
-        return np.stack([picture, mesh])
+        return np.stack([picture, shown])
     true = truth.double().cpu().numpy()
     off = np.linalg.norm(points - true, axis=1) * MM
-    return np.stack([picture, shaded(true, triangles, view), mesh, shaded(points, triangles, view, off)])
+    return np.stack([picture, shaded(true, mesh.triangles, view), shown, shaded(points, mesh.triangles, view, off)])

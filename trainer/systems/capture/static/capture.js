@@ -95,10 +95,8 @@ function drawCurve() {
 }
 
 function placeCamera() {
-  geometry.computeBoundingSphere();
-  const { center, radius } = geometry.boundingSphere;
-  mesh.position.copy(center).negate();
-  camera.position.set(0, 0, radius * 4.4);
+  mesh.position.set(...shot.middle).negate();
+  camera.position.set(0, 0, shot.radius * 4.4);
   draw();
 }
 
