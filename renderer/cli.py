@@ -58,6 +58,10 @@ BENCHES: Final = {
         "trainer.commands.bench:bench_visualise",
         "Projections of UV maps, in frames per second on one core.",
     ),
+    "second-view": (
+        "trainer.commands.bench:bench_second_view",
+        "Colours of second views made from one picture, beside the true ones.",
+    ),
     "packing": ("slurm.cli:packing", "Find the fastest workers x threads of a node, and write them into a profile."),
     "scaling": ("slurm.cli:scaling", "Where the time of a render on a cluster went, and what more nodes would bring."),
 }

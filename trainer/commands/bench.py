@@ -1,4 +1,4 @@
-"""`gen bench input`, `gen bench network`, `gen bench visualise`: each prints one JSON line per figure."""
+"""`gen bench input`, `network`, `visualise` and `second-view`: each prints one JSON line per figure."""
 
 from __future__ import annotations
 
@@ -65,4 +65,21 @@ def bench_visualise() -> None:
     from trainer.bench.visualise import lines
 
     for line in lines():
+        click.echo(line)
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  gen bench second-view out/pairs
+  gen bench second-view out/pairs_protocol --limit 54
+"""
+)
+@click.argument("dataset", type=click.Path(path_type=Path))
+@click.option("--limit", default=0, type=click.IntRange(0), help="Samples, evenly spread.  [default: all]")
+def bench_second_view(dataset: Path, limit: int) -> None:
+    """How good made second views are on DATASET, which has the label view2: one JSON line per figure."""
+    from trainer.bench.second_view import lines
+
+    for line in lines(dataset, limit):
         click.echo(line)

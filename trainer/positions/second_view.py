@@ -1,9 +1,9 @@
 """A second view made from one photo: its face, turned.
 
 The position map of a photo says where each texel of the face is seen, so it takes the photo's colours as its texture.
-The map is turned by 30 degrees and drawn again. What the photo does not show is filled in the texture: from the other
-side of the face where that is seen, brought to the colours of its own side, else from what lies around. The same code
-makes pairs for training and for photos, so that both look alike; nothing but the face is drawn, on black.
+The map is turned by 30 degrees and drawn again. What the photo does not show is filled in the texture: with the colours
+of what lies around, and with the detail of the other side of the face where that is seen. The same code makes pairs for
+training and for photos, so that both look alike; nothing but the face is drawn, on black.
 
 A batch goes through as a whole, on the device of its tensors. Source of the idea: Kwon 2021; Zhou et al. 2020
 (Rotate-and-Render).
@@ -30,8 +30,9 @@ TURN_RAD: Final = math.radians(30)
 MESH_SIDE: Final = 128  # finer maps are drawn with every second vertex, or every fourth
 HIDDEN_M: Final = 0.01  # a texel so far behind what its pixel shows is hidden
 GRAZING: Final = 0.2  # surface whose normal has less than this share towards the viewer smears over the texture
-LEAST_SHARED: Final = 50  # texels seen on both sides of a face, from which the colours of its sides are compared
-GAINS: Final = (0.5, 2.0)
+BLUR: Final = 10  # what varies over less than this part of the map's side is detail
+DETAIL: Final = (0.3, 3.0)  # limits of the factor by which it is put on
+DARK: Final = 0.02  # added to both of its terms, so that black is no infinite contrast
 
 
 @dataclass(frozen=True)
@@ -145,14 +146,18 @@ def facing(positions: Tensor) -> Tensor:
 
 
 def filled_texture(texture: Tensor, seen: Tensor) -> Tensor:
-    """A texture (N, 3, S, S) whose unseen texels are made up: see the head of this module. seen: (N, 1, S, S)."""
+    """A texture (N, 3, S, S) whose unseen texels are made up. seen: (N, 1, S, S), 0 or 1.
+
+    Colours come from what is seen around: light differs between the sides of a face. How they vary from place to place
+    (eyes, brows, mouth) comes from the other side where that is seen.
+    """
+    around = fill_holes(texture * seen, seen)
     other, other_seen = _mirrored(texture), (_mirrored(seen) > 0.99).to(seen)
-    other = other * _gains(texture, other, seen * other_seen)
+    other = fill_holes(other * other_seen, other_seen)
+    detail = (other + DARK) / (_blurred(other, texture.shape[2] // BLUR) + DARK)
+    made = torch.where(other_seen > 0, around * detail.clamp(*DETAIL), around)
     soft = _soft(seen)  # no seam where the photo's own colours end
-    known = torch.maximum(seen, other_seen)
-    both = soft + (1 - soft) * other_seen
-    own = (texture * soft + other * (1 - soft) * other_seen) / both.clamp(min=1e-6)
-    return fill_holes(own * known, known)
+    return (texture * soft + made * (1 - soft)).clamp(0, 1)
 
 
 def _mirrored(texture: Tensor) -> Tensor:
@@ -163,27 +168,15 @@ def _mirrored(texture: Tensor) -> Tensor:
     return sample_texture(texture, torch.stack([u, v])[None].expand(len(texture), -1, -1, -1))
 
 
-def _gains(texture: Tensor, other: Tensor, both: Tensor) -> Tensor:
-    """(N, 3, 1, S) by which the mirrored texture is multiplied in the left and in the right half of the face.
-
-    The two sides of a face are lit differently; texels that are seen on both sides tell by how much.
-    """
-    half = texture.shape[3] // 2
-    gains = []
-    for columns in (slice(0, half), slice(half, None)):
-        shared = both[..., columns]
-        count = shared.sum((2, 3), keepdim=True)
-        own, mirrored = ((t[..., columns] * shared).sum((2, 3), keepdim=True) for t in (texture, other))
-        gain = torch.where(count >= LEAST_SHARED, own / mirrored.clamp(min=1e-6), 1.0).clamp(*GAINS)
-        gains.append(gain.expand(-1, -1, 1, shared.shape[3]))
-    return torch.cat(gains, 3)
-
-
 def _soft(seen: Tensor) -> Tensor:
     """`seen` that falls off towards its rim, within itself."""
     radius = max(1, seen.shape[2] // 32)
-    near = F.avg_pool2d(F.pad(seen, [radius] * 4, mode="replicate"), 2 * radius + 1, 1)
-    return ((near - 0.5) * 2).clamp(min=0.02) * seen
+    return ((_blurred(seen, radius) - 0.5) * 2).clamp(min=0) * seen
+
+
+def _blurred(texture: Tensor, radius: int) -> Tensor:
+    """Means of squares around each texel."""
+    return F.avg_pool2d(F.pad(texture, [radius] * 4, mode="replicate"), 2 * radius + 1, 1)
 
 
 def _drawn(turned: Tensor, texture: Tensor, head: HeadModel, height: int, width: int) -> tuple[Tensor, Tensor]:
