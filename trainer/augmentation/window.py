@@ -93,12 +93,19 @@ def resampled(samples: Samples, homographies: Tensor, size: tuple[int, int]) -> 
     uv = torch.cat([torch.where(mirrored, 2 * CENTRE_U - uv[:, :1], uv[:, :1]), uv[:, 1:]], 1)
     result = Samples(planes[:, :3], uv, face, face * (planes[:, 6:7] > 0.5))
     if samples.landmarks is not None:
-        result = replace(result, landmarks=_moved(samples.landmarks, homographies, size))
+        result = replace(result, landmarks=moved(samples.landmarks, homographies, size))
     if samples.foreground is not None:  # what leaves the picture goes on beyond its border: a body, hair
         foreground = _look_up((samples.foreground,), places.clamp(0, 1), level)
         framed = (turns == 0).all(3)[:, None].float()
         result = replace(result, foreground=foreground, framed=framed)
     return result
+
+
+def seen_through(images: Tensor, homographies: Tensor, size: tuple[int, int]) -> Tensor:
+    """Images (N, C, H, W) through windows, (N, C, *size); beyond the border its pixels are repeated."""
+    source = constant((images.shape[3], images.shape[2]), torch.float32, homographies.device)
+    places = _places(homographies, size) / source
+    return _look_up((images,), places.clamp(0, 1), _levels(homographies, size))
 
 
 def _places(homographies: Tensor, size: tuple[int, int]) -> Tensor:
@@ -144,7 +151,7 @@ def _look_up(images: Sequence[Tensor], places: Tensor, level: Tensor) -> Tensor:
     return result
 
 
-def _moved(points: Tensor, homographies: Tensor, size: tuple[int, int]) -> Tensor:
+def moved(points: Tensor, homographies: Tensor, size: tuple[int, int]) -> Tensor:
     """Source pixels (N, K, 2) in pixels of the windows."""
     ones = torch.ones_like(points[..., :1])
     back: Tensor = torch.cat([points, ones], 2) @ torch.linalg.inv(homographies).transpose(1, 2)

@@ -97,6 +97,7 @@ def _faces(
 ) -> Faces:
     """How the faces of a photo are found and mapped. Raises SpecError where the options do not fit the network."""
     from trainer.positions import sources
+    from trainer.systems.position_map import trained as mapping
     from trainer.systems.runs import system_of
     from trainer.systems.uvnet import trained
 
@@ -107,4 +108,10 @@ def _faces(
         if finder is not None:
             raise SpecError(f"{weights} is a UV-net, which finds faces itself: leave --finder out")
         return sources.fitted_by(trained.load(weights, device), boxes)
+    if system == "position_map":
+        if finder is None and not boxes:
+            raise SpecError(f"{weights} finds no faces itself: name a UV-net with --finder, or give boxes by --box")
+        network = mapping.load(weights, device)
+        found = trained.load(finder, device) if finder is not None else None
+        return sources.mapped_by(network, network.side, network.window, found, boxes)
     raise SpecError(f"{weights} is of the system {system!r}: faces are reconstructed by position_map and uvnet")

@@ -1,0 +1,1 @@
+"""Position maps from one picture of a face or from two views of it, after Kwon 2021."""
