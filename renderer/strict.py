@@ -5,7 +5,8 @@ may have a method `check(self)`, which raises SpecError if its fields do not fit
 name of a field, and the reader adds where that stands. Whatever is wrong is one SpecError, in one line, that names the
 source, the key, the value and what would be accepted.
 
-Types of fields: bool, int, float, str, Literal, tuples and mappings of these, dataclasses, and `Numbers`.
+Types of fields: bool, int, float, str, Literal, tuples and mappings of these, a number or a tuple, dataclasses, and
+`Numbers`.
 Why no library does this: docs/design/0006-one-strict-reader.md.
 """
 
@@ -17,6 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import reduce
 from pathlib import Path
+from types import UnionType
 from typing import Any, Final, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
@@ -156,6 +158,9 @@ def _section(kind: type[T], raw: Any, where: str) -> T:
 
 def _value(hint: Any, raw: Any, meta: Mapping[str, Any], key: str) -> Any:
     """One value as the type of its field. meta: what `knob` said of the field."""
+    if get_origin(hint) is UnionType:  # a number or a tuple
+        number, several = get_args(hint)
+        hint = several if isinstance(raw, (list, tuple)) else number
     origin, args = get_origin(hint), get_args(hint)
     if hint is Any:
         return raw

@@ -134,9 +134,7 @@ class PassRenderer:
         if box is None:
             return None
         with self._timed("rays"):
-            return self.rasteriser.cast(
-                self.builder.shown, camera, yaw_rad, box, self.spec.mask_grid, self.spec.resolution
-            )
+            return self.rasteriser.cast(self.builder.shown, camera, yaw_rad, box, self.spec.mask_grid, self.spec.size)
 
     def _picture(self, params: SampleParams, yaw_rad: float, rays: Rays | None, seed: int) -> dict[str, Image]:
         """`input` and `foreground`, half: linear radiance, heads and props path traced over the backdrop.
@@ -176,28 +174,31 @@ class PassRenderer:
             catalog, panorama_of = self.builder.catalog, self.builder.images.panorama
             textures = list(catalog.textures.values())
             white = paper_white(e, params.light, panorama_of(e.name) if e.name else None)
-            picture = backdrop_picture(e.backdrop, self.spec.resolution, textures, catalog.backdrops, panorama_of)
+            (width, height), side = self.spec.size, max(self.spec.size)
+            picture = backdrop_picture(e.backdrop, side, textures, catalog.backdrops, panorama_of)
+            left, top = (side - width) // 2, (side - height) // 2
+            picture = picture[top : top + height, left : left + width]
         return picture * (white * np.float32(e.backdrop.gain))
 
     def backdrop(self, environment: Environment, camera: Camera, yaw_rad: float) -> Image:
         """(H, W, 3): the surroundings as the camera sees them, at four points of each pixel."""
         grid = 2
-        side = self.spec.resolution * grid
+        width, height = (n * grid for n in self.spec.size)
         if environment.kind == "noise":
-            fine = self.backdrop_by_cycles(side)
+            fine = self.backdrop_by_cycles((width, height))
         elif environment.kind == "gray":
-            fine = np.full((side, side, 3), np.asarray(environment.colour, np.float32) * environment.strength)
+            fine = np.full((height, width, 3), np.asarray(environment.colour, np.float32) * environment.strength)
         else:
             with self._timed("backdrop"):
                 picture = self.builder.images.panorama(environment.name)
-                fine = panorama.backdrop(picture, environment, camera, yaw_rad, side)
+                fine = panorama.backdrop(picture, environment, camera, yaw_rad, (width, height))
         with self._timed("filter"):
             return filtered(fine, grid)
 
-    def backdrop_by_cycles(self, side: int) -> Image:
-        """(side, side, 3): the surroundings of the scene at pixel centres; any kind, in four times the time."""
+    def backdrop_by_cycles(self, size: tuple[int, int]) -> Image:
+        """(H, W, 3): the surroundings of the scene at pixel centres; any kind, in four times the time."""
         cycles = self._behind.cycles
-        self._frame(self._behind, side)
+        self._frame(self._behind, size)
         cycles.samples, cycles.seed, cycles.max_bounces, cycles.use_denoising = 1, 0, 0, False
         cycles.pixel_filter_type, cycles.filter_width = "BOX", 0.01  # all but a point: the ray through the centre
         self._light.sampling_method = "NONE"  # nothing is lit here, so no map of the light need be made
@@ -212,7 +213,8 @@ class PassRenderer:
         """
         scene, grid = self.builder.scene, self.spec.oversample
         cycles = scene.cycles
-        self._frame(scene, self.spec.resolution * grid, tuple(edge * grid for edge in box))
+        width, height = self.spec.size
+        self._frame(scene, (width * grid, height * grid), tuple(edge * grid for edge in box))
         scene.render.film_transparent = True
         cycles.samples, cycles.seed = self.spec.samples_per_pixel // grid**2, seed
         cycles.max_bounces, cycles.transparent_max_bounces, cycles.min_transparent_bounces = 12, 8, 0
@@ -231,7 +233,7 @@ class PassRenderer:
         self, rays: Rays | None, params: SampleParams, yaw_rad: float, wanted: tuple[str, ...]
     ) -> dict[str, Image]:
         """UV and mask, and whatever else of `wanted` is seen along the same rays."""
-        camera, grid, resolution = params.camera, self.spec.mask_grid, self.spec.resolution
+        camera, grid = params.camera, self.spec.mask_grid
         counted = self.spec.hidden_face == "counted"
         skins = [shown.part.vertices for shown in self.builder.shown if shown.part.kind == "skin"]
         box = self._box(camera, yaw_rad, [skin[self.builder.parts.face_vertices] for skin in skins])
@@ -247,7 +249,7 @@ class PassRenderer:
         precision = np.float32 if self.spec.uv_precision == "float" else np.float16
 
         def whole(part: Image) -> Image:
-            return maps.place(part, rays.row, rays.column, resolution)
+            return maps.place(part, rays.row, rays.column, self.spec.size)
 
         images = {
             "uv": whole(uv.astype(precision)),
@@ -268,7 +270,7 @@ class PassRenderer:
             return {}
         scene = self.builder.scene
         cycles = scene.cycles
-        self._frame(scene, self.spec.resolution)
+        self._frame(scene, self.spec.size)
         scene.render.film_transparent = False
         cycles.samples, cycles.seed, cycles.max_bounces, cycles.use_denoising = 1, 0, 0, False
         cycles.pixel_filter_type, cycles.filter_width = "BOX", 0.01  # all but a point: the ray through the centre
@@ -294,35 +296,35 @@ class PassRenderer:
 
     def _box(self, camera: Camera, yaw_rad: float, meshes: Sequence[Image]) -> Box | None:
         """Pixels around meshes of (V, 3) world vertices; None if they are out of the frame."""
-        resolution = self.spec.resolution
+        size = self.spec.size
         turn = second_camera(yaw_rad)
         corners = []
         for vertices in meshes:
-            seen = project(vertices @ turn.T, camera, resolution)
+            seen = project(vertices @ turn.T, camera, size)
             if (seen[:, 2] <= camera.distance_m * 0.05).any():
-                return 0, 0, resolution, resolution  # one reaches to the camera: the projection says nothing
+                return 0, 0, size[1], size[0]  # one reaches to the camera: the projection says nothing
             corners.append(seen[:, :2])
         if not corners:
             return None
         points = np.concatenate(corners)
         low = np.floor(points.min(axis=0)).astype(int) - _BORDER_PX
         high = np.ceil(points.max(axis=0)).astype(int) + _BORDER_PX
-        column, row = (int(v) for v in np.clip(low, 0, resolution))
-        right, bottom = (int(v) for v in np.clip(high, 0, resolution))
+        column, row = (int(v) for v in np.clip(low, 0, size))
+        right, bottom = (int(v) for v in np.clip(high, 0, size))
         return (row, column, bottom, right) if right > column and bottom > row else None
 
     # -- Blender ---------------------------------------------------------------------------------------------------
 
-    def _frame(self, scene: bpy.types.Scene, side: int, box: tuple[int, ...] | None = None) -> None:
-        """Pixels of the whole image along a side, and the part of it (row, column, bottom, right) to be rendered."""
-        render = scene.render
-        render.resolution_x = render.resolution_y = side
+    def _frame(self, scene: bpy.types.Scene, size: tuple[int, int], box: tuple[int, ...] | None = None) -> None:
+        """Width and height of the whole image, and the part of it (row, column, bottom, right) to be rendered."""
+        render, (width, height) = scene.render, size
+        render.resolution_x, render.resolution_y = size
         render.use_border = render.use_crop_to_border = box is not None
         if box is not None:
             row, column, bottom, right = box
             # Blender rounds down: a hundredth of a pixel more, so that no rounding reaches the pixel before
-            render.border_min_x, render.border_max_x = (column + 0.01) / side, (right + 0.01) / side
-            render.border_min_y, render.border_max_y = (side - bottom + 0.01) / side, (side - row + 0.01) / side
+            render.border_min_x, render.border_max_x = (column + 0.01) / width, (right + 0.01) / width
+            render.border_min_y, render.border_max_y = (height - bottom + 0.01) / height, (height - row + 0.01) / height
 
     def _render(self, scene: bpy.types.Scene, name: str, file_format: str = "OPEN_EXR") -> dict[str, Image]:
         """Render, and return the float32 channels of the result by name."""

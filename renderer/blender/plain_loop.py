@@ -43,7 +43,7 @@ class PlainLoop:
         self.dark.color = (0.0, 0.0, 0.0)
         scene = self.builder.scene
         scene.render.threads_mode, scene.render.threads = "FIXED", threads
-        scene.render.resolution_x = scene.render.resolution_y = self.spec.render.resolution
+        scene.render.resolution_x, scene.render.resolution_y = self.spec.render.size
         scene.render.resolution_percentage = 100
         scene.view_settings.view_transform = "Raw"
         scene.cycles.use_adaptive_sampling = False

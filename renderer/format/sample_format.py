@@ -33,11 +33,11 @@ Members of one sample, in this order in the tar:
     KEY.json             UTF-8 JSON         every parameter of the sample and what was measured on it
     ===================  =================  =======================================================
 
-Conventions. Images are (H, W, C), row 0 on top. Pixel (row, column) has its centre at (column + 0.5, row + 0.5) pixels
-from the top left corner. U grows to the viewer's right on the frontal head, V grows from chin to forehead; the frontal
-face area spans [0, 1] x [0, 1]. Head space: right-handed, metres, +X to the subject's left, +Y up, +Z out of
-the face, origin midway between the ears. A pixel is pure face, free of mixing, where Y >= `PURE`; the UV is to be
-trusted there.
+Conventions. Images are (H, W, C), row 0 on top; all of a data set have one size, `frame_size`. Pixel (row, column) has
+its centre at (column + 0.5, row + 0.5) pixels from the top left corner. U grows to the viewer's right on the frontal
+head, V grows from chin to forehead; the frontal face area spans [0, 1] x [0, 1]. Head space: right-handed, metres, +X
+to the subject's left, +Y up, +Z out of the face, origin midway between the ears. A pixel is pure face, free of mixing,
+where Y >= `PURE`; the UV is to be trusted there.
 
 Foreground and backdrop: input = max(0, foreground.RGB + (1 - A) * backdrop), to the precision of half. A is in [0, 1]
 and covers heads, hair, glasses, clothes and props, so any picture can be put behind them: its radiance takes the
@@ -49,7 +49,7 @@ outlines RGB may lie a little below zero, where the denoised samples and the exa
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 FORMAT_VERSION: Final = 1
@@ -87,6 +87,17 @@ FLOAT_IMAGES: Final = frozenset({"depth", "position", "camera_position", "vertic
 HALF_STEP: Final = 2.0**-11  # spacing of half floats in [0.5, 1): 4.9e-4
 PURE: Final = 1.0 - HALF_STEP  # a mask value below this is a mixed pixel
 KEY_LENGTH: Final = 16
+
+
+def frame_size(resolution: int | Sequence[int]) -> tuple[int, int]:
+    """(width, height) in pixels of what specs, `dataset.json` and records call resolution.
+
+    That is the side of a square, or [width, height].
+    """
+    if isinstance(resolution, int):
+        return resolution, resolution
+    width, height = resolution
+    return width, height
 
 
 def image_names(labels: tuple[str, ...]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ mask integrates all rays with the filter that the input image is sampled with.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from renderer.format.sample_format import frame_size
 from renderer.labels.pixel_filter import filtered
 
 LOOKUP = 2048  # side of the face area's look-up table
@@ -94,15 +96,14 @@ def shown(pixels: npt.NDArray[Any], own_uv: npt.NDArray[Any], uv: npt.NDArray[An
     pixels: (N, 2) column and row of the points. own_uv: (N, 2) their UV. uv: (H, W, 2) and visible: (H, W), the labels.
     A point is seen where one of the 3 x 3 pixels about it is visible face whose UV is within four pixels of its own.
     """
-    side = uv.shape[0]
+    height, width = uv.shape[:2]
     reach = 4 * spread(own_uv) / max(spread(pixels), 1.0)
     column, row = (np.floor(pixels).astype(np.int64)[:, axis, None] for axis in (0, 1))
     dy, dx = (d.ravel() for d in np.mgrid[-1:2, -1:2])
     c, r = column + dx, row + dy  # (N, 9)
-    within = (
-        (c >= 0) & (r >= 0) & (c < side) & (r < side) & ((column >= 0) & (row >= 0) & (column < side) & (row < side))
-    )
-    c, r = c.clip(0, side - 1), r.clip(0, side - 1)
+    within = (c >= 0) & (r >= 0) & (c < width) & (r < height)
+    within &= (column >= 0) & (row >= 0) & (column < width) & (row < height)
+    c, r = c.clip(0, width - 1), r.clip(0, height - 1)
     off = np.abs(uv[r, c].astype(np.float64) - np.asarray(own_uv, np.float64)[:, None]).max(axis=2)
     return np.asarray((within & (visible[r, c] >= 0.5) & (off < reach)).any(axis=1))
 
@@ -117,9 +118,10 @@ def centre(values: npt.NDArray[T], grid: int) -> npt.NDArray[T]:
     return values[grid // 2 :: grid, grid // 2 :: grid]
 
 
-def place(part: npt.NDArray[T], row: int, column: int, resolution: int) -> npt.NDArray[T]:
-    """A part of an image in its place; zeros around it."""
-    full = np.zeros((resolution, resolution, *part.shape[2:]), part.dtype)
+def place(part: npt.NDArray[T], row: int, column: int, resolution: int | Sequence[int]) -> npt.NDArray[T]:
+    """A part of an image of a resolution, as `frame_size` takes it, in its place; zeros around it."""
+    width, height = frame_size(resolution)
+    full = np.zeros((height, width, *part.shape[2:]), part.dtype)
     full[row : row + part.shape[0], column : column + part.shape[1]] = part
     return full
 

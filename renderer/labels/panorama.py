@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from renderer.compiled import compiled
+from renderer.format.sample_format import frame_size
 from renderer.head.pose import euler_matrix
-from renderer.labels.camera import at_unit_depth, second_camera
+from renderer.labels.camera import Resolution, at_unit_depth, second_camera
 from renderer.parameters.params import Camera, Environment
 
 Floats = npt.NDArray[np.float32]
@@ -22,18 +23,18 @@ def zoom(environment: Environment) -> npt.NDArray[np.float64]:
 
 
 def backdrop(
-    picture: npt.NDArray[Any], environment: Environment, camera: Camera, yaw_rad: float, resolution: int
+    picture: npt.NDArray[Any], environment: Environment, camera: Camera, yaw_rad: float, resolution: Resolution
 ) -> Floats:
-    """(resolution, resolution, 3): radiance at pixel centres.
+    """(H, W, 3): radiance at pixel centres of an image of this resolution.
 
     picture: (H, W, 3) equirectangular radiance, its bottom row first. yaw_rad: of the camera about the origin.
     """
     to_blender = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
     turn = euler_matrix(environment.rotation_rad) * zoom(environment)
     matrix = turn @ to_blender @ second_camera(yaw_rad).T
-    centres = np.arange(resolution) + 0.5
-    x, y = at_unit_depth(centres, centres, camera, resolution)
-    image = np.empty((resolution, resolution, 3), np.float32)
+    width, height = frame_size(resolution)
+    x, y = at_unit_depth(np.arange(width) + 0.5, np.arange(height) + 0.5, camera, resolution)
+    image = np.empty((height, width, 3), np.float32)
     _look(picture, matrix, x, y, np.float32(environment.strength), image)
     return image
 

@@ -23,8 +23,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from renderer.compiled import compiled
+from renderer.format.sample_format import frame_size
 from renderer.head.parts import WORN, Part, Shown, triangles
-from renderer.labels.camera import at_unit_depth, second_camera
+from renderer.labels.camera import Resolution, at_unit_depth, second_camera
 from renderer.labels.maps import Box, Rays
 from renderer.parameters.params import Camera
 
@@ -60,7 +61,7 @@ class Rasteriser:
         self._alpha = lru_cache(maxsize=64)(_alpha)
 
     def cast(
-        self, scene: Sequence[Shown], camera: Camera, yaw_rad: float, box: Box, grid: int, resolution: int
+        self, scene: Sequence[Shown], camera: Camera, yaw_rad: float, box: Box, grid: int, resolution: Resolution
     ) -> Rays:
         """grid x grid rays through every pixel of the box, from the camera turned by `yaw_rad` about the origin.
 
@@ -71,7 +72,7 @@ class Rasteriser:
         depth, head = np.full(size, np.inf), np.zeros(size, np.int32)
         uv, transmittance = np.zeros((*size, 2), np.float32), np.ones(size, np.float32)
         turn = second_camera(yaw_rad)
-        step = camera.sensor_mm / camera.focal_mm / (resolution * grid)
+        step = camera.sensor_mm / camera.focal_mm / (frame_size(resolution)[0] * grid)
         left, top = at_unit_depth(column + 0.5 / grid, row + 0.5 / grid, camera, resolution)
 
         def draw(shown: Shown, which: npt.NDArray[np.bool_] | slice, number: int, opacity: Bytes) -> None:

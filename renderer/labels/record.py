@@ -14,6 +14,7 @@ from renderer.labels import maps
 from renderer.labels.camera import camera_matrix, project, world_to_camera
 from renderer.parameters.params import SampleParams, flat_knobs, to_record
 from renderer.parameters.spec import Spec
+from renderer.strict import to_plain
 
 
 def sample_record(
@@ -29,15 +30,15 @@ def sample_record(
     `renderer.labels.camera`, OpenCV's conventions; measured: face_share and luminance are means over the image,
     visible_share is the visible part of the face area.
     """
-    side, camera = spec.render.resolution, params.camera
+    size, camera = spec.render.size, params.camera
     world = [builder.landmarks(head) for head in params.heads]
-    marks = [project(points, camera, side) for points in world]
+    marks = [project(points, camera, size) for points in world]
     own_uv, visible = np.asarray(builder.model.landmarks_uv), images["mask"][..., 1]
     second = world_to_camera(camera, params.second_camera_yaw_rad)
     return {
         "format_version": FORMAT_VERSION,
         "uv_frame": UV_FRAME,
-        "resolution": side,
+        "resolution": to_plain(spec.render)["resolution"],
         "hidden_face": spec.render.hidden_face,
         **to_record(params),
         "knobs": flat_knobs(params),
@@ -45,7 +46,7 @@ def sample_record(
         "landmarks_depth_m": [m[:, 2].round(5).tolist() for m in marks],
         "landmarks_m": [unposed(p, h.pose).round(5).tolist() for p, h in zip(world, params.heads, strict=True)],
         "landmarks_visible": [maps.shown(m[:, :2], own_uv, images["uv"], visible).tolist() for m in marks],
-        "camera_matrix": camera_matrix(camera, side).tolist(),
+        "camera_matrix": camera_matrix(camera, size).tolist(),
         "world_to_camera": world_to_camera(camera).tolist(),
         "head_to_world": [head_to_world(head.pose).tolist() for head in params.heads],
         **({"view2_world_to_camera": second.tolist()} if "view2" in spec.render.labels else {}),

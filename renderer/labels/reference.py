@@ -131,15 +131,17 @@ class Reference:
         """Labels of a view against points of the head nearest to the camera, which no other hides; None: no face."""
         if not record["heads"]:
             return None
-        camera, side, turn = Camera(**record["camera"]), uv.shape[0], second_camera(yaw_rad)
+        camera, turn = Camera(**record["camera"]), second_camera(yaw_rad)
+        height, width = uv.shape[:2]
+        size = width, height
         nearest = max(record["heads"], key=lambda head: float(turn[2] @ head["pose"]["position_m"]))
         if nearest["pose"].get("away"):
             return None  # the rim of a face seen from behind lies behind ears and neck, which are no points of it
         skin = self.skin(nearest) @ turn.T
-        pixels = project(skin[self.points], camera, side)
+        pixels = project(skin[self.points], camera, size)
         column, row = pixels[:, 0] - 0.5, pixels[:, 1] - 0.5
         c, r = np.floor(column).astype(int), np.floor(row).astype(int)
-        within = (c >= 0) & (r >= 0) & (c < side - 1) & (r < side - 1) & (pixels[:, 2] > 0)
+        within = (c >= 0) & (r >= 0) & (c < width - 1) & (r < height - 1) & (pixels[:, 2] > 0)
         within &= self._faces_camera(skin, camera)
         c, r, fx, fy = c[within], r[within], (column - c)[within, None], (row - r)[within, None]
         want = self.uv[within]
@@ -158,7 +160,7 @@ class Reference:
         # comes from the geometry: with its own slopes a map of noise would excuse itself
         yardstick = 6 * maps.spread(want) / max(maps.spread(pixels[within, :2]), 1.0)
         off_by = np.abs(want - here).max(axis=1)
-        pure &= ~self._hidden(skin, camera, pixels[within], here, side, np.where(off_by < yardstick, 0.0, yardstick))
+        pure &= ~self._hidden(skin, camera, pixels[within], here, size, np.where(off_by < yardstick, 0.0, yardstick))
         near = pure & (off_by < yardstick)
         # At creases and grazing angles the map has no useful gradient
         good = pure & (off_by < 6 * scale) & (np.abs(determinant) > 0.05 * scale**2) & (scale > 0) & (scale < 0.08)
@@ -168,14 +170,14 @@ class Reference:
         covered = (cover > 0).any(axis=0)
         return Agreement(len(c), int(covered.sum()), int(pure.sum()), int(near.sum()), np.hypot(x, y))
 
-    def _hidden(self, skin: Any, camera: Camera, pixels: Any, here: Any, side: int, yardstick: Any) -> Any:
+    def _hidden(self, skin: Any, camera: Camera, pixels: Any, here: Any, size: tuple[int, int], yardstick: Any) -> Any:
         """Which points the head itself hides: the part of the face that the map shows there lies there, and nearer.
 
         pixels: (n, 3) column, row and depth of the points. here: (n, 2) the UV shown. yardstick: (n,) six pixels in UV;
         0: not asked.
         """
         distance, shown = self.face_uv.query(np.nan_to_num(here))
-        where = project(skin[self.face_points[shown]], camera, side)
+        where = project(skin[self.face_points[shown]], camera, size)
         off_px = np.hypot(*(where[:, :2] - pixels[:, :2]).T)
         return (distance < yardstick) & (off_px < _HIDDEN_PX) & (where[:, 2] < pixels[:, 2])
 

@@ -11,15 +11,17 @@ Fields left out take the defaults below, which are those of `jobspecs/mixed.yaml
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from renderer.errors import SpecError
-from renderer.format.sample_format import OPTIONAL_LABELS
+from renderer.format.sample_format import OPTIONAL_LABELS, frame_size
 from renderer.parameters.limits import Gauss, Uniform, check_weights
 from renderer.parameters.looks import ClothesSpec, SkinSpec
+from renderer.parameters.shots import ShotSpec
 from renderer.strict import knob, read
 
 EXPRESSION_SETS: Final = (
@@ -34,7 +36,9 @@ MOST_RAYS: Final = 8192  # label rays or small pixels along a side of the image:
 class RenderSpec:
     """Image size, quality and labels."""
 
-    resolution: int = knob(128, "side of the images", 16, 1024, unit="pixels")
+    resolution: int | tuple[int, int] = knob(
+        128, "side of the images, or [width, height]; framing goes by the width", 16, 1024, unit="pixels"
+    )
     samples_per_pixel: int = knob(12, "Cycles samples of the input image; a multiple of oversample squared", 1, 65536)
     oversample: int = knob(1, "the input is rendered with so many pixels to a pixel's side, then filtered down", 1, 8)
     denoise: bool = knob(True, "OpenImageDenoise, guided by albedo and normals")
@@ -54,8 +58,20 @@ class RenderSpec:
     device: Literal["CPU", "CUDA", "OPTIX", "HIP"] = knob("CPU", "Cycles device; all but CPU are not bit-repeatable")
 
     def __post_init__(self) -> None:
-        """Labels in one order, each once: how a spec lists them must not make another data set."""
+        """Labels in one order, each once; squares by their side: how a spec says it must not make another data set."""
         object.__setattr__(self, "labels", tuple(sorted(set(self.labels), key=OPTIONAL_LABELS.index)))
+        if self.size[0] == self.size[1]:
+            object.__setattr__(self, "resolution", self.size[0])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height) of the images in pixels."""
+        return frame_size(self.resolution)
+
+    @property
+    def area(self) -> float:
+        """Of an image, in images of 128 x 128 pixels."""
+        return math.prod(self.size) / 128**2
 
     def check(self) -> None:
         if self.mask_grid % 2 == 0:
@@ -70,7 +86,7 @@ class RenderSpec:
             ("mask_grid", self.mask_grid, "label rays"),
             ("oversample", self.oversample, "small pixels"),
         ):
-            if (side := self.resolution * times) > MOST_RAYS:
+            if (side := max(self.size) * times) > MOST_RAYS:
                 raise SpecError(
                     f"resolution times {name} is {side}; it may be {MOST_RAYS} at most, or {what} do not fit into"
                     " memory: lower one of them"
@@ -129,7 +145,7 @@ class CameraSpec:
     """Lens and framing. The distance follows from focal length and fill."""
 
     focal_mm: Uniform = knob(Uniform(24, 135), "focal length on a 36 mm sensor", 5, 1000)
-    fill: Uniform = knob(Uniform(0.5, 0.95), "height of the average head as a share of the frame", 0.02, 5)
+    fill: Uniform = knob(Uniform(0.5, 0.95), "height of the average head as a share of the frame's width", 0.02, 5)
     distance_m: Uniform = knob(Uniform(0, 0), "distance from the head, in place of `fill`; 0: by `fill`", 0, 100)
     shift: float = knob(1.0, "image shift; at 1, 99.9 % leave at most two thirds of the head out of the frame", 0, 3)
     shift_widths: float = knob(0.0, "added to the 99.9 % limit of that shift, in frame widths: for any head size", 0, 3)
@@ -353,8 +369,11 @@ class Spec:
     assets: AssetsSpec = AssetsSpec()
     sequence: SequenceSpec = SequenceSpec()
     groups: GroupsSpec = GroupsSpec()
+    shot: ShotSpec = ShotSpec()
 
     def check(self) -> None:
+        if self.shot.kinds and not self.sequence.frames:
+            raise SpecError(f"shot.kinds is {list(self.shot.kinds)}, and sequence.frames 0: how long is a shot?")
         if self.groups.of > 1 and self.sequence.frames:
             raise SpecError(
                 f"groups.of is {self.groups.of}, but samples are frames of clips of one subject each: set "

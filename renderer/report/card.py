@@ -14,7 +14,7 @@ from renderer.commit import commit
 from renderer.errors import AssetError
 from renderer.files import write_atomic
 from renderer.format.dataset import Dataset, open_dataset
-from renderer.format.sample_format import CHANNELS, image_names, images_of
+from renderer.format.sample_format import CHANNELS, frame_size, image_names, images_of
 from renderer.head.catalog import pack_folder
 from renderer.report import collage
 
@@ -123,14 +123,15 @@ def _facts(dataset: Dataset) -> str:
     """A table of what the data set is."""
     info, shards = dataset.info, [shard.summary for shard in dataset.shards]
     versions = dataset.shards[0].manifest.versions
-    images, own, side = images_of(tuple(info["labels"])), info["assets"]["own"], info["resolution"]
+    images, own = images_of(tuple(info["labels"])), info["assets"]["own"]
+    width, height = frame_size(info["resolution"])
     skipped = sorted(i for s in shards for i in s.skipped)
     failed = ", ".join(map(str, skipped[:_NAMED])) + (f" and {len(skipped) - _NAMED} more" * (len(skipped) > _NAMED))
     rows = {
         "samples": f"{len(dataset)} ({len(dataset) * images} images)",
         "clips": _clips(dataset),
         **_subjects(dataset),
-        "resolution": f"{side} x {side}",
+        "resolution": f"{width} x {height}",
         "seed, tag": f"{info['seed']}, `{info['tag']}`",
         "shards, bytes": f"{len(shards)}, {sum(s.tar_bytes for s in shards) / 1e6:.1f} MB",
         "skipped samples": failed or "none",

@@ -16,7 +16,15 @@ from renderer.errors import FormatError, HeadforgeError
 from renderer.format import exr
 from renderer.format.folder import DATASET_FILE
 from renderer.format.manifest import Manifest, SampleEntry
-from renderer.format.sample_format import DRAW_VERSION, FLOAT_IMAGES, HALF_STEP, PER_VERTEX, PURE, image_names
+from renderer.format.sample_format import (
+    DRAW_VERSION,
+    FLOAT_IMAGES,
+    HALF_STEP,
+    PER_VERTEX,
+    PURE,
+    frame_size,
+    image_names,
+)
 from renderer.format.staging import pixel_hash
 from renderer.labels.reference import Reference
 from renderer.parameters.spec import Spec, parse_spec
@@ -161,10 +169,10 @@ def sample_problems(
     images: dict[str, Any], record: dict[str, Any], info: dict[str, Any], entry: SampleEntry
 ) -> Iterable[str]:
     """What is wrong with the images of a sample, in words."""
-    side = info["resolution"]
+    width, height = frame_size(info["resolution"])
     for name, image in images.items():
         single = name in FLOAT_IMAGES or (name.endswith("uv") and info["uv_precision"] == "float")
-        sides = (1, image.shape[1]) if name in PER_VERTEX else (side, side)
+        sides = (1, image.shape[1]) if name in PER_VERTEX else (height, width)
         if image.shape[:2] != sides or image.dtype != (np.float32 if single else np.float16):
             yield f"{name} is {image.dtype} {image.shape}"
         if not np.isfinite(image).all():

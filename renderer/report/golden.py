@@ -25,7 +25,7 @@ import numpy as np
 
 from renderer.errors import DatasetError, MachineError
 from renderer.format import exr
-from renderer.format.sample_format import DRAW_VERSION, OPTIONAL_LABELS, RENDER_VERSION, canonical_json
+from renderer.format.sample_format import DRAW_VERSION, OPTIONAL_LABELS, PER_VERTEX, RENDER_VERSION, canonical_json
 from renderer.format.staging import EncodedSample, load_staged
 from renderer.parameters.jobspecs import load_spec, spec_names
 from renderer.parameters.params import SampleParams, to_record
@@ -48,7 +48,8 @@ def context_of(name: str) -> RenderContext:
     """The golden data set of a shipped spec: seed 0, and all labels where it is rendered."""
     spec = load_spec(name)
     if name in SAMPLES:
-        spec = replace(spec, render=replace(spec.render, labels=OPTIONAL_LABELS))
+        labels = tuple(label for label in OPTIONAL_LABELS if label not in PER_VERTEX)  # these the record gives
+        spec = replace(spec, render=replace(spec.render, labels=labels))
     return prepare(spec, 0, log=lambda line: None)
 
 

@@ -46,7 +46,7 @@ class Sums:
         degrees = {name: math.degrees(knobs[f"pose.{name}_rad"]) for name in ANGLES}
         degrees["yaw"] -= 180.0 * knobs.get("pose.away", False)
         self.heads += 1
-        if seed is not None:
+        if seed is not None and not spec.shot.kinds:  # a mouth that performs opens and closes
             wish = wants_open(spec, streams(spec.sequence, seed, record["index"]))
             self.against += knobs["mouth_open"] != wish
         for name, value in degrees.items():

@@ -36,7 +36,7 @@ def seconds_per_sample(render: RenderSpec, measured: float = 0.0) -> float:
 
 def _effort(render: RenderSpec) -> float:
     """CPU seconds on one core, fitted to runs with 64 to 512 pixels a side, 12 to 48 samples, 5 to 15 label rays."""
-    area, labels = (render.resolution / 128) ** 2, set(render.labels)
+    area, labels = render.area, set(render.labels)
     denoising = 0.02 * render.oversample**2 if render.denoise else 0.0
     picture = 0.2 + area * (0.014 * render.samples_per_pixel + denoising)
     pictures = 1 + 0.7 * len(labels & {"neutral", "view2"})
@@ -46,7 +46,7 @@ def _effort(render: RenderSpec) -> float:
 
 def bytes_per_sample(render: RenderSpec) -> float:
     """Bytes of a sample in its tar. Larger images compress better: smooth maps more so than pictures."""
-    area, total = (render.resolution / 128) ** 2, float(RECORD_BYTES)
+    area, total = render.area, float(RECORD_BYTES)
     for name in image_names(render.labels):
         if name in PER_VERTEX:
             total += IMAGE_BYTES[name]

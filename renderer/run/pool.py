@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import selectors
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -218,9 +219,9 @@ class WorkerPool:
 
 def patience_s(render: RenderSpec) -> float:
     """Seconds that a sample of this size and quality may compute without a word: ten times the slowest seen."""
-    return 0.3 * render.samples_per_pixel * (render.resolution / 128) ** 2
+    return 0.3 * render.samples_per_pixel * render.area
 
 
 def file_bytes(render: RenderSpec) -> int:
     """Bytes of the largest file that Blender hands to its worker: small pixels, before compression."""
-    return (render.resolution * render.oversample) ** 2 * _PIXEL_BYTES
+    return math.prod(render.size) * render.oversample**2 * _PIXEL_BYTES

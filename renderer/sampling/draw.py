@@ -43,6 +43,7 @@ from renderer.sampling.colours import random_colour
 from renderer.sampling.expression import draw_expression
 from renderer.sampling.looks import draw_skin, match_face
 from renderer.sampling.pose import draw_pose, second_yaw_rad
+from renderer.sampling.shots import perform, shot_kind
 from renderer.sampling.streams import Streams, streams
 from renderer.sampling.wear import draw_wear
 
@@ -53,7 +54,7 @@ NEUTRAL_FILL: Final = 0.8
 
 def draw(spec: Spec, seed: int, index: int, catalog: Catalog, head: HeadModel, tag: str) -> SampleParams:
     """Parameters of sample `index` of the data set (spec, seed)."""
-    s = streams(spec.sequence, seed, index, spec.groups.of)
+    s = streams(spec.sequence, seed, index, spec.groups.of, spec.shot.actor_seed)
     count = _head_count(spec, s)
     camera = _camera(spec, s, count)
     places = people.in_group(s, camera, count) if spec.heads.company == "group" else []
@@ -107,12 +108,15 @@ def neutral(params: SampleParams, own_light: bool = False) -> SampleParams:
     )
 
 
-def _place(spec: Spec, index: int) -> dict[str, int]:
-    """Clip and frame of a sample, or subject and view, for its record."""
+def _place(spec: Spec, index: int) -> dict[str, int | str]:
+    """Clip and frame of a sample, with what kind of shot the clip is, or subject and view, for its record."""
     if spec.groups.of > 1:
         return dict(zip(("subject", "view"), divmod(index, spec.groups.of), strict=True))
-    frames = spec.sequence.frames
-    return dict(zip(("clip", "frame"), divmod(index, frames), strict=True)) if frames else {}
+    if not spec.sequence.frames:
+        return {}
+    clip, frame = divmod(index, spec.sequence.frames)
+    kind = {"kind": shot_kind(spec.shot, clip)} if spec.shot.kinds else {}
+    return {"clip": clip, "frame": frame, **kind}
 
 
 def _head_count(spec: Spec, s: Streams) -> int:
@@ -214,7 +218,7 @@ def _head(
     pose = draw_pose(spec, s, p, number, index, places)
     return Head(
         identity=identity,
-        expression=draw_expression(spec, s, p, identity, model),
+        expression=(perform if spec.shot.kinds else draw_expression)(spec, s, p, identity, model),
         pose=pose,
         deform=_deform(spec, s, p),
         surface=_surface(spec, s, p, looks, catalog, model),

@@ -33,7 +33,7 @@ def draw_expression(spec: Spec, s: Streams, p: str, identity: Identity, model: H
     gaze_yaw = math.radians(s.moving_gauss(p + "expression.gaze_yaw", e.gaze_deg))
     gaze_pitch = math.radians(s.moving_gauss(p + "expression.gaze_pitch", e.gaze_deg)) / 2
     blink = s.share(p + "expression.blink", e.blink_share)
-    eyes = _gaze_units(gaze_yaw, gaze_pitch, _vergence_rad(spec, s, p)) | _lid_units(gaze_pitch, e.lids_follow)
+    eyes = gaze_units(gaze_yaw, gaze_pitch, _vergence_rad(spec, s, p)) | lid_units(gaze_pitch, e.lids_follow)
     if blink:
         eyes |= _blink_units(spec, s, p)
     at_rest = rest_vertices(model, identity)
@@ -46,10 +46,10 @@ def draw_expression(spec: Spec, s: Streams, p: str, identity: Identity, model: H
     units = some("expression.units")
     if s.moves:
         goal = some("expression.units.goal")
-        is_open = [_is_open(_between(units, goal, way), at_rest, model) for way in (0.0, 0.25, 0.5, 0.75, 1.0)]
+        is_open = [opens(_between(units, goal, way), at_rest, model) for way in (0.0, 0.25, 0.5, 0.75, 1.0)]
         if len(set(is_open)) == 1:  # else the expression rests: the mouth of a clip is either open or closed
             units = _between(units, goal, s.moving_units(p + "expression.way", 1)[0])
-    is_open_now = _is_open(units, at_rest, model)
+    is_open_now = opens(units, at_rest, model)
     together = {u: max(units.get(u, 0.0), eyes.get(u, 0.0)) for u in units | eyes}
     return Expression(dict(sorted(together.items())), is_open_now, blink, gaze_yaw, gaze_pitch)
 
@@ -77,7 +77,7 @@ def _set_units(
     for attempt in range(_TRIES):
         rng = s(f"{p}{topic}.set.{attempt}")
         units = draw_set(chosen, want_open, strength, e.asymmetry, model.units, rng)
-        if _is_open(units, at_rest, model) == want_open:
+        if opens(units, at_rest, model) == want_open:
             return units
     if want_open:
         return units | {"jawOpen": max(0.3, units.get("jawOpen", 0.0))}
@@ -104,12 +104,12 @@ def _units(spec: Spec, s: Streams, topic: str, want_open: bool, at_rest: Floats,
         if attempt == _TRIES:  # the last try leaves out what moves the lips the other way
             units = {u: v for u, v in units.items() if not u.startswith(_MOUTH_UNITS)}
             units |= {"jawOpen": 0.8} if want_open else {}
-        if _is_open(units, at_rest, model) == want_open:
+        if opens(units, at_rest, model) == want_open:
             break
     return units
 
 
-def _is_open(units: Mapping[str, float], at_rest: Floats, model: HeadModel) -> bool:
+def opens(units: Mapping[str, float], at_rest: Floats, model: HeadModel) -> bool:
     """Is the mouth open, by lip distance? The eyes' units do not move the lips."""
     return model.expressed_lip_gap(at_rest, units) > OPEN_LIPS_M
 
@@ -127,7 +127,7 @@ def _vergence_rad(spec: Spec, s: Streams, p: str) -> float:
     return math.atan(_EYE_TO_EYE_M / 2 / s.uniform(p + "expression.gaze_distance", limits))
 
 
-def _gaze_units(yaw_rad: float, pitch_rad: float, vergence_rad: float = 0.0) -> dict[str, float]:
+def gaze_units(yaw_rad: float, pitch_rad: float, vergence_rad: float = 0.0) -> dict[str, float]:
     """Face units that turn the eyes; yaw positive to the subject's left, pitch positive up, vergence inwards."""
     left, right = yaw_rad - vergence_rad, yaw_rad + vergence_rad
     across = {
@@ -138,7 +138,7 @@ def _gaze_units(yaw_rad: float, pitch_rad: float, vergence_rad: float = 0.0) -> 
     return {**across, **dict.fromkeys(along, min(abs(pitch_rad) / FULL_GAZE_RAD, 1.0))}
 
 
-def _lid_units(pitch_rad: float, follow: float) -> dict[str, float]:
+def lid_units(pitch_rad: float, follow: float) -> dict[str, float]:
     """Face units that move the upper lids with a gaze up or down, beyond what the units of the gaze do."""
     if not follow:
         return {}

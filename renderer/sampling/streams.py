@@ -89,17 +89,46 @@ class ClipStreams(Streams):
 
     def __init__(self, seed: int, clip: int, frame: int, swing_frames: float) -> None:
         super().__init__(seed, clip)
-        self._frame, self._swing_frames = frame, swing_frames
+        self.clip, self.frame, self._swing_frames = clip, frame, swing_frames
 
     def __call__(self, topic: str) -> np.random.Generator:
+        return self.of_clip(topic)
+
+    def of_clip(self, topic: str) -> np.random.Generator:
         return super().__call__(f"clip.{topic}")  # clip 5 of a seed must not show the head of its single image 5
 
     def moving_gauss(self, topic: str, limits: Gauss) -> float:
-        return limits.sigma * path(self(topic), self._frame, self._swing_frames)
+        return limits.sigma * path(self.of_clip(topic), self.frame, self._swing_frames)
 
     def moving_units(self, topic: str, count: int) -> tuple[float, ...]:
-        rng = self(topic)
-        return tuple(NormalDist().cdf(path(rng, self._frame, self._swing_frames)) for _ in range(count))
+        rng = self.of_clip(topic)
+        return tuple(NormalDist().cdf(path(rng, self.frame, self._swing_frames)) for _ in range(count))
+
+
+class ActorStreams(ClipStreams):
+    """Those of a clip that shows a given actor: who that is, light and camera come from the actor's seed alone.
+
+    Heads move on the clip's paths; camera and light, which move in other clips, rest.
+    """
+
+    def __init__(self, seed: int, clip: int, frame: int, swing_frames: float, actor_seed: int) -> None:
+        super().__init__(seed, clip, frame, swing_frames)
+        self._actor = Streams(actor_seed, 0)
+
+    def __call__(self, topic: str) -> np.random.Generator:
+        return self._actor(f"actor.{topic}")
+
+    def moving_gauss(self, topic: str, limits: Gauss) -> float:
+        return super().moving_gauss(topic, limits) if _of_head(topic) else self.gauss(topic, limits)
+
+    def moving_units(self, topic: str, count: int) -> tuple[float, ...]:
+        if _of_head(topic):
+            return super().moving_units(topic, count)
+        return tuple(float(v) for v in self(topic).random(count))
+
+
+def _of_head(topic: str) -> bool:
+    return topic.startswith("head")
 
 
 class GroupStreams(Streams):
@@ -125,13 +154,14 @@ def path(rng: np.random.Generator, frame: int, swing_frames: float) -> float:
     return float((along * np.cos(turn) + across * np.sin(turn)).sum())
 
 
-def streams(sequence: SequenceSpec, seed: int, index: int, of: int = 1) -> Streams:
+def streams(sequence: SequenceSpec, seed: int, index: int, of: int = 1, actor_seed: int = -1) -> Streams:
     """Streams of sample `index`: its own, those of its frame in its clip, or also those of its subject.
 
-    of: samples of each subject.
+    of: samples of each subject. actor_seed: of the one whom clips show; -1: each another.
     """
     if of > 1:
         return GroupStreams(seed, index // of, index)
     if not sequence.frames:
         return Streams(seed, index)
-    return ClipStreams(seed, *divmod(index, sequence.frames), sequence.swing_frames)
+    place = (seed, *divmod(index, sequence.frames), sequence.swing_frames)
+    return ClipStreams(*place) if actor_seed < 0 else ActorStreams(*place, actor_seed)

@@ -20,12 +20,12 @@ spec, pack = parse_spec(job["spec"], "the job"), Path(job["pack"])
 model, catalog = load_head(pack), build_catalog(pack, spec)
 builder = SceneBuilder(Path(job["blend"]), PartBuilder(model, catalog), catalog)
 renderer = PassRenderer(builder, spec.render, 1, Path(sys.argv[2]).parent)
-ours, cycles = [], []
+(width, height), ours, cycles = spec.render.size, [], []
 for index in range(8):
     params = draw(spec, job["seed"], index, catalog, model, job["tag"])
     for yaw in (0.0, 0.4):
         builder.set_sample(params)
         builder.set_camera(params.camera, yaw)
         ours.append(renderer.backdrop(params.environment, params.camera, yaw))
-        cycles.append(filtered(renderer.backdrop_by_cycles(2 * spec.render.resolution), 2))
+        cycles.append(filtered(renderer.backdrop_by_cycles((2 * width, 2 * height)), 2))
 np.savez(sys.argv[2], ours=ours, cycles=cycles)

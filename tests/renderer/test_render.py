@@ -35,7 +35,7 @@ from renderer.labels import maps, reference
 from renderer.labels.camera import project, unproject
 from renderer.labels.vertices import skin_mesh
 from renderer.parameters.jobspecs import load_spec
-from renderer.parameters.params import Camera
+from renderer.parameters.params import Camera, Pose
 from renderer.parameters.spec import HeadsSpec, SequenceSpec
 from renderer.report import proof
 from renderer.run.claim import STAGING, claim, locked
@@ -207,6 +207,37 @@ def test_every_optional_label_agrees_with_the_others(smoke: RenderContext, tmp_p
     assert proof.verify(data.path, 1).problems == []
 
 
+def test_a_picture_of_any_sides_shows_what_a_square_of_its_width_does_in_its_middle(
+    smoke: RenderContext, tmp_path: Path
+) -> None:
+    labels = ("depth", "position", "foreground", "view2", "vertices")
+    spec = replace(smoke.spec, heads=HeadsSpec(0, 0, 1))
+    context = with_render(replace(smoke, spec=spec), labels=labels, samples_per_pixel=1)
+    size = {"square": 48, "high": (48, 64), "wide": (48, 32)}
+    data = {name: render_to(tmp_path / name, with_render(context, resolution=of), 2) for name, of in size.items()}
+    square, high, wide = (list(data[name].entries()) for name in size)
+    seen = 0
+    for (a, one), (b, other), (c, third) in zip(square, high, wide, strict=True):
+        for name in ("uv", "view2_uv", "mask", "view2_mask", "depth"):
+            whole, middle = a.image(one, name).astype(float), b.image(other, name)[8:56].astype(float)
+            assert np.quantile(np.abs(whole - middle).max(axis=2), 0.99) < 2e-3, name
+            band = c.image(third, name).astype(float)
+            assert np.quantile(np.abs(whole[8:40] - band).max(axis=2), 0.99) < 2e-3, name
+        assert np.array_equal(a.image(one, "vertices"), b.image(other, "vertices"))
+        record = b.params(other)
+        assert record["resolution"] == [48, 64] and a.params(one)["resolution"] == 48
+        clear = b.image(other, "mask")[..., 1] >= PURE
+        row, column = np.nonzero(clear)
+        seen += len(row)
+        world = posed(b.image(other, "position")[clear].astype(float), Pose(**record["heads"][0]["pose"]))
+        seen_from = np.c_[world, np.ones(len(world))] @ np.array(record["world_to_camera"]).T
+        pixel = seen_from[:, :3] @ np.array(record["camera_matrix"]).T
+        assert np.abs(pixel[:, :2] / pixel[:, 2:] - np.c_[column, row] - 0.5).max() < 0.01
+    assert seen > 200
+    for name in ("high", "wide"):
+        assert proof.verify(data[name].path, 1).problems == []
+
+
 def test_small_pixels_bring_the_input_nearer_to_the_truth(smoke: RenderContext, tmp_path: Path) -> None:
     """With as many samples; the truth has many, on pixels so small that the filter is all but exact."""
 
@@ -250,9 +281,9 @@ def test_simple_deform_is_blenders(tmp_path: Path) -> None:
 
 
 def test_backdrops_are_cycles(smoke: RenderContext, tmp_path: Path) -> None:
-    """Panoramas and plain colours, scaled, turned and mirrored, from two cameras."""
+    """Panoramas and plain colours, scaled, turned and mirrored, from two cameras, in pictures higher than wide."""
     environment = replace(smoke.spec.environment, kinds={"hdri": 3.0, "gray": 1.0})
-    context = replace(smoke, spec=replace(smoke.spec, environment=environment))
+    context = with_render(replace(smoke, spec=replace(smoke.spec, environment=environment)), resolution=(48, 72))
     (tmp_path / "job.json").write_text(json.dumps(context.job().to_plain()))
     script = [sys.executable, str(Path(__file__).with_name("blender_backdrop.py"))]
     subprocess.run([*script, str(tmp_path / "job.json"), str(tmp_path / "out.npz")], check=True, capture_output=True)

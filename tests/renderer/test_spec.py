@@ -62,6 +62,8 @@ def test_plain_values_and_spec_are_each_others_inverse() -> None:
         ({"pose": {"scale": [1.2, 0.8]}}, ["pose.scale", "above the high end"]),
         ({"pose": {"scale": [1, 2, 3]}}, ["pose.scale", "[low, high]"]),
         ({"render": {"resolution": 128.5}}, ["render.resolution", "whole number"]),
+        ({"render": {"resolution": [120]}}, ["render.resolution is [120]", "list of 2 values"]),
+        ({"render": {"resolution": [120, 8]}}, ["render.resolution is 8", "16 and 1024"]),
         ({"render": {"resolution": True}}, ["render.resolution", "must be a number"]),
         ({"render": {"mask_grid": 4}}, ["render.mask_grid", "odd"]),
         ({"render": {"samples_per_pixel": 26, "oversample": 2}}, ["render.samples_per_pixel is 26", "multiple of 4"]),
@@ -88,6 +90,15 @@ def test_bad_values_are_named(raw: dict[str, object], words: list[str]) -> None:
     assert text.startswith("my.yaml") and "\n" not in text
     for word in words:
         assert word in text
+
+
+def test_a_square_is_the_same_data_set_however_it_is_written() -> None:
+    square = parse_spec({"render": {"resolution": [96, 96]}}, "x")
+    assert square == parse_spec({"render": {"resolution": 96}}, "x")
+    assert spec_identity(square)["render"]["resolution"] == 96
+    portrait = parse_spec({"render": {"resolution": [240, 320]}}, "x")
+    assert portrait.render.size == (240, 320) and spec_identity(portrait)["render"]["resolution"] == [240, 320]
+    assert parse_spec(to_plain(portrait), "x") == portrait
 
 
 def test_a_number_is_a_fixed_value() -> None:

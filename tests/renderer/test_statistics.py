@@ -17,6 +17,7 @@ from renderer.report import statistics
 from renderer.report.statistics import ANGLES, Sums, expected, statistics_problems
 from renderer.sampling import draw
 from renderer.sampling.expression import draw_expression, wants_open
+from renderer.sampling.pose import draw_pose
 from renderer.sampling.streams import streams
 
 SEEDS = 1000
@@ -123,7 +124,7 @@ def test_knobs_without_spread_pass_at_any_size() -> None:
 def test_the_sampler_draws_the_distributions_that_the_tests_assume(name: str) -> None:
     spec, values = load_spec(name), []
     for i in range(1500):
-        pose = draw._pose(spec, streams(spec.sequence, 11, i * (spec.sequence.frames or 1)), "head0.", 0, ())
+        pose = draw_pose(spec, streams(spec.sequence, 11, i * (spec.sequence.frames or 1)), "head0.", 0, i, ())
         values.append(math.degrees(pose.yaw_rad))
     mean, sigma = expected(spec.pose, "yaw")
     shape: Any = ("norm", (mean, sigma)) if spec.pose.yaw_deg.limit else ("uniform", (-90.0, 180.0))

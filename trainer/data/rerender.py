@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from renderer.format.sample_format import frame_size
 from renderer.parameters.jobspecs import load_spec, spec_names
 from renderer.strict import to_plain
 
@@ -15,7 +16,10 @@ def render_command(info: Mapping[str, Any]) -> str:
     """How to render one sample again, four times as large; {index} is filled in by the page."""
     spec, changes = _spec_of(info)
     frames = changes.pop("sequence.frames", 0)
-    changes["render.resolution"] = min(1024, 4 * int(info.get("resolution") or 128))
+    size = frame_size(info.get("resolution") or 128)
+    factor = min(4.0, 1024 / max(size))
+    width, height = (round(n * factor) for n in size)
+    changes["render.resolution"] = width if width == height else [width, height]
     settings = "".join(f" --set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in changes.items())
     clip = f" --sequence {frames}" if frames else ""
     return f"gen render --spec {shlex.quote(spec)}{clip} --seed {info.get('seed', 0)} --only {{index}}{settings}"

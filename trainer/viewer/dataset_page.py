@@ -14,6 +14,7 @@ import numpy.typing as npt
 from renderer.errors import DatasetError, FormatError
 from renderer.format.dataset import Dataset, open_dataset
 from renderer.format.manifest import SampleEntry
+from renderer.format.sample_format import frame_size
 from renderer.format.shard import ShardReader
 from renderer.report import collage
 from trainer.data.rerender import render_command
@@ -79,7 +80,7 @@ def _dataset_figures(dataset: Dataset, records: Sequence[Mapping[str, Any]], bad
     size = sum(shard.summary.tar_bytes for shard in dataset.shards)
     rows: list[tuple[str, Any, str]] = [
         ("samples", len(dataset), f"in {len(dataset.shards)} shards, {size / 1e6:,.0f} MB"),
-        ("resolution", dataset.info.get("resolution"), "pixels"),
+        ("resolution", _size(dataset.info), "pixels"),
         ("without a head", sum(h == 0 for h in heads), f"of {len(heads)} shown"),
         ("with several heads", sum(h > 1 for h in heads), f"of {len(heads)} shown"),
         ("face share", mean("face_share"), "mean over the image"),
@@ -89,6 +90,12 @@ def _dataset_figures(dataset: Dataset, records: Sequence[Mapping[str, Any]], bad
     if bad:
         rows.append(("unreadable", bad, "left out; run gen verify"))
     return [{"name": n, "value": v, "note": note} for n, v, note in rows if v is not None]
+
+
+def _size(info: Mapping[str, Any]) -> int | str | None:
+    """Side of the images, or width x height."""
+    width, height = frame_size(info.get("resolution") or (0, 0))
+    return width or None if width == height else f"{width} x {height}"
 
 
 def _dataset_facts(dataset: Dataset) -> list[list[str]]:
