@@ -124,6 +124,13 @@ def test_several_faces_are_found_and_drawn_in_one_picture() -> None:
     assert torch.equal(drawn[:, :, :30, :20], picture[:, :, :30, :20])
 
 
+def test_something_small_beside_a_face_is_taken_for_a_part_of_it() -> None:
+    near, far = (175, 150, 22), (330, 90, 22)
+    assert len(find_faces(Oracle(), picture_with([near, far]))) == 2
+    boxes = [face.box for face in find_faces(Oracle(), picture_with([(90, 150, 60), near, far]))]
+    assert len(boxes) == 2 and not any(abs((left + right) / 2 - near[0]) < 10 for left, _, right, _ in boxes)
+
+
 def test_a_face_cut_off_by_the_border_is_found() -> None:
     [face] = find_faces(Oracle(), picture_with([(0, 150, 80)]))
     assert face.box[0] <= 2

@@ -31,6 +31,9 @@ MIN_AREA_PX: Final = 300  # of a face on its pyramid level
 USUAL_AREA_PX: Final = 3300.0  # mean face area in the training data, 20 % of 128 x 128
 WINDOW: Final = 1.7  # side of a window in units of the larger side of the face in it
 SAME_FACE: Final = 0.5  # shared part of the smaller box from which two windows show one face
+MUCH_SMALLER: Final = (
+    0.5  # side of a box against another: within that one's window, an ear or a hand rather than a face
+)
 
 
 @dataclass(frozen=True)
@@ -125,12 +128,28 @@ def shared_part(a: Sequence[float], b: Sequence[float]) -> float:
 
 
 def distinct(faces: Sequence[Face]) -> list[Face]:
-    """The faces without those that another, surer one covers: two windows that met would show one face for ever."""
+    """The faces without those that another covers: two windows that met would show one face for ever.
+
+    Large and sure ones stay: a part of a face, an ear, a hand beside it may look as sure as the face itself.
+    """
     kept: list[Face] = []
-    for face in sorted(faces, key=lambda f: -f.score):
-        if all(shared_part(face.box, other.box) < SAME_FACE for other in kept):
+    for face in sorted(faces, key=lambda f: -f.score * _side(f.box)):
+        if not any(_covered(face, other) for other in kept):
             kept.append(face)
     return [face for face in faces if any(face is other for other in kept)]
+
+
+def _covered(face: Face, other: Face) -> bool:
+    """Is one face the other, or something small that belongs to it?"""
+    window = other.window
+    around = (window.x, window.y, window.x + window.side, window.y + window.side)
+    small = _side(face.box) < MUCH_SMALLER * _side(other.box)
+    return shared_part(face.box, around if small else other.box) >= SAME_FACE
+
+
+def _side(box: Sequence[float]) -> float:
+    """The larger side."""
+    return max(box[2] - box[0], box[3] - box[1])
 
 
 def window_around(box: Sequence[float], window: float = WINDOW) -> Window:

@@ -11,6 +11,7 @@ const USUAL_WINDOW = 1.7; // at which that is the area
 const SMALLER = 1.6; // from level to level
 const REDETECT = 30; // frames between searches of the whole picture
 const SAME_FACE = 0.5; // shared part of the smaller box from which two windows show one face
+const MUCH_SMALLER = 0.5; // side of a box against another: within that one's window, an ear or a hand rather than a face
 
 export class Finder {
   // options: as `Options` of finding.py. videoSearch: longest side of the largest level in video, where time is short
@@ -173,14 +174,22 @@ export function windowAround([left, top, right, bottom], window) {
   return { x: Math.round((left + right - side) / 2), y: Math.round((top + bottom - side) / 2), side };
 }
 
-// Without faces that a surer one covers: two windows that met would show one face for ever.
+// Without faces that another covers: two windows that met would show one face for ever. Large and sure ones stay.
 export function distinct(faces) {
   const kept = [];
-  for (const face of [...faces].sort((a, b) => b.score - a.score)) {
-    if (kept.every((other) => sharedPart(face.box, other.box) < SAME_FACE)) kept.push(face);
+  for (const face of [...faces].sort((a, b) => b.score * sideOf(b.box) - a.score * sideOf(a.box))) {
+    if (!kept.some((other) => covered(face, other))) kept.push(face);
   }
   return faces.filter((face) => kept.includes(face));
 }
+
+// Is one face the other, or something small that belongs to it?
+function covered(face, { box, window }) {
+  const around = [window.x, window.y, window.x + window.side, window.y + window.side];
+  return sharedPart(face.box, sideOf(face.box) < MUCH_SMALLER * sideOf(box) ? around : box) >= SAME_FACE;
+}
+
+const sideOf = ([left, top, right, bottom]) => Math.max(right - left, bottom - top);
 
 // Planes with their columns reversed; rows of any number of planes lie behind each other.
 function mirrored(planes, width) {
