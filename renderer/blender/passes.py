@@ -30,7 +30,7 @@ from renderer.labels.raster import Rasteriser
 from renderer.labels.vertices import vertices_label
 from renderer.parameters.params import Camera, Environment, SampleParams
 from renderer.parameters.spec import RenderSpec
-from renderer.sampling.draw import neutral
+from renderer.sampling.draw import COMPANION_GRAY, neutral
 
 Image = npt.NDArray[Any]
 
@@ -119,13 +119,18 @@ class PassRenderer:
         return {name: images[name] for name in wanted_order(images, wanted)}, measured
 
     def _companion(self, plain: SampleParams) -> Image:
-        """The picture of a companion; samples of one subject may share it."""
+        """The picture of a companion before gray; samples of one subject may share it."""
         shown = plain.heads, plain.camera, plain.light, plain.environment, plain.cycles_seed
         if self._last_companion is None or self._last_companion[0] != shown:
             with self._timed("scene"):
                 self.builder.set_sample(plain)
             rays = self._rays(plain.camera, 0.0)
-            self._last_companion = shown, self._picture(plain, 0.0, rays, plain.cycles_seed)["input"]
+            made = self._picture(plain, 0.0, rays, plain.cycles_seed)
+            image = made["input"]
+            if self.spec.neutral_light == "own":  # the surroundings give the light, and are not seen
+                colour, opacity = np.split(made["foreground"], [3], axis=-1)
+                image = np.clip(colour + (1 - opacity) * np.float16(COMPANION_GRAY), 0, None)
+            self._last_companion = shown, image
         return self._last_companion[1]
 
     def _rays(self, camera: Camera, yaw_rad: float) -> Rays | None:

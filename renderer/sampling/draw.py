@@ -50,6 +50,7 @@ from renderer.sampling.wear import draw_wear
 SENSOR_MM: Final = 36.0  # full frame
 NEUTRAL_FOCAL_MM: Final = 85.0  # a portrait lens
 NEUTRAL_FILL: Final = 0.8
+COMPANION_GRAY: Final = 0.5  # radiance of what is behind a companion, and of its plain light
 
 
 def draw(spec: Spec, seed: int, index: int, catalog: Catalog, head: HeadModel, tag: str) -> SampleParams:
@@ -79,7 +80,7 @@ def draw(spec: Spec, seed: int, index: int, catalog: Catalog, head: HeadModel, t
 def neutral(params: SampleParams, own_light: bool = False) -> SampleParams:
     """The companion of a sample: same identity and skin, frontal, at rest, bare, under plain light.
 
-    own_light: in the light and the surroundings of the sample instead; a backdrop is left out.
+    own_light: in the light of the sample and its surroundings instead, which `renderer.blender.passes` leaves unseen.
     """
     plain = Deform((1.0, 1.0, 1.0), 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, (0.0, 0.0, 0.0), 0)
     heads = tuple(
@@ -104,7 +105,9 @@ def neutral(params: SampleParams, own_light: bool = False) -> SampleParams:
     return replace(
         companion,
         light=Light(False, (0.0, 0.0, 1.0), 0.0, 0.1, (1.0, 1.0, 1.0)),
-        environment=Environment("gray", "", 1.0, (0.0, 0.0, 0.0), 1.0, False, (0.5, 0.5, 0.5), 1.0, (0.0, 0.0, 0.0)),
+        environment=Environment(
+            "gray", "", 1.0, (0.0, 0.0, 0.0), 1.0, False, (COMPANION_GRAY,) * 3, 1.0, (0.0, 0.0, 0.0)
+        ),
     )
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from renderer.errors import SpecError
-from renderer.format.staging import load_staged
+from renderer.format import exr
+from renderer.format.sample_format import member_name
+from renderer.format.staging import EncodedSample, load_staged
 from renderer.head.catalog import Catalog
 from renderer.head.model import HeadModel
 from renderer.parameters.identity import spec_identity
@@ -83,16 +87,32 @@ def test_subjects_of_clips_are_refused() -> None:
         parse_spec({"groups": {"of": 0}}, "spec.yaml")
 
 
-@pytest.mark.blender
-def test_a_companion_is_the_same_beside_others_of_its_subject_and_alone(head_pack: Path, tmp_path: Path) -> None:
-    spec = load_spec("smoke", ["groups.of=2", "render.labels=[neutral]", "render.resolution=32"])
+def rendered(head_pack: Path, folder: Path, indices: list[int], *changes: str) -> dict[int, EncodedSample]:
+    spec = load_spec("smoke", ["groups.of=2", "render.labels=[neutral]", "render.resolution=32", *changes])
     context = prepare(replace(spec, heads=HeadsSpec(0, 0, 1)), 3, log=lambda text: None)
-    found = {}
-    for name, indices in (("both", [0, 1]), ("alone", [1])):
-        (tmp_path / name).mkdir()
-        outcomes = list(WorkerPool(context.job(), tmp_path / name, PoolOptions(1, 1)).render(indices))
-        assert all(isinstance(outcome, Done) for outcome in outcomes)
-        found[name] = {i: load_staged(tmp_path / name / f"{i:010d}.tar").pixels for i in indices}
-    assert found["both"][0]["neutral"] == found["both"][1]["neutral"]
-    assert found["both"][0]["input"] != found["both"][1]["input"]
-    assert found["both"][1] == found["alone"][1]
+    folder.mkdir()
+    outcomes = list(WorkerPool(context.job(), folder, PoolOptions(1, 1)).render(indices))
+    assert all(isinstance(outcome, Done) for outcome in outcomes)
+    return {i: load_staged(folder / f"{i:010d}.tar") for i in indices}
+
+
+def companion(sample: EncodedSample) -> Any:
+    return exr.decode("neutral", sample.members[member_name(sample.key, "neutral")]).astype(float)
+
+
+@pytest.mark.blender
+def test_a_companion_is_the_same_beside_others_and_alone_and_stands_before_gray_in_any_light(
+    head_pack: Path, tmp_path: Path
+) -> None:
+    both = rendered(head_pack, tmp_path / "both", [0, 1])
+    assert both[0].pixels["neutral"] == both[1].pixels["neutral"]
+    assert both[0].pixels["input"] != both[1].pixels["input"]
+    alone = rendered(head_pack, tmp_path / "alone", [1])[1]
+    assert alone.pixels == both[1].pixels
+    plain, lit = (
+        companion(alone),
+        companion(rendered(head_pack, tmp_path / "own", [1], "render.neutral_light=own")[1]),
+    )
+    corners = np.stack([image[[0, 0], [0, -1]] for image in (plain, lit)])
+    assert (corners == 0.5).all()
+    assert np.abs(plain - lit)[8:24, 12:20].mean() > 0.01  # the face
