@@ -15,10 +15,11 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from renderer.cli import main
-from renderer.errors import FormatError
+from renderer.errors import DatasetError, FormatError
 from renderer.format.sample_format import UV_FRAME
 from renderer.head.model import HeadModel
 from trainer.data import pictures
+from trainer.evaluation import reconstructions, scans
 from trainer.positions import recover, sources
 from trainer.positions.files import Scaling, read_positions, write_positions
 from trainer.positions.raster import rasterise
@@ -174,6 +175,8 @@ def test_options_that_do_not_fit_are_refused_before_work_starts(photo: Path, uvn
         (("w.safetensors", photo, "--box", "9,2,3,4", *out), "is empty"),
         (("w.safetensors", tmp_path / "missing.jpg", *out), "no file or folder"),
         (("w.safetensors", "0", *out), "gen apply"),
+        (("w.safetensors", photo, "--compare", tmp_path / "none", *out), "no folder"),
+        (("w.safetensors", photo, "--compare", photo.parent, *out), "no photo with"),
     ):
         code, output = run(*arguments)
         assert code == 2 and words in output, output
@@ -184,3 +187,74 @@ def test_networks_of_other_systems_are_refused(photo: Path, monkeypatch: pytest.
     monkeypatch.setattr(runs, "system_of", lambda path: "headparams")
     code, output = run("w.safetensors", photo, "--out", tmp_path)
     assert code == 2 and "headparams" in output and "position_map" in output
+
+
+# ---------------------------------------------------------------- errors
+
+
+def write_results(head: HeadModel, photo: Path, out: Path) -> np.ndarray:
+    """What `gen reconstruct` would write of the first face alone, if it made no error; returns its landmarks."""
+    truth = true_map(head, PLACES[0])
+    marks = recover.landmarks(torch.from_numpy(truth)[None], torch.from_numpy(head.landmarks_uv))[0].numpy()
+    record = {"source": str(photo), "width": WIDTH, "height": HEIGHT, "faces": [{"landmarks_px": marks.tolist()}]}
+    (out / f"{photo.stem}.json").write_text(json.dumps(record))
+    write_positions(out / f"{photo.stem}.face0.positions.exr", truth, Scaling(100.0, (0.0, 0.0)))
+    return np.asarray(marks)
+
+
+def test_truth_beside_itself_has_no_error_and_shifts_are_measured(head: HeadModel, tmp_path: Path) -> None:
+    trimesh = pytest.importorskip("trimesh")
+    out = tmp_path / "out"
+    out.mkdir()
+    annotated, points = {}, np.empty(0)
+    for name, shift in (("right", 0.0), ("off", 3.0)):
+        photo = tmp_path / f"{name}.png"
+        Image.new("RGB", (WIDTH, HEIGHT)).save(photo)
+        points = write_results(head, photo, out)[:, :2]
+        annotated[photo.name] = (points + np.array([shift, 0])).tolist()
+    (tmp_path / "landmarks.json").write_text(json.dumps(annotated))
+    # a scan in millimetres, turned: the head itself
+    vertices = recover.face_mesh(head, SIDE).vertices(texels(head, SIDE).position_map(head.identity_vertices()))
+    turn = Rotation.from_euler("xyz", [0.4, -0.7, 0.2])
+    marks = recover.landmarks(
+        torch.from_numpy(texels(head, SIDE).position_map(head.identity_vertices()))[None],
+        torch.from_numpy(head.landmarks_uv),
+    )[0].numpy()
+    trimesh.PointCloud(turn.apply(vertices * 1000)).export(tmp_path / "right.scan.ply")
+    np.savetxt(tmp_path / "right.scan.txt", turn.apply(marks * 1000))
+    rows = {row.name: row for row in reconstructions.compare(out, tmp_path)}
+    size = float(np.sqrt(np.prod(np.ptp(points, axis=0))))
+    assert rows["right"].points68 == pytest.approx(0, abs=1e-6)
+    assert rows["off"].points51 == pytest.approx(3 / size, rel=1e-3)
+    assert rows["right"].scan["rigid_mean_mm"] < 1e-2 and rows["right"].scan["scaled_nme"] < 1e-4
+    assert not rows["off"].scan
+    text = reconstructions.write(list(rows.values()), out)
+    stored = json.loads((out / "comparison.json").read_text())
+    assert stored["means"]["all"]["found"] == 2 and "rigid_median_mm" in text and "outer eye corners" in text
+    grown = scans.read_scan(tmp_path / "right.scan.ply")
+    errors = scans.errors(vertices.astype(float), marks.astype(float), scans.Scan(grown.points * 1.05, grown.landmarks))
+    assert errors["rigid_mean_mm"] > 0.5 > 0.05 > errors["scaled_mean_mm"]
+
+
+def test_scans_and_annotations_that_do_not_fit_are_refused(head: HeadModel, tmp_path: Path) -> None:
+    pytest.importorskip("trimesh")
+    path = tmp_path / "a.scan.obj"
+    path.write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\n" * 5)
+    with pytest.raises(FormatError, match=r"a\.scan\.txt must hold"):
+        scans.read_scan(path)
+    marks = path.with_suffix(".txt")
+    np.savetxt(marks, np.zeros((5, 3)))
+    with pytest.raises(FormatError, match="7 or 68 rows"):
+        scans.read_scan(path)
+    np.savetxt(marks, np.random.default_rng(0).uniform(0, 3000, (7, 3)))
+    with pytest.raises(FormatError, match="millimetres or metres"):
+        scans.read_scan(path)
+    path.write_bytes(b"\x00\x01")
+    with pytest.raises(FormatError):
+        scans.read_scan(path)
+    with pytest.raises(DatasetError, match="no photo with"):
+        reconstructions.compare(tmp_path, tmp_path)
+    Image.new("RGB", (8, 8)).save(tmp_path / "b.png")
+    (tmp_path / "landmarks.json").write_text(json.dumps({"b.png": [[1, 1]] * 68}))
+    with pytest.raises(DatasetError, match="none of the photos"):
+        reconstructions.compare(tmp_path, tmp_path)

@@ -61,6 +61,12 @@ class Box(Base):
     type=click.IntRange(64),
     help="Scale larger photos down to this side.",
 )
+@click.option(
+    "--compare",
+    metavar="FOLDER",
+    type=FOLDER,
+    help="Afterwards, measure against what this folder knows of the photos: annotated points, scans.",
+)
 @DEVICE
 def reconstruct(
     weights: Path,
@@ -69,6 +75,7 @@ def reconstruct(
     finder: Path | None,
     boxes: tuple[tuple[float, float, float, float], ...],
     max_side: int,
+    compare: Path | None,
     device: str,
 ) -> None:
     """Faces of photos in 3D: from a position map, one per face.
@@ -82,11 +89,17 @@ def reconstruct(
     gen reconstruct runs/position_map-... photo.jpg --finder runs/photo-...
     gen reconstruct runs/position_map-... photo.jpg --box 120,80,340,330
     gen reconstruct runs/photo-... photos/ --out meshes       by UV map and model fit
+    gen reconstruct runs/photo-... photos/ --compare photos/  with errors, where landmarks or scans lie beside photos
     """
+    from trainer.evaluation import reconstructions
     from trainer.positions.reconstruct_job import Job, run_all
 
+    if compare is not None:
+        reconstructions.known_photos(compare)  # before long work
     faces = _faces(weights, finder, boxes, device)
     failed = run_all(Job(out, max_side), faces, photos, lambda line: click.echo(line, err=True))
+    if compare is not None:
+        click.echo(reconstructions.write(reconstructions.compare(out, compare), out))
     click.echo(out)
     if failed:
         sys.exit(1)

@@ -62,21 +62,24 @@ def similarity(points: Floats, target: Floats, scaled: bool = True, weights: Flo
     return Similarity(rotation, scale, centre - scale * rotation @ middle)
 
 
-def icp(points: Floats, target: Floats, scaled: bool = False, start: Similarity = IDENTITY) -> Similarity:
+def icp(points: Floats, target: Floats, scaled: bool = False, covering: bool = False) -> Similarity:
     """Iterative closest points: the motion that lays (K, 3) points on a surface given as (M, 3) points of it.
 
-    Each step takes for every point the nearest of `target` and solves `similarity` for these pairs. It finds the
-    nearest minimum alone: `start` must be near, or the points roughly aligned. Source: Besl and McKay 1992.
+    Each step takes for every point the nearest of `target` and solves `similarity` for these pairs; with `covering`,
+    for every one of `target` the nearest point, so that points may reach beyond it, and cannot shrink into it. It finds
+    the nearest minimum alone: the points must be roughly aligned. Source: Besl and McKay 1992.
     """
     from scipy.spatial import cKDTree
 
-    tree, found, before = cKDTree(target), start, math.inf
+    tree, found, before = cKDTree(target), IDENTITY, math.inf
     for _ in range(STEPS):
-        away, nearest = tree.query(found(points))
+        moved = found(points)
+        away, nearest = cKDTree(moved).query(target) if covering else tree.query(moved)
         mean = float(np.mean(away))
         if abs(before - mean) <= SETTLED * max(mean, 1e-12):
             break
-        before, found = mean, similarity(points, target[nearest], scaled)
+        before = mean
+        found = similarity(points[nearest] if covering else points, target if covering else target[nearest], scaled)
     return found
 
 
