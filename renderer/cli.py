@@ -14,6 +14,10 @@ from renderer.lazy_group import LazyGroup
 COMMANDS: Final = {
     # name: (module:object, one line for `gen --help`)
     "render": ("renderer.commands.render:render", "Render a data set, or what is missing of it."),
+    "import-capture": (
+        "renderer.commands.import_capture:import_capture",
+        "Make a data set of own footage: videos with the vertices of each frame.",
+    ),
     "verify": ("renderer.commands.checks:verify", "Prove a data set sound: hashes, ranges, labels, statistics."),
     "collage": ("renderer.commands.collage:collage", "Picture sheet of a spec or of a data set; a clip as video."),
     "stats": ("renderer.commands.dataset:stats", "Plot the distribution of every knob of a data set."),

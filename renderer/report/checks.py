@@ -57,6 +57,9 @@ class Examiner:
         self.spec: Spec | None = None
         self.reference: Reference | None = None
         self.note = self.unchecked = ""
+        if "shots" in info:
+            self.unchecked = "own footage has no geometry to draw again"
+            return
         try:
             self.spec = parse_spec(info["spec"], DATASET_FILE)
             self.reference = Reference(info)
@@ -87,7 +90,7 @@ class Examiner:
         return found
 
     def _examine_sample(self, once: _ReadOnce, entry: SampleEntry, found: Findings, start: int) -> None:
-        names = image_names(tuple(self.info["labels"]))
+        names = tuple(self.info.get("images") or image_names(tuple(self.info["labels"])))
         wanted = {f"{image}.exr" for image in names} | {"json"}
         if set(entry.members) != wanted:
             raise FormatError(f"members are {sorted(entry.members)}, expected {sorted(wanted)}")
@@ -150,9 +153,10 @@ def _manifest_problems(tar: Path, m: Manifest, tag: str) -> Iterable[str]:
 def fingerprint(images: dict[str, Any], entry: SampleEntry) -> int:
     """64 bits of the input image's hash, to find images that occur twice; 0 for one that may.
 
-    Without a face in view, an image may have one value all over, and there are but some thousand such values.
+    Without a face in view, an image may have one value all over, and there are but some thousand such values. Frames of
+    own footage, which have no mask, may repeat.
     """
-    if _one_colour(images["input"]) and not _shows_face(images["mask"]):
+    if "mask" not in images or (_one_colour(images["input"]) and not _shows_face(images["mask"])):
         return 0
     return int(entry.pixels["input"][:16], 16) or 1
 
@@ -183,6 +187,8 @@ def sample_problems(
         yield f"its record is that of {record['key']}, sample {record['index']}"
     if images["input"].min() < 0:
         yield "input has negative radiance"
+    if "mask" not in images:
+        return  # own footage
     lit = record["light"]["on"] or record["environment"]["strength"] > 0
     if lit and _one_colour(images["input"]) and _shows_face(images["mask"]):
         yield "input is of one colour, though the mask says it shows a face"

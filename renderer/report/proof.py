@@ -249,8 +249,13 @@ def conclude(path: Path, count: int = 0) -> Verdict:
         at += stop - start
     if verdict.unproven:
         verdict.add([f"{verdict.unproven} shards are not verified yet: run `gen verify` again"])
-    verdict.missing = _missing(ranges, verdict.count)
-    verdict.add(_count_problems(ranges, verdict, exact=bool(count)))
+    if "shots" in info:
+        verdict.count = sum(stop - start for start, stop in info["shots"])
+        verdict.missing = verdict.count - sum(stop - start for start, stop in ranges)
+        verdict.add(_shot_problems(ranges, info["shots"]))
+    else:
+        verdict.missing = _missing(ranges, verdict.count)
+        verdict.add(_count_problems(ranges, verdict, exact=bool(count)))
     try:
         verdict.add(statistics_problems(sums, parse_spec(info["spec"], DATASET_FILE)))
     except SpecError as error:  # of a headforge that knows other fields
@@ -268,6 +273,13 @@ def _plain(verdict: Verdict) -> dict[str, Any]:
 
 def _missing(ranges: list[tuple[int, int]], count: int) -> int:
     return sum(b - a for a, b in missing_ranges(ranges, count, max(count, 1)))
+
+
+def _shot_problems(ranges: list[tuple[int, int]], shots: list[list[int]]) -> Iterator[str]:
+    """Shots of own footage that no shard holds; between them indices may be free."""
+    for start, stop in shots:
+        if (start, stop) not in ranges:
+            yield f"samples {start} .. {stop - 1} are missing: run the data set's `gen import-capture` again"
 
 
 def _count_problems(ranges: list[tuple[int, int]], verdict: Verdict, exact: bool) -> Iterator[str]:

@@ -112,6 +112,11 @@ def _views(sample: SampleEntry) -> list[tuple[str, str, Callable[[dict[str, Any]
     """(image, label, function from the decoded images to a picture) of each view that samples like this one have."""
     views: list[tuple[str, str, Callable[[dict[str, Any]], Bytes]]] = [
         ("input", "input", lambda i: collage.tone_map(i["input"])),
+    ]
+    stored = {name.removesuffix(".exr") for name in sample.members}
+    if "uv" not in stored:  # own footage
+        return views
+    views += [
         ("uv", "UV", lambda i: collage.uv_picture(i["uv"])),
         ("mask", "mask", lambda i: collage.mask_picture(i["mask"])),
     ]
@@ -121,7 +126,6 @@ def _views(sample: SampleEntry) -> list[tuple[str, str, Callable[[dict[str, Any]
         views.append(("grid", "UV grid", lambda i: sample_grid(collage.tone_map(i["input"]), i["uv"], i["mask"])))
     except ImportError:  # no torch on this machine
         pass
-    stored = {name.removesuffix(".exr") for name in sample.members}
     if "neutral" in stored:
         views.append(("neutral", "neutral", lambda i: collage.tone_map(i["neutral"])))
     if "view2" in stored:
@@ -136,7 +140,7 @@ def _views(sample: SampleEntry) -> list[tuple[str, str, Callable[[dict[str, Any]
 def _pictures(
     shard: ShardReader, entry: SampleEntry, views: Sequence[tuple[str, str, Callable[[dict[str, Any]], Bytes]]]
 ) -> dict[str, Bytes]:
-    needed = {"input", "uv", "mask"} | {name for name, _, _ in views if name != "grid"}
+    needed = {name for name, _, _ in views if name != "grid"}  # which is drawn from the triplet
     images = {name: shard.image(entry, name) for name in sorted(needed)}
     return {name: make(images) for name, _, make in views}
 

@@ -51,7 +51,16 @@ class Mesh:
 
 def mesh_of(info: Mapping[str, Any]) -> Mesh:
     """The mesh of a data set. info: what dataset.json holds. Raises AssetError where its head pack is not here."""
+    if "mesh" in info:
+        return _own_mesh(info["mesh"])
     return _pack_mesh(pack_folder(dict(info)))
+
+
+def _own_mesh(mesh: Mapping[str, Any]) -> Mesh:
+    """That of own footage (`gen import-capture`): all of it counts as animated, and nothing says where its lips are."""
+    faces, count = np.asarray(mesh["faces"], np.int64), int(mesh["vertices"])
+    triangles = faces[:, _HALVES].reshape(-1, 3)
+    return Mesh(count, triangles[(triangles >= 0).all(axis=1)], np.arange(count))
 
 
 @functools.lru_cache(maxsize=2)
