@@ -13,7 +13,7 @@ SHOT_KINDS: Final = ("range_of_motion", "expressions", "pangrams", "takes")
 
 @dataclass(frozen=True)
 class ShotSpec:
-    """Clips as shots of an actor who performs (docs/design/0210)."""
+    """Clips as shots of an actor who performs (docs/design/0213)."""
 
     kinds: tuple[str, ...] = knob(
         (), "what clips 0, 1, ... perform, over and over; empty: clips are as any others", options=SHOT_KINDS

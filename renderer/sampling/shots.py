@@ -1,7 +1,7 @@
 """What an actor does in a shot: the face at any of its frames. Pure numpy.
 
 Four kinds, as Laine et al. 2017 record them: a range of motion, expressions, pangrams, and takes in character. All
-chance of a shot comes from the streams of its clip, so any frame can be drawn alone; see docs/design/0210.
+chance of a shot comes from the streams of its clip, so any frame can be drawn alone; see docs/design/0213.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ def write_footage(path: Path, pack: Path, shots: int, **options: Any) -> Path:
         "format_version": FORMAT_VERSION, "name": "footage", "tag": TAG, "seed": 3, "uv_frame": UV_FRAME,
         "spec": {"sequence": {"frames": FRAMES}, "assets": {"head": str(pack)}},
         "assets": {"pack": pack.name},
-        "labels": ["vertices"], "uv_precision": "half", "resolution": max(size), "fps": 30,
+        "labels": ["vertices"], "uv_precision": "half", "resolution": list(size), "fps": 30,
     }  # fmt: skip
     (path / "dataset.json").write_text(json.dumps(info))
     count = shots * FRAMES
