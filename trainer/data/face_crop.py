@@ -32,15 +32,18 @@ def face_boxes(masks: Tensor) -> Tensor:
     return torch.stack([left, top, right, bottom], 1).float()
 
 
-def loose_crops(images: Tensor, boxes: Tensor, size: int, share: float = FACE_SHARE) -> Tensor:
+def loose_crops(
+    images: Tensor, boxes: Tensor, size: int, share: float = FACE_SHARE, fine: int | None = None
+) -> Tensor:  # fmt: skip
     """(N, C, size, size) around boxes; gradients reach the images, and the border is repeated outside of them.
 
     images: (N, C, H, W). boxes: (N, 4) as `face_boxes` gives them. share: larger side of a box in sides of its crop.
-    Where the picture shrinks, a pixel is the mean of several points.
+    Where the picture shrinks, a pixel is the mean of several points: fine x fine, by default as many as the largest box
+    of the minibatch needs; a number given makes each crop independent of the others.
     """
     height, width = images.shape[-2:]
     side = (boxes[:, 2:] - boxes[:, :2]).amax(1) / share
-    fine = min(MOST_FINE, math.ceil(float(side.max()) / (1.5 * size)))
+    fine = fine or min(MOST_FINE, math.ceil(float(side.max()) / (1.5 * size)))
     steps = (torch.arange(size * fine, device=images.device) + 0.5) / (size * fine) - 0.5
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2
     columns = (centre[:, :1] + side[:, None] * steps) * 2 / width - 1

@@ -16,7 +16,13 @@ from renderer.strict import knob, load, load_yaml, override, read, settings
 from trainer.training.config import TrainConfig
 from trainer.training.run_dir import RunDir
 
-NAMES: Final = {"uvnet": "UVNet", "headparams": "HeadParams", "capture": "Capture", "position_map": "PositionMap"}
+NAMES: Final = {
+    "uvnet": "UVNet",
+    "headparams": "HeadParams",
+    "capture": "Capture",
+    "position_map": "PositionMap",
+    "frontal": "Frontal",
+}
 """Folder of trainer/systems -> how its classes are called: UVNetConfig in `config.py`, UVNetSystem in `system.py`."""
 DEFAULT: Final = "uvnet"
 MAX_SWEEP: Final = 20

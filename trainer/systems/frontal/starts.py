@@ -1,0 +1,84 @@
+"""What a new network takes from the training samples: means, and a landmark network that reads faces."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from renderer.errors import FormatError
+from renderer.progress import Progress
+from trainer.data.minibatch import Minibatch
+from trainer.data.order import Positions, epoch_order
+from trainer.data.sources import Cached, Streaming
+from trainer.systems.frontal.config import FrontalConfig
+from trainer.systems.frontal.landmarks import LandmarkNet, fit
+from trainer.systems.frontal.network import FrontalNetwork
+from trainer.training.checkpoint import read_weights, weights_file
+
+PREFIX: Final = "landmarks."  # of the landmark network's tensors among those of a run
+_AT_ONCE: Final = 32  # pictures in memory
+
+
+def take_means(
+    network: FrontalNetwork,
+    source: Streaming | Cached,
+    training: Positions,
+    most: int,
+    seen: Callable[[Minibatch], tuple[Tensor, Tensor]],
+) -> None:
+    """The mean face, and mean and deviation of each feature, of up to `most` training samples, spread evenly.
+
+    seen: of a minibatch its companions (N, 3, S, S) and features (N, F).
+    """
+    chosen = training[np.unique(np.linspace(0, len(training) - 1, min(most, len(training))).astype(int))]
+    groups = [chosen[start : start + _AT_ONCE] for start in range(0, len(chosen), _AT_ONCE)]
+    faces, every = torch.zeros_like(network.mean_face, dtype=torch.float64), []
+    for batch in source.batches(groups, epoch=0):
+        companions, features = seen(batch)
+        faces += companions.double().sum(0).cpu()
+        every.append(features.cpu())
+    features = torch.cat(every)
+    network.mean_face.copy_(faces / len(features))
+    network.feature_mean.copy_(features.mean(0))
+    network.feature_spread.copy_(features.std(0, correction=0).clamp(min=1e-3 * float(features.abs().mean()) + 1e-12))
+
+
+def fit_landmarks(
+    config: FrontalConfig, network: LandmarkNet, source: Streaming | Cached, training: Positions
+) -> None:  # fmt: skip
+    """Fit the landmark network to training samples, before anything else is trained."""
+    size = min(config.data.batch_size, len(training))
+    steps = max(1, config.landmarks.samples // size)
+    bar = Progress(steps * size, "sample", "fitting landmarks").start()
+
+    def batches() -> Iterator[Minibatch]:
+        done, epoch = 0, 0
+        while done < steps:
+            order = epoch_order(training, source.reader.shard_of, config.seed, epoch, config.data.window)
+            groups = [order[at : at + size] for at in range(0, len(order) - size + 1, size)][: steps - done]
+            for batch in source.batches(groups, epoch):
+                yield batch
+                bar.update(len(batch))
+            done, epoch = done + len(groups), epoch + 1
+
+    error = fit(network, batches(), config.seed, config.landmarks.lr, steps, source.device)
+    bar.close()
+    print(f"landmarks are read to {100 * error:.2f} % of the side of a crop", file=sys.stderr, flush=True)
+
+
+def stored_landmarks(config: FrontalConfig) -> dict[str, Tensor]:
+    """The landmark network of another run. Raises FormatError where it has none of this size."""
+    path = weights_file(Path(config.landmarks.run))
+    tensors = {n.removeprefix(PREFIX): t for n, t in read_weights(path)[0].items() if n.startswith(PREFIX)}
+    features = config.network.landmark_features
+    with torch.device("meta"):
+        wanted = LandmarkNet(features).state_dict()
+    if {n: t.shape for n, t in tensors.items()} != {n: t.shape for n, t in wanted.items()}:
+        raise FormatError(f"landmarks.run: {path} has no landmark network with landmark_features {features}")
+    return tensors
