@@ -90,7 +90,7 @@ def test_the_full_network_is_table_4_1():
         3
     ] * 3
     with torch.device("meta"):
-        network = make_network(NetworkConfig(views="true"), 0)
+        network = make_network(NetworkConfig(views="taken"), 0)
         assert sum(p.numel() for p in network.parameters()) == 13_798_825
         sizes = [network.layers[:3](torch.empty(1, 6, 256, 256)).shape]
         x = torch.empty(sizes[0])
@@ -124,7 +124,7 @@ def test_the_small_network_is_small():
 
 
 def test_pictures_of_another_size_are_refused():
-    network = make_network(NetworkConfig(kind="small", views="true", side_px=64), 0)
+    network = make_network(NetworkConfig(kind="small", views="taken", side_px=64), 0)
     with pytest.raises(SpecError, match=r"takes pictures \(N, 6, 64, 64\), not \(1, 3, 64, 64\)"):
         network(torch.zeros(1, 3, 64, 64))
 
@@ -258,7 +258,7 @@ def test_the_mean_map_is_that_of_windows_as_tests_cut_them(config, head):
 
 
 def test_a_true_second_view_is_cut_around_its_own_face(config, pairs):
-    config = override(config, {"network.views": "true"}, "test")
+    config = override(config, {"network.views": "taken"}, "test")
     system = runs.system_named("position_map")
     reader = runs.checks.open_reader(config, system)
     task = system.build(config, reader, torch.device("cpu"))
@@ -290,7 +290,7 @@ def test_what_does_not_fit_is_refused_in_one_line(config, small, pairs, syntheti
     with pytest.raises(HeadforgeError, match="has no head, so no position map"):
         runs.check(override(config, {"data.path": str(small)}, "test"))
     assert "empty_share" in config.lacks(load_spec("mixed")) and config.lacks(load_spec("pairs")) == ""
-    assert "lacks view2" in override(config, {"network.views": "true"}, "t").lacks(
+    assert "lacks view2" in override(config, {"network.views": "taken"}, "t").lacks(
         override(load_spec("pairs"), {"render.labels": []}, "t")
     )
     wide = synthetic.write_dataset(tmp_path / "wide", 4, encode=partial(pairs_of_heads.encoded, head=head, size=64))
@@ -336,14 +336,14 @@ def test_faces_of_photos_are_reconstructed_in_boxes(weights, tmp_path):
 
 def test_weights_that_no_photo_can_be_given_to_are_refused(weights, tmp_path):
     network, name = (
-        make_network(NetworkConfig(kind="small", views="true", side_px=SIDE, features=8), 0),
+        make_network(NetworkConfig(kind="small", views="taken", side_px=SIDE, features=8), 0),
         "w.safetensors",
     )
-    raw = {"kind": "small", "views": "true", "side_px": SIDE, "features": 8}
+    raw = {"kind": "small", "views": "taken", "side_px": SIDE, "features": 8}
     save_weights(
         tmp_path / name, network.state_dict(), parse_config({"system": "position_map", "network": raw}, "t"), {}
     )
-    with pytest.raises(SpecError, match=r"takes the picture of a second camera .* photos have none"):
+    with pytest.raises(SpecError, match=r"takes a second camera's picture .* which photos lack"):
         trained.load(tmp_path / name)
     tensors, architecture, header = read_weights(weights)
     config = parse_config({"system": "position_map", **architecture}, "t")

@@ -18,7 +18,7 @@ class NetworkConfig:
     """What makes a map of pictures."""
 
     kind: Literal["full", "small"] = knob("full", "full: 13.8 million parameters; small: 1 million, for CPUs")
-    views: Literal["one", "made", "true"] = knob(
+    views: Literal["one", "made", "taken"] = knob(
         "one", "what goes in: a picture; a second one made of it, too; or the one that the second camera took"
     )
     side_px: int = knob(256, "side of pictures and of maps", 64, 512)
@@ -91,6 +91,6 @@ class PositionMapConfig(TrainConfig):
     def lacks(self, spec: Spec) -> str:
         if spec.heads.empty_share:
             return f"heads.empty_share is {spec.heads.empty_share}, and every picture must show a head: set it to 0"
-        if self.network.views == "true" and "view2" not in spec.render.labels:
-            return "render.labels lacks view2, which network.views 'true' takes"
+        if self.network.views == "taken" and "view2" not in spec.render.labels:
+            return "render.labels lacks view2, which network.views 'taken' takes"
         return ""

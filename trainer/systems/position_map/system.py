@@ -70,7 +70,7 @@ class PositionMapSystem(System):
     def needs(self, config: PositionMapConfig) -> Needs:
         """The picture and its map; the second one and where the face is in it, where both are taken."""
         vectors = {TRUTH: partial(record_positions, side=config.network.side_px)}
-        if config.network.views != "true":
+        if config.network.views != "taken":
             return Needs(("input",), vectors)
         return Needs(("input", "view2"), vectors | {SECOND_BOX: windows.second_box})
 
@@ -119,7 +119,7 @@ class PositionMapSystem(System):
     def photo_px(self, config: PositionMapConfig, reader: SampleReader) -> tuple[int, int] | None:
         """Photos have no second camera."""
         side = config.network.side_px
-        return None if config.network.views == "true" else (side, side)
+        return None if config.network.views == "taken" else (side, side)
 
     def header(self, config: PositionMapConfig, reader: SampleReader) -> dict[str, str]:
         """Whose vertices the maps are of, and how windows are cut."""

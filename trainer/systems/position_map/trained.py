@@ -40,8 +40,8 @@ def load(run_or_weights: Path, device: str = "cpu") -> OnDevice:
     found = load_trained(run_or_weights, only="position_map")
     network, header = found.module, found.header
     assert isinstance(network, PositionNet)
-    if network.config.views == "true":
-        raise SpecError(f"{run_or_weights} takes the picture of a second camera (network.views true): photos have none")
+    if network.config.views == "taken":
+        raise SpecError(f"{run_or_weights} takes a second camera's picture (network.views taken), which photos lack")
     if header.get("pack") != (here := Path(pack_head().folder).name):
         raise AssetError(f"{run_or_weights} gives maps of head pack {header.get('pack')!r}; this machine has {here}")
     try:
