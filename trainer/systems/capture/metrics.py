@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from trainer.systems.capture.losses import fitted
-from trainer.systems.capture.mesh import REGIONS, Mesh
+from trainer.systems.capture.mesh import Mesh
 from trainer.systems.capture.network import MM
 from trainer.training.breakdown import Rows, Values
 from trainer.training.system import Record
@@ -51,9 +51,6 @@ def frame_errors(prediction: Tensor, truth: Tensor, mesh: Mesh) -> dict[str, Ten
 def _rms(vectors: Tensor) -> Tensor:
     """(N, K, D) to (N,): root mean square of lengths."""
     return vectors.square().sum(2).mean(1).sqrt()
-
-
-METRICS: Final = ("rmse_mm", "affine_mm", "depth_mm", "plane_mm", *(f"{region}_mm" for region in REGIONS))
 
 
 def followed(mesh: Mesh) -> npt.NDArray[np.int64]:
