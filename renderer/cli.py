@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "apply": ("trainer.commands.apply:apply_", "Run a trained network on photos and video."),
     "capture": ("trainer.commands.capture:capture", "Turn video of an actor into an animated mesh."),
     "reconstruct": ("trainer.commands.reconstruct:reconstruct", "Faces of photos in 3D: meshes from position maps."),
+    "frontalise": ("trainer.commands.frontalise:frontalise", "Make a frontal, neutral face of each face in photos."),
     "evaluate": (
         "trainer.commands.evaluate:evaluate",
         "Measure a trained network on a data set or on annotated photos.",

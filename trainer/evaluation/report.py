@@ -2,7 +2,8 @@
 
 On a data set: every metric of the system per sample, their means, tables by knob, error curves, the worst samples with
 the command that renders each again; on a data set of clips (`gen render --sequence`), temporal stability of UV maps,
-too (`trainer.evaluation.jitter`). On photos, UV-net alone: see `trainer.evaluation.photos`.
+too (`trainer.evaluation.jitter`); of frontal faces, how much they look like whom they show
+(`trainer.evaluation.frontal`). On photos, UV-net alone: see `trainer.evaluation.photos`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from renderer.errors import DatasetError
@@ -22,10 +25,10 @@ from renderer.format.folder import DATASET_FILE
 from renderer.progress import Progress
 from trainer.augmentation.mirror import Network
 from trainer.data.rerender import render_command
-from trainer.evaluation import jitter, plots
+from trainer.evaluation import frontal, jitter, plots
 from trainer.evaluation.photos import report as photos
 from trainer.evaluation.photos.measure import evaluate as measure_photos
-from trainer.evaluation.results import MAX_BAD, Results, Work, at_work, measure, positions_to_measure, thinned
+from trainer.evaluation.results import HELD_OUT, MAX_BAD, Results, Work, at_work, measure, positions_to_measure, thinned
 from trainer.systems.uvnet import trained
 from trainer.systems.uvnet.system import UVTask
 from trainer.training.breakdown import summary
@@ -88,7 +91,8 @@ def write_report(
         bar.total = len(positions)
     progress = bar.update if bar is not None else lambda done: None
     results = measure(work, positions, note + how, batch_size=batch_size, max_bad=max_bad, progress=progress)
-    report = write_dataset_report(results, work, out)
+    more = {"frontal": _frontal(work, weights, positions)} if work.system.name == "frontal" else {}
+    report = write_dataset_report(results, work, out, more)
     return Written(out, report, table(report, work.system.tables))
 
 
@@ -108,8 +112,18 @@ def _of_photos(
     return Written(out, values, photos.text(values))
 
 
-def write_dataset_report(results: Results, work: Work, out: Path) -> dict[str, Any]:
-    """evaluation.json, worst.png and the plots; returns what evaluation.json holds."""
+def _frontal(work: Work, weights: Path, positions: npt.NDArray[Any]) -> dict[str, Any]:
+    """What reports of frontal faces have beside metrics; naive answers come from what the run was trained on."""
+    held_out, note = positions_to_measure(work.reader, weights, everything=False)
+    known = note == HELD_OUT
+    training = np.setdiff1d(np.arange(len(work.reader)), held_out) if known else np.arange(0)
+    return frontal.add(work, np.sort(positions), training)
+
+
+def write_dataset_report(
+    results: Results, work: Work, out: Path, more: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """evaluation.json, worst.png and the plots; returns what evaluation.json holds. more: of a system's own."""
     out.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {
         "version": REPORT_VERSION,
@@ -119,6 +133,7 @@ def write_dataset_report(results: Results, work: Work, out: Path) -> dict[str, A
         "skipped": dict(results.skipped),
         "metrics": {k: rounded(v) for k, v in summary(results.values).items()},
         "splits": work.task.tables(results.values, results.records, results.given),
+        **more,
         "per_sample": [
             {"key": key, **{name: rounded(v[i]) for name, v in results.values.items()}}
             for i, key in enumerate(results.keys)
@@ -169,6 +184,8 @@ def table(report: Mapping[str, Any], tables: Sequence[str] = ()) -> str:
     lines += [f"  {name:<16} {value:.4g}" for name, value in report["metrics"].items() if value is not None]
     for name in tables:
         lines += _rows(name, report.get("splits", {}).get(name, []), report["metrics"])
+    if "frontal" in report:
+        lines += frontal.lines(report["frontal"])
     if skipped := report.get("skipped"):
         lines.append(f"{len(skipped)} damaged samples left out: {', '.join(skipped)}")
     if found := report.get("jitter"):

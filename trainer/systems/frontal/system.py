@@ -16,7 +16,7 @@ from trainer.data.order import Positions
 from trainer.data.reader import Needs, SampleReader
 from trainer.data.sources import Cached, Streaming
 from trainer.networks.face_encoder import FaceEncoder, load_encoder
-from trainer.systems.frontal import frame, losses, starts
+from trainer.systems.frontal import frame, losses, metrics, starts
 from trainer.systems.frontal.config import FrontalConfig, NetworkConfig
 from trainer.systems.frontal.landmarks import points_of, shape_of
 from trainer.systems.frontal.network import Discriminator, FrontalNetwork, Made, initialise
@@ -275,8 +275,8 @@ class FrontalTask(Task):
         return {
             "ssim": losses.ssim(picture, truth),
             "mean_ssim": losses.ssim(average, truth),
-            "psnr": psnr(picture, truth),
-            "mean_psnr": psnr(average, truth),
+            "psnr": metrics.psnr(picture, truth),
+            "mean_psnr": metrics.psnr(average, truth),
             "symmetry_px": measured["symmetry"],
             "tilt_px": measured["tilt"],
             "lip_gap_px": measured["expression"],
@@ -305,8 +305,3 @@ class FrontalTask(Task):
     def photo_views(self, modules: Modules, picture: Tensor) -> Tiles:
         """A photo of a face beside what is made of it; there is no truth."""
         return views(picture, modules["network"](self.encoder.features(picture[None]).float()), None)
-
-
-def psnr(picture: Tensor, truth: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB, (N,)."""
-    return -10 * torch.log10((picture - truth).square().mean((1, 2, 3)).clamp(min=1e-10))
