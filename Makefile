@@ -6,6 +6,9 @@ GEN := $(BIN)/gen
 DEMO := out/demo
 DEMO_MINUTES := 3
 DATA ?= out/mixed
+# Portraits in the public domain that other packages bring: Eileen Collins (NASA), Grace Hopper (US Navy).
+PORTRAITS := $(BIN)/python -c 'import matplotlib as m, skimage as s; \
+  print(s.__path__[0] + "/data/astronaut.png", m.get_data_path() + "/sample_data/grace_hopper.jpg")'
 # Two processes test at a time, each whole files; many tests wait for one process of their own. PROCESSES=0: one, in order.
 PROCESSES ?= 2
 PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist loadscope --no-loadscope-reorder
@@ -39,28 +42,31 @@ assets: setup ## head pack and scene file, into the cache
 	$(GEN) assets build
 
 # No part takes longer on a slow processor: samples are few, and the training goes by the clock.
-demo: setup ## the main job in 10 minutes: assets, triplets, archive, collages, a short training, a results page
-	@echo "demo: 96 heads are rendered, verified and shown, then a network trains on them for at most $(DEMO_MINUTES) minutes."
+demo: setup ## the main job in 10 minutes: assets, triplets, archive, collages, a short training, photographs, a results page
+	@echo "demo: 96 heads are rendered, verified and shown, then a network trains on them for at most $(DEMO_MINUTES) minutes, and reads photographs beside the one that comes with headforge."
 	@echo "demo: 5 to 10 minutes in all, a few more the first time, when 150 MB of assets are fetched. All of it lands in $(DEMO)/."
-	@echo; echo "demo 1 of 6: the head pack, built once into the cache (1 to 2 minutes the first time)"
+	@echo; echo "demo 1 of 7: the head pack, built once into the cache (1 to 2 minutes the first time)"
 	@$(GEN) assets build
-	@echo; echo "demo 2 of 6: 96 triplets of the spec mixed (1 minute)"
+	@echo; echo "demo 2 of 7: 96 triplets of the spec mixed (1 minute)"
 	@$(GEN) render --spec mixed --count 96 --out $(DEMO)/data --shard-size 32
-	@echo; echo "demo 3 of 6: every label is proven against the stored geometry (half a minute)"
+	@echo; echo "demo 3 of 7: every label is proven against the stored geometry (half a minute)"
 	@$(GEN) verify $(DEMO)/data --count 96
-	@echo; echo "demo 4 of 6: picture sheets and the distribution of every knob (half a minute)"
+	@echo; echo "demo 4 of 7: picture sheets and the distribution of every knob (half a minute)"
 	@$(GEN) collage --dataset $(DEMO)/data --out $(DEMO)/inputs.png
 	@$(GEN) collage --dataset $(DEMO)/data --triplets --count 48 --out $(DEMO)/triplets.png
 	@$(GEN) stats $(DEMO)/data --out $(DEMO)/stats.png
-	@echo; echo "demo 5 of 6: UV-net learns these 96 samples, too few for other faces (at most $(DEMO_MINUTES) minutes)"
+	@echo; echo "demo 5 of 7: UV-net learns these 96 samples, too few for other faces (at most $(DEMO_MINUTES) minutes)"
 	@$(GEN) train train_uvnet_small_plain --data $(DEMO)/data --runs $(DEMO)/runs \
 	  --set name=demo --set schedule.max_samples=15000 --set schedule.max_minutes=$(DEMO_MINUTES) \
 	  --set 'loss.balance=[1, 0.5]' --set output.evaluate_epochs=40
-	@echo; echo "demo 6 of 6: pages of the data set and of the run (half a minute)"
+	@echo; echo "demo 6 of 7: photographs, read by the network that comes with headforge and by the one just trained (1 minute)"
+	@$(GEN) apply $$($(PORTRAITS)) --beside "$$(ls -td $(DEMO)/runs/*/ | head -1)" \
+	  --view lines --view texture --view landmarks --sheet --out $(DEMO)/photos
+	@echo; echo "demo 7 of 7: pages of the data set and of the run (half a minute)"
 	@$(GEN) view --no-open $(DEMO)/data --out $(DEMO)/page-data
 	@$(GEN) view --no-open "$$(ls -td $(DEMO)/runs/*/ | head -1)" --out $(DEMO)/page
 	@echo; echo "demo: done. Open these in a browser or an image viewer:"
-	@for file in page/index.html page-data/index.html triplets.png stats.png; do echo "  $(CURDIR)/$(DEMO)/$$file"; done
+	@for file in photos/sheet.png page/index.html page-data/index.html triplets.png stats.png; do echo "  $(CURDIR)/$(DEMO)/$$file"; done
 	@echo "demo: next: $(GEN) render --count 10000, then $(GEN) train train_uvnet_small --data out/mixed"
 
 train: setup ## the trainer's default run; on a cluster's GPU partition where there is one

@@ -125,6 +125,16 @@ def test_a_network_is_applied_to_a_picture(installed: Installed, rendered: str) 
     }
 
 
+def test_the_weights_that_come_with_it_are_applied_where_none_are_named(installed: Installed, rendered: str) -> None:
+    installed.run("gen", "collage", "--dataset", rendered, "--count", "1", "--out", "photo.png")
+    installed.run("gen", "apply", "photo.png", "--out", "shipped")
+    assert (installed.home / "shipped" / "photo.json").is_file()
+    found = installed.run(
+        "python", "-c", "from trainer import weights; print(weights.SAFETENSORS, weights.CARD.is_file())"
+    )
+    assert "site-packages" in found and "True" in found
+
+
 def test_a_data_set_knows_the_version_that_made_it(installed: Installed, rendered: str) -> None:
     said = installed.run("python", "-c", "from renderer.commit import commit; print(commit())")
     assert said.startswith("headforge 0.") and "unknown" not in said

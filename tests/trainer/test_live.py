@@ -75,6 +75,7 @@ def test_a_page_is_a_folder_of_plain_files_that_is_replaced_and_replaces_nothing
 ) -> None:
     monkeypatch.setattr(page, "landmark_uv", lambda: torch.from_numpy(UV))
     arguments = [
+        "--run",
         str(weights_of(tmp_path / "w.safetensors")),
         "--out",
         str(tmp_path / "page"),

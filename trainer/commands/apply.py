@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from renderer.errors import SpecError
-from trainer.commands.options import DEVICE, FILE, FOLDER, MIRRORED, RUN
+from trainer.commands.options import DEVICE, FILE, FOLDER, MIRRORED, RUN, WEIGHTS_PATH
 
 VIEW_HELP = "lines, points, texture, uv, mask, landmarks, axes, inverse, swap; give it several times for several views."
 
@@ -32,7 +32,7 @@ VIEW_HELP = "lines, points, texture, uv, mask, landmarks, axes, inverse, swap; g
 @click.option(
     "--beside",
     metavar="RUN_OR_WEIGHTS",
-    type=click.Path(path_type=Path),
+    type=WEIGHTS_PATH,
     help="A second network, whose views the sheet shows below those of the first.",
 )
 @click.option("--window", is_flag=True, help="Show the first view of videos and webcams in a window; q closes it.")
@@ -57,9 +57,7 @@ VIEW_HELP = "lines, points, texture, uv, mask, landmarks, axes, inverse, swap; g
 @click.option("--frames", type=click.IntRange(1), help="Stop a video or webcam after this many frames.")
 @DEVICE
 @click.pass_context
-def apply_(
-    context: click.Context, /, weights: Path | None, inputs: tuple[str, ...], device: str, **options: Any
-) -> None:
+def apply_(context: click.Context, /, weights: Path, inputs: tuple[str, ...], device: str, **options: Any) -> None:
     """Find faces in photos, folders of photos, videos or a webcam (its number), and draw what their UV maps show.
 
     NAME.VIEW.png or .mp4, and NAME.json with boxes, 68 landmarks and head pose; with --mesh also NAME.faceN.obj and
@@ -67,11 +65,11 @@ def apply_(
     empty results. Exit code 1 if an input could not be read.
 
     \b
-    gen apply photo.jpg --run runs/photo-...
+    gen apply photo.jpg
     gen apply photos/ --run weights.safetensors --view landmarks --view axes --maps npz
-    gen apply clip.mp4 --run runs/photo-... --texture mine.png --view texture
-    gen apply photo.jpg --run runs/photo-... --mesh visible
-    gen apply 0 --run runs/photo-... --window
+    gen apply clip.mp4 --texture mine.png --view texture
+    gen apply photo.jpg --mesh visible
+    gen apply 0 --window
     gen apply photos/ --run runs/A --view lines --view landmarks --sheet --beside runs/B
     gen apply photo.jpg --run runs/headparams-...    the estimated head, NAME.head.obj and .glb
     """
@@ -81,10 +79,6 @@ def apply_(
 
     if given := [i for i in inputs if i.endswith(".safetensors") or (Path(i) / "weights.safetensors").is_file()]:
         raise SpecError(f"{given[0]} holds weights, not pictures: name it as --run {given[0]}")
-    if weights is None:
-        raise SpecError(
-            "--run is missing: name the run directory or weights file of the network, as --run runs/photo-..."
-        )
     if system_of(weights) == "headparams":
         _heads(context, weights, inputs, device, options["out"])
         return

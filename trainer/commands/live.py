@@ -8,11 +8,11 @@ from pathlib import Path
 
 import click
 
-from trainer.commands.options import FILE, FOLDER, WEIGHTS
+from trainer.commands.options import FILE, FOLDER, RUN
 
 
 @click.command()
-@WEIGHTS
+@RUN
 @click.option("--out", type=FOLDER, help="Write the page into this folder and end, for a web server of your own.")
 @click.option(
     "--example", "examples", type=FILE, multiple=True, help="Photo to begin with.  [default: scikit-image's astronaut]"
@@ -27,9 +27,9 @@ def live(weights: Path, out: Path | None, examples: tuple[Path, ...], port: int,
     of plain files; a server of https, or one on the same machine, lets it use the webcam.
 
     \\b
-    gen live runs/uvnet-...
-    gen live weights.safetensors --example me.jpg --port 9000
-    gen live runs/uvnet-... --out page
+    gen live
+    gen live --run runs/uvnet-... --example me.jpg --port 9000
+    gen live --out page
     """
     from trainer.live import page, serve
 
