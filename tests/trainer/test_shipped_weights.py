@@ -105,7 +105,7 @@ def test_a_card_shows_what_was_measured_of_the_run(tmp_path: Path) -> None:
     file.write_bytes(b"abc")
     data = {"training_samples": 900, "test_samples": 100, "name": "photo", "tag": "abcdef"}
     (run / "meta.json").write_text(json.dumps({"parameters": 1234567, "commit": "c0ffee", "data": data}))
-    (run / "config.yaml").write_text("data: {batch_size: 10}\nstart: ''\n")
+    (run / "config.yaml").write_text("data: {batch_size: 10}\nstart: ''\npretrained: true\n")
     splits = {"|yaw|": [{"label": "0..15 deg", "count": 7, "uv_error": 0.0314}], "light.on": []}
     report = {"samples": 100, "dataset": "photo", "note": "held out", "metrics": {"mask_iou": 0.75}, "splits": splits}
     (run / "evaluation-mixed" / "evaluation.json").write_text(json.dumps(report))
