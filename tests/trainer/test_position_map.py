@@ -105,11 +105,11 @@ def test_the_full_network_is_table_4_1():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["full", "small"])
-def test_a_new_network_answers_the_mean_map_in_pixels(kind: str):
-    network = make_network(NetworkConfig(kind=kind, side_px=64), 0).eval()
+@pytest.mark.parametrize(("kind", "views"), [("full", "one"), ("small", "one"), ("small", "made"), ("small", "taken")])
+def test_a_new_network_answers_the_mean_map_in_pixels(kind: str, views: str):
+    network = make_network(NetworkConfig(kind=kind, views=views, side_px=64), 0).eval()
     network.mean.uniform_(0, 1)
-    found = network(torch.rand(2, 3, 64, 64))
+    found = network(torch.rand(2, network.config.channels, 64, 64))
     assert torch.allclose(found, (network.mean * 64).expand(2, -1, -1, -1), atol=1e-4)
     assert all(torch.equal(a, b) for a, b in zip(
         make_network(network.config, 5).parameters(), make_network(network.config, 5).parameters(), strict=True

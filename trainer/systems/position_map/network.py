@@ -158,13 +158,20 @@ def make_network(config: NetworkConfig, seed: int) -> PositionNet:
     """A new network: He-normal layers, and a last one that answers the mean map to everything."""
     network = PositionNet(config)
     generator = torch.Generator().manual_seed(seed)
-    found = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+    for one in (network, network.first):
+        if one is not None:
+            start(one.layers, generator)
+    return network
+
+
+def start(layers: nn.Sequential, generator: torch.Generator) -> None:
+    """First weights of the layers of one network."""
+    found = [m for m in layers.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
     for module in found:
         nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu", generator=generator)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     nn.init.zeros_(found[-1].weight)
-    return network
 
 
 def first_weights(config: PositionMapConfig) -> dict[str, Tensor]:
