@@ -22,7 +22,7 @@ from renderer.files import write_atomic
 from renderer.format.dataset import open_dataset
 from renderer.parameters.jobspecs import load_spec
 from renderer.report import collage
-from renderer.strict import to_yaml
+from renderer.strict import override, to_yaml
 from trainer.data.reader import SampleReader
 from trainer.evaluation import saliency
 from trainer.evaluation.results import Work, at_work
@@ -96,7 +96,7 @@ def rebuilt(layout: Layout, parameters: npt.NDArray[np.float64], stop: Callable[
     spec, folder = layout.study.spec, layout.shown
     name = spec.shown_in or layout.study.scenarios[next(iter(layout.study.scenarios))].spec
     if spec.shown_in:
-        scene = load_spec(beside(layout.study.folder, name))
+        scene = override(load_spec(beside(layout.study.folder, name)), spec.render, "render of the study")
     else:
         scene = layout.study.render_spec(next(iter(layout.study.scenarios)))
     write_atomic(folder / "scene.yaml", to_yaml(scene).encode())
