@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from skimage.metrics import structural_similarity
 from torch import nn
 
 from renderer.errors import DatasetError, FormatError, SpecError
-from renderer.format.sample_format import sample_key
-from renderer.format.staging import EncodedSample, encode_sample
 from renderer.head.pack import load_head
 from renderer.labels.camera import project
 from renderer.parameters.jobspecs import find_jobspec
 from renderer.parameters.params import Camera
 from renderer.sampling.draw import NEUTRAL_FILL, NEUTRAL_FOCAL_MM
 from renderer.strict import override
-from trainer.networks.face_encoder import FaceEncoder
 from trainer.systems import runs
 from trainer.systems.frontal import frame, geometry, losses
 from trainer.systems.frontal.config import FrontalConfig, LossConfig, NetworkConfig
@@ -35,56 +32,19 @@ from trainer.training.checks import open_reader, parameter_count, splits
 from trainer.training.run_dir import RunDir
 from trainer.training.sheets import single
 
+sys.path.insert(0, str(Path(__file__).parent))
+from frontal_people import SMALL, Colours, person
+
 PLACES = torch.tensor(frame.CANONICAL, dtype=torch.float64)
-SMALL = {"output_px": 40, "encoder_features": 12, "landmark_features": 16, "discriminator_features": 4}
 
 
 # ---------------------------------------------------------------- stand-ins
-
-
-class Colours(FaceEncoder):
-    """An encoder of 12 features: mean colours of four parts of the picture."""
-
-    name, input_px, feature_count, embedding_count = "colours", 16, 12, 12
-
-    def features(self, images: torch.Tensor) -> torch.Tensor:
-        return nn.functional.adaptive_avg_pool2d(self.scaled(images), 2).flatten(1)
 
 
 @pytest.fixture(autouse=True)
 def colours(monkeypatch: pytest.MonkeyPatch) -> None:
     """In the place of published weights, which are tested with the encoders."""
     monkeypatch.setattr("trainer.systems.frontal.system.load_encoder", lambda source, values: Colours())
-
-
-def person(index: int, *, tag: str, size: int = 48) -> EncodedSample:
-    """A disc of a person's colour with 68 landmarks, on noise; the companion shows it in the middle, on gray."""
-    rng = np.random.default_rng([3, index // 2])  # two pictures of each person
-    colour = rng.uniform(0.1, 0.9, 3)
-    rng = np.random.default_rng([4, index])
-    middle, radius = rng.uniform(0.45, 0.55, 2) * size, rng.uniform(0.2, 0.3) * size
-    y, x = np.mgrid[0:size, 0:size] + 0.5
-    inside = np.hypot(x - middle[0], y - middle[1]) < radius
-    picture = np.where(inside[..., None], colour, rng.uniform(0, 1, (size, size, 3)))
-    facing = np.hypot(x / size - 0.5, y / size - 0.616) < 0.25
-    neutral = np.where(facing[..., None], colour, 0.5)
-    turns = np.linspace(0, 2 * np.pi, 68, endpoint=False)
-    circle = np.stack([np.cos(turns), np.sin(turns)], 1)
-    images = {
-        "input": picture.astype(np.float16),
-        "uv": np.zeros((size, size, 2), np.float16),
-        "mask": np.repeat(inside[..., None], 2, 2).astype(np.float16),
-        "neutral": neutral.astype(np.float16),
-    }
-    record = {
-        "index": index, "seed": 0, "tag": tag, "key": sample_key(tag, index), "spec": "people",
-        "knobs": {"pose.yaw_rad": float(rng.uniform(-1, 1))}, "measured": {"face_share": 0.2, "visible_share": 0.9},
-        "landmarks_px": [(middle + radius * circle).tolist()],
-        "landmarks_depth_m": [(0.7 + 0.02 * np.sin(turns)).tolist()],
-        "landmarks_m": [np.c_[0.1 * circle, 0.02 * np.sin(turns)].tolist()],
-        "camera_matrix": [[100.0, 0, 24], [0, 100.0, 24], [0, 0, 1]], "heads": [{}],
-    }  # fmt: skip
-    return encode_sample(index, record["key"], images, record)
 
 
 @pytest.fixture(scope="session")
@@ -424,6 +384,30 @@ def test_the_mean_face_and_spread_of_features_are_those_of_the_training_samples(
     features = torch.cat([task.features(b, task.pictures(b)) for b in batches])
     assert torch.allclose(network.feature_mean, features.mean(0), atol=1e-6)
     assert torch.allclose(network.feature_spread, features.std(0, correction=0), atol=1e-5)
+
+
+def test_faces_start_gray_or_as_the_mean_companion_and_never_where_tanh_is_flat(config):
+    torch.manual_seed(0)
+    bare = FrontalNetwork(NetworkConfig(**SMALL))
+    initialise(bare, 0)
+    made = bare(torch.randn(2, 12))
+    assert (made.face == 0.5).all() and (made.mask == 0.5).all()
+    short = {"schedule.max_samples": 8, "landmarks.samples": 8, "schedule.lr": [1e-8, 1e-8]}
+    network = runs.load_trained(runs.train(override(config, {**SUPERVISED, **short}, "test")).run).module
+    face, _ = network.decoded(torch.randn(2, 12))
+    assert float((face - network.mean_face).abs().max()) < 0.011 and face.max() < 0.991
+    assert not runs.load_trained(runs.train(override(config, short, "test")).run).module.start.any()
+
+
+def test_a_training_from_companions_gets_clearly_better_than_their_mean(config):
+    changes = {
+        **SUPERVISED, "landmarks.samples": 8, "schedule.max_samples": 480, "schedule.optimiser": "muon",
+        "schedule.lr": [5e-3, 1e-5], "schedule.beta1": [0.9, 0.9], "schedule.decay": "cosine",
+        "output.evaluate_epochs": 999,
+    }  # fmt: skip
+    run = runs.train(override(config, changes, "test")).run
+    metrics = [line["metrics"] for line in RunDir(run).lines() if line["kind"] == "test"][-1]
+    assert metrics["psnr"] > metrics["mean_psnr"] + 3 and metrics["ssim"] > metrics["mean_ssim"]
 
 
 def test_a_training_from_companions_has_no_discriminator_and_shows_what_is_asked_for(config):

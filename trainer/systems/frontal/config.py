@@ -81,6 +81,11 @@ class LossConfig:
             raise SpecError("texture, identity, l1 and ssim are all 0: nothing says whose face is to be made")
 
     @property
+    def supervised(self) -> bool:
+        """Whether companions are learnt from."""
+        return bool(self.l1 or self.ssim)
+
+    @property
     def used(self) -> dict[str, float]:
         """The weights above 0, by term."""
         skipped = ("landmarks", "identity_share", "mask_power")

@@ -71,7 +71,7 @@ class Stage(nn.Module):
 
 
 class Decoder(nn.Module):
-    """(N, features) to the face, (N, 3, S, S) in [-1, 1], and the maps that the mask is made of."""
+    """(N, features) to the face, (N, 3, S, S) before tanh, and the maps that the mask is made of."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class Decoder(nn.Module):
         quarter = x
         for stage in self.stages[-MASK_STAGES:]:
             x = stage(x)
-        return torch.tanh(x), quarter
+        return x, quarter
 
 
 class MaskDecoder(nn.Module):
@@ -109,10 +109,12 @@ class MaskDecoder(nn.Module):
 class FrontalNetwork(nn.Module):
     """(N, F) features of the encoder to what is `Made` of them.
 
-    `landmarks` is fitted before, and stays as it is; the buffers are of the training samples.
+    `landmarks` is fitted before, and stays as it is; the buffers are of the training samples. start: what is added to
+    the decoder's face before tanh; 0, or the mean companion's where companions are learnt from.
     """
 
     mean_face: Tensor
+    start: Tensor
     feature_mean: Tensor
     feature_spread: Tensor
 
@@ -123,6 +125,7 @@ class FrontalNetwork(nn.Module):
         self.mask_decoder = MaskDecoder(config) if config.mask else None
         self.landmarks = LandmarkNet(config.landmark_features).requires_grad_(False)
         self.register_buffer("mean_face", torch.full((3, config.output_px, config.output_px), 0.5))
+        self.register_buffer("start", torch.zeros_like(self.mean_face))
         self.register_buffer("feature_mean", torch.zeros(config.encoder_features))
         self.register_buffer("feature_spread", torch.ones(config.encoder_features))
 
@@ -137,7 +140,7 @@ class FrontalNetwork(nn.Module):
             raise SpecError(f"the network takes features (N, {wanted}) of a face, not {tuple(features.shape)}")
         features = (features - self.feature_mean) / self.feature_spread
         face, quarter = self.decoder(features.to(self.decoder.first.weight.dtype))
-        face = (face + 1) / 2
+        face = (torch.tanh(face + self.start) + 1) / 2
         mask = torch.ones_like(face[:, :1]) if self.mask_decoder is None else self.mask_decoder(quarter)
         return face, mask
 
@@ -165,6 +168,8 @@ class Discriminator(nn.Module):
 def initialise(module: nn.Module, seed: int) -> None:
     """First weights from `seed` alone: He's, zero biases, and residual blocks that change nothing yet.
 
+    Faces and masks start even, at 0.5, where tanh and sigmoid are steepest: drawn weights reach far into tanh, the
+    white backdrop drives the rest there, and a face that is white all over has no gradient and stays so.
     Heat maps of landmarks start flat: where chance has made peaks, gradients find no way from one place to another.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -178,3 +183,7 @@ def initialise(module: nn.Module, seed: int) -> None:
             nn.init.zeros_(part.second.weight)
         elif isinstance(part, LandmarkNet):
             nn.init.zeros_(part.last.weight)
+        elif isinstance(part, (Decoder, MaskDecoder)):
+            last = part.stages[-1]
+            assert isinstance(last, Stage)
+            nn.init.zeros_(last.up.weight)

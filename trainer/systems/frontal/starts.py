@@ -22,6 +22,7 @@ from trainer.systems.frontal.network import FrontalNetwork
 from trainer.training.checkpoint import read_weights, weights_file
 
 PREFIX: Final = "landmarks."  # of the landmark network's tensors among those of a run
+STEEPEST: Final = 0.98  # of tanh: white of the mean face starts where a slope is left
 _AT_ONCE: Final = 32  # pictures in memory
 
 
@@ -30,11 +31,12 @@ def take_means(
     source: Streaming | Cached,
     training: Positions,
     most: int,
+    supervised: bool,
     seen: Callable[[Minibatch], tuple[Tensor, Tensor]],
 ) -> None:
     """The mean face, and mean and deviation of each feature, of up to `most` training samples, spread evenly.
 
-    seen: of a minibatch its companions (N, 3, S, S) and features (N, F).
+    supervised: faces start as the mean one. seen: of a minibatch its companions (N, 3, S, S) and features (N, F).
     """
     chosen = training[np.unique(np.linspace(0, len(training) - 1, min(most, len(training))).astype(int))]
     groups = [chosen[start : start + _AT_ONCE] for start in range(0, len(chosen), _AT_ONCE)]
@@ -45,6 +47,8 @@ def take_means(
         every.append(features.cpu())
     features = torch.cat(every)
     network.mean_face.copy_(faces / len(features))
+    if supervised:
+        network.start.copy_(torch.atanh((2 * network.mean_face - 1).clamp(-STEEPEST, STEEPEST)))
     network.feature_mean.copy_(features.mean(0))
     network.feature_spread.copy_(features.std(0, correction=0).clamp(min=1e-3 * float(features.abs().mean()) + 1e-12))
 

@@ -99,7 +99,8 @@ class FrontalSystem(System):
         network = modules["network"]
         assert isinstance(network, FrontalNetwork)
         task = FrontalTask.of(config, source.device)
-        starts.take_means(network, source, training, config.mean_samples, task.companions_and_features)
+        supervised, seen = config.loss.supervised, task.companions_and_features
+        starts.take_means(network, source, training, config.mean_samples, supervised, seen)
         if config.landmarks.run:
             network.landmarks.load_state_dict(starts.stored_landmarks(config))
         else:
