@@ -19,6 +19,7 @@ from renderer.errors import FormatError, HeadforgeError, SpecError
 from renderer.head.pack import load_head
 from renderer.head.pca import load_pca
 from renderer.strict import override
+from trainer.data.pictures import picture_values
 from trainer.evaluation.report import write_report
 from trainer.networks.resnet50 import ResNet50
 from trainer.systems import runs
@@ -27,7 +28,6 @@ from trainer.systems.headparams.heads import heads_in
 from trainer.systems.headparams.metrics import distances
 from trainer.systems.headparams.network import Regressor, load_pretrained, make_network
 from trainer.systems.headparams.system import parameters_of
-from trainer.systems.headparams.views import quantised
 from trainer.systems.registry import parse_config
 from trainer.training.checkpoint import read_weights, save_weights
 from trainer.training.run_dir import RunDir
@@ -79,7 +79,7 @@ def test_the_mean_image_of_the_training_samples_travels_with_the_weights(config)
     reader = runs.checks.open_reader(config, runs.system_named("headparams"))
     training, held_out = reader.split(0.2)
     assert len(held_out)
-    pictures = [quantised(torch.from_numpy(reader.read(int(p))["input"])) for p in training]
+    pictures = [picture_values(torch.from_numpy(reader.read(int(p))["input"])) for p in training]
     wanted = torch.stack(pictures).mean(0)
     assert torch.allclose(read_weights(run / "weights.safetensors")[0]["mean"], wanted, atol=1e-6)
     assert torch.equal(runs.load_trained(run).module.mean, read_weights(run / "weights.safetensors")[0]["mean"])

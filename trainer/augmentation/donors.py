@@ -17,7 +17,7 @@ from torch import Tensor
 
 from trainer.augmentation.draws import Draws
 from trainer.augmentation.light import log_uniform
-from trainer.data.order import Positions
+from trainer.data.order import Positions, spread
 from trainer.data.reader import SampleReader
 
 IMAGES: Final = ("foreground", "mask")
@@ -59,7 +59,7 @@ class DonorBank:
 def load_donors(reader: SampleReader, positions: Positions, count: int) -> DonorBank:
     """Some of the samples at `positions` of a data set that stores `foreground`, evenly spread."""
     donors = SampleReader(reader.path, IMAGES)
-    places = positions[np.linspace(0, len(positions) - 1, min(count, len(positions))).astype(np.int64)]
+    places = spread(positions, count)
     pieces = []
     for place in places.tolist():
         arrays = donors.read(place)

@@ -40,9 +40,8 @@ from trainer.augmentation.photo_config import Background, Cutouts
 from trainer.augmentation.samples import Samples, change_some
 from trainer.augmentation.window import whole, window
 from trainer.data.device import constant
+from trainer.data.pictures import BASE_GAMMA, LEVELS
 
-BASE_GAMMA: Final = 2.2  # linear light to picture values, where gamma is not varied
-LEVELS: Final = 256
 MIDDLE_GRAY: Final = 0.18  # linear light that cameras make of a scene's mean
 BLACK: Final = 0.18 / 64  # meters see no darker than that: six stops
 LANDMARK_PARTNERS: Final = (  # of the 68 iBUG landmarks in a mirror: jaw, brows, bridge, nostrils, eyes, lips

@@ -15,6 +15,7 @@ from renderer.errors import SpecError
 from renderer.processor import this_processor
 from trainer.augmentation.banks import Banks
 from trainer.bench.timing import gpu_busy_share, line, matrix_flop_per_s, seconds_per_call
+from trainer.data.device import laid_out
 from trainer.data.loader import Loader
 from trainer.data.reader import SampleReader
 from trainer.data.sources import BadSamples, open_source
@@ -99,9 +100,8 @@ def _step_lines(
 
 def network_step(fabric: Fabric, models: Models, task: Task, config: UVNetConfig, size_px: int) -> Callable[[], object]:
     """A step of UV-net alone, on random pictures that lie on the device."""
-    layout = torch.channels_last if config.device.channels_last else torch.contiguous_format
     shape = (config.data.batch_size, 3, size_px, size_px)
-    image = torch.rand(shape, device=fabric.device).contiguous(memory_format=layout)
+    image = laid_out(torch.rand(shape, device=fabric.device), config.device.channels_last)
     updates = Updates(fabric, models, task.optimisers)
 
     def step() -> None:

@@ -20,9 +20,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from trainer.augmentation.stages import BASE_GAMMA
 from trainer.bench.timing import line
-from trainer.data.pictures import to_bytes
+from trainer.data.order import spread
+from trainer.data.pictures import BASE_GAMMA, to_bytes
 from trainer.data.reader import SampleReader
 from trainer.positions.records import record_positions
 from trainer.positions.recover import poses_of
@@ -84,8 +84,7 @@ def _mean(values: list[Any]) -> float:
 
 
 def _rows(reader: SampleReader, limit: int) -> Iterator[Row]:
-    count = min(limit or len(reader), len(reader))
-    for position in np.unique(np.linspace(0, len(reader) - 1, count).astype(int)):
+    for position in spread(np.arange(len(reader)), limit or len(reader)):
         yield measured(reader.read(int(position)), reader.params(int(position)))
 
 

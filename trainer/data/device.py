@@ -63,6 +63,16 @@ def send(tensor: Tensor, device: torch.device) -> Tensor:
     return (tensor if tensor.is_pinned() else tensor.pin_memory()).to(device, non_blocking=True)
 
 
+def memory_layout(channels_last: bool) -> torch.memory_format:
+    """Of weights and of what goes into networks."""
+    return torch.channels_last if channels_last else torch.contiguous_format
+
+
+def laid_out(images: Tensor, channels_last: bool) -> Tensor:
+    """Images (N, C, H, W) in that layout."""
+    return images.contiguous(memory_format=memory_layout(channels_last))
+
+
 @functools.lru_cache(maxsize=64)
 def constant(values: tuple[object, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
     """A tensor that is needed in every step, copied to `device` once. Not to be written to."""

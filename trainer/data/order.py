@@ -24,6 +24,17 @@ def epoch_order(positions: Positions, shard_of: npt.NDArray[Any], seed: int, epo
     return _window_shuffle(stream, rng, window)
 
 
+def spread(positions: Positions, count: int) -> Positions:
+    """At most `count` of the positions, evenly spread, first and last among them."""
+    chosen: Positions = positions[np.unique(np.linspace(0, len(positions) - 1, min(count, len(positions))).astype(int))]
+    return chosen
+
+
+def groups(positions: Positions, size: int) -> list[Positions]:
+    """Positions in their order, `size` at a time; the last group may be smaller."""
+    return [positions[start : start + size] for start in range(0, len(positions), size)]
+
+
 def _window_shuffle(stream: Positions, rng: np.random.Generator, window: int) -> Positions:
     """Each step gives out a random one of the next `window` items not yet given. In place, piece by piece."""
     buffer, count = stream[:window].tolist(), len(stream)

@@ -1,4 +1,4 @@
-"""Photos: their files read upright as sRGB bytes, and bytes to tensors and back."""
+"""Photos: their files read upright as sRGB bytes, bytes to tensors and back, and stored light as a photo shows it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,15 @@ from renderer.errors import FormatError
 
 PHOTO_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MAX_PIXELS: Final = 400_000_000  # of a file; larger ones are refused before they are decoded
+BASE_GAMMA: Final = 2.2  # linear light to picture values, where gamma is not varied
+LEVELS: Final = 256  # of picture values
 ORIENTATION_TAG: Final = 0x0112  # of EXIF; from 5 on width and height are exchanged
 Bytes = npt.NDArray[np.uint8]
+
+
+def picture_values(linear: Tensor) -> Tensor:
+    """Stored radiance to the picture values that a photo has: base gamma, clipped to [0, 1], in 256 levels."""
+    return torch.round(linear.float().clamp(0, 1) ** (1 / BASE_GAMMA) * (LEVELS - 1)) / (LEVELS - 1)
 
 
 def to_tensor(picture: Bytes) -> Tensor:

@@ -16,6 +16,7 @@ from renderer.errors import DatasetError, FormatError, SpecError
 from renderer.format.sample_format import key_index
 from trainer.augmentation.mirror import Averaged
 from trainer.data.device import device_named
+from trainer.data.order import spread
 from trainer.data.reader import SampleReader
 from trainer.data.sources import BadSamples, Streaming
 from trainer.evaluation import jitter
@@ -111,7 +112,7 @@ def thinned(reader: SampleReader, positions: npt.NDArray[Any], limit: int) -> np
     if (frames := reader.dataset.group_size) > 1:
         clip = np.array([key_index(reader.keys[int(p)]) // frames for p in positions])
         return jitter.thinned(positions, clip, limit)
-    return np.asarray(positions[np.unique(np.linspace(0, len(positions) - 1, limit).astype(int))])
+    return spread(positions, limit)
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from renderer.format.dataset import open_dataset
 from renderer.parameters.jobspecs import load_spec
 from renderer.report import collage
 from renderer.strict import override, to_yaml
+from trainer.data.pictures import picture_values
 from trainer.data.reader import SampleReader
 from trainer.evaluation import saliency
 from trainer.evaluation.results import Work, at_work
@@ -30,7 +31,6 @@ from trainer.study import measure
 from trainer.study.plan import GEN, Layout, Step
 from trainer.study.process import command
 from trainer.study.spec import beside
-from trainer.systems.headparams.views import quantised
 from trainer.training.sheets import single
 
 Picture = npt.NDArray[np.uint8]
@@ -88,7 +88,7 @@ def seen(layout: Layout, trainings: Sequence[Step], keys: Sequence[str]) -> tupl
 def picture_of(work: Work, key: str) -> torch.Tensor:
     """(1, 3, H, W) picture values of a sample."""
     reader: SampleReader = work.reader
-    return quantised(single(reader, reader.keys.index(key), torch.device("cpu")).images["input"])
+    return picture_values(single(reader, reader.keys.index(key), torch.device("cpu")).images["input"])
 
 
 def rebuilt(layout: Layout, parameters: npt.NDArray[np.float64], stop: Callable[[], bool]) -> list[Picture] | None:

@@ -11,6 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from trainer.data.device import memory_layout
 from trainer.data.minibatch import Minibatch
 from trainer.training.config import TrainConfig
 from trainer.training.optimisers import make_optimiser, set_rates
@@ -33,9 +34,8 @@ def make_models(
     fabric: Fabric, config: TrainConfig, modules: Mapping[str, nn.Module], plans: Mapping[str, Optimiser]
 ) -> Models:
     """The modules on the device, in the precision and layout of the config, with their optimisers."""
-    layout = torch.channels_last if config.device.channels_last else torch.contiguous_format
     plain = {
-        name: synchronised(module, fabric).to(memory_format=layout)  # type: ignore[call-overload]
+        name: synchronised(module, fabric).to(memory_format=memory_layout(config.device.channels_last))  # type: ignore[call-overload]
         for name, module in modules.items()
     }
     precision = precision_of(fabric)

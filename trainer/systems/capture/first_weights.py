@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.data.order import Positions
 from trainer.systems.capture.network import MM, CaptureNet, ImagePca
 
 _LEAST: Final = 1e-10  # of the largest variance: components below it are noise of the arithmetic
-
-
-def evenly(positions: Positions, count: int, at_once: int = 64) -> Iterator[Positions]:
-    """At most `count` of the positions, evenly spread, in groups."""
-    chosen = positions[np.unique(np.linspace(0, len(positions) - 1, min(count, len(positions))).astype(int))]
-    return (chosen[start : start + at_once] for start in range(0, len(chosen), at_once))
 
 
 def principal(rows: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor, float]:

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from renderer.errors import FormatError
 from trainer.augmentation.draws import Draws
-from trainer.augmentation.stages import BASE_GAMMA, LEVELS
 from trainer.data.minibatch import Minibatch
+from trainer.data.pictures import picture_values
 from trainer.data.reader import Array
 from trainer.systems.capture.config import AugmentConfig
 
@@ -26,9 +26,7 @@ VIEWS: Final = ("input", "view2")
 
 def gray_frames(batch: Minibatch, views: int) -> Tensor:
     """(N, views, H, W) picture values in [0, 1], in 256 levels, of linear light as it is stored."""
-    pictures = torch.stack([batch.images[name] for name in VIEWS[:views]], 1).float()
-    levels = torch.round(pictures.clamp(0, 1) ** (1 / BASE_GAMMA) * (LEVELS - 1)) / (LEVELS - 1)
-    return as_gray(levels)
+    return as_gray(picture_values(torch.stack([batch.images[name] for name in VIEWS[:views]], 1)))
 
 
 def as_gray(pictures: Tensor) -> Tensor:

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from renderer.errors import DatasetError, SpecError
 from trainer.augmentation.draws import Draws
+from trainer.data.device import laid_out
 from trainer.data.minibatch import Minibatch
-from trainer.data.order import Positions
+from trainer.data.order import Positions, groups, spread
 from trainer.data.pictures import to_bytes
 from trainer.data.reader import Needs, SampleReader
 from trainer.data.sources import Cached, Streaming
@@ -44,6 +45,7 @@ from trainer.training.system import (
 TRUTH: Final = "vertices"
 EYES: Final = "eyes"
 DEFAULT_FPS: Final = 30.0
+_AT_ONCE: Final = 64  # frames that are decoded together for the statistics
 
 
 class CaptureSystem(System):
@@ -112,7 +114,7 @@ class CaptureSystem(System):
         network = modules["network"]
         assert isinstance(network, CaptureNet)
         task, seen, meshes = CaptureTask(config, mesh_of(source.reader.info)), [], []
-        for batch in source.batches(first_weights.evenly(training, config.statistics_frames), epoch=0):
+        for batch in source.batches(groups(spread(training, config.statistics_frames), _AT_ONCE), epoch=0):
             seen.append(task.frames(batch).cpu())
             meshes.append(task.truth(batch).cpu())
         pictures = torch.cat(seen)
@@ -204,8 +206,7 @@ class CaptureTask(Task):
 
     def predicted(self, modules: Modules, seen: Tensor) -> Tensor:
         """(N, V, 3) float32 metres."""
-        layout = torch.channels_last if self.config.device.channels_last else torch.contiguous_format
-        return modules["network"](seen.contiguous(memory_format=layout)).float()  # type: ignore[no-any-return]
+        return modules["network"](laid_out(seen, self.config.device.channels_last)).float()  # type: ignore[no-any-return]
 
     def measure(
         self, modules: Modules, batch: Minibatch, records: Sequence[Record], test: str, now: Moment

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from renderer.errors import FormatError
 from trainer.augmentation.draws import Draws
 from trainer.data.minibatch import Minibatch
+from trainer.data.pictures import picture_values
 from trainer.data.reader import Array
 from trainer.systems.frontal import frame
-from trainer.systems.headparams.views import quantised
 
 COUNT: Final = 68
 INPUT_PX: Final = 64
@@ -126,6 +126,6 @@ def fitted_pictures(batch: Minibatch, seed: int) -> tuple[Tensor, Tensor]:
     windows = torch.cat([middle - half, middle + half], 1)
     bare = draws.happens("bare", 0.5)[:, None, None, None]
     gain = 1 + draws.uniform("gain", 3, 1, 1, low=-DIMMED, high=DIMMED)
-    pictures = quantised(stored) * gain
+    pictures = picture_values(stored) * gain
     whitened = torch.where(bare & (batch.images["mask"][:, :1] == 0), torch.ones_like(pictures), pictures)
     return frame.crop(whitened.clamp(0, 1), windows, INPUT_PX), frame.in_window(points, windows)

@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from renderer.errors import FormatError
 from renderer.progress import Progress
 from trainer.data.minibatch import Minibatch
-from trainer.data.order import Positions, epoch_order
+from trainer.data.order import Positions, epoch_order, groups, spread
 from trainer.data.sources import Cached, Streaming
 from trainer.systems.frontal.config import FrontalConfig
 from trainer.systems.frontal.landmarks import LandmarkNet, fit
@@ -38,10 +37,8 @@ def take_means(
 
     supervised: faces start as the mean one. seen: of a minibatch its companions (N, 3, S, S) and features (N, F).
     """
-    chosen = training[np.unique(np.linspace(0, len(training) - 1, min(most, len(training))).astype(int))]
-    groups = [chosen[start : start + _AT_ONCE] for start in range(0, len(chosen), _AT_ONCE)]
     faces, every = torch.zeros_like(network.mean_face, dtype=torch.float64), []
-    for batch in source.batches(groups, epoch=0):
+    for batch in source.batches(groups(spread(training, most), _AT_ONCE), epoch=0):
         companions, features = seen(batch)
         faces += companions.double().sum(0).cpu()
         every.append(features.cpu())
@@ -65,11 +62,11 @@ def fit_landmarks(
         done, epoch = 0, 0
         while done < steps:
             order = epoch_order(training, source.reader.shard_of, config.seed, epoch, config.data.window)
-            groups = [order[at : at + size] for at in range(0, len(order) - size + 1, size)][: steps - done]
-            for batch in source.batches(groups, epoch):
+            full = groups(order[: len(order) // size * size], size)[: steps - done]
+            for batch in source.batches(full, epoch):
                 yield batch
                 bar.update(len(batch))
-            done, epoch = done + len(groups), epoch + 1
+            done, epoch = done + len(full), epoch + 1
 
     error = fit(network, batches(), config.seed, config.landmarks.lr, steps, source.device)
     bar.close()

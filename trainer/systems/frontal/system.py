@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from renderer.errors import DatasetError, SpecError
 from trainer.data.minibatch import Minibatch
 from trainer.data.order import Positions
+from trainer.data.pictures import picture_values
 from trainer.data.reader import Needs, SampleReader
 from trainer.data.sources import Cached, Streaming
 from trainer.networks.face_encoder import FaceEncoder, load_encoder
@@ -22,7 +23,6 @@ from trainer.systems.frontal.landmarks import points_of, shape_of
 from trainer.systems.frontal.network import Discriminator, FrontalNetwork, Made, initialise
 from trainer.systems.frontal.spline import pixel_centres, spline_matrix
 from trainer.systems.frontal.views import COLUMNS, views
-from trainer.systems.headparams.views import quantised
 from trainer.training.breakdown import Values, by_edges, by_knobs
 from trainer.training.schedules import Moment
 from trainer.training.system import (
@@ -216,11 +216,11 @@ class FrontalTask(Task):
     def pictures(self, batch: Minibatch) -> Tensor:
         """The faces of the inputs, (N, 3, S, S) picture values in [0, 1]."""
         windows = frame.windows_about(frame.boxes_of(batch.vectors["points"]))
-        return frame.crop(quantised(batch.images["input"]), windows, self.config.network.output_px)
+        return frame.crop(picture_values(batch.images["input"]), windows, self.config.network.output_px)
 
     def truth(self, batch: Minibatch) -> Tensor:
         """The companions on white, (N, 3, S, S) picture values in [0, 1]."""
-        neutral = quantised(frame.on_white(batch.images["neutral"].float()))
+        neutral = picture_values(frame.on_white(batch.images["neutral"].float()))
         return frame.companion_part(neutral, self.config.network.output_px)
 
     def features(self, batch: Minibatch, pictures: Tensor) -> Tensor:

@@ -12,15 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from renderer.errors import DatasetError, FormatError, SpecError
+from trainer.data.device import laid_out
 from trainer.data.minibatch import Minibatch
-from trainer.data.order import Positions
+from trainer.data.order import Positions, groups, spread
+from trainer.data.pictures import picture_values
 from trainer.data.reader import Array, Needs, SampleReader
 from trainer.data.sources import Cached, Streaming
 from trainer.systems.headparams.config import HeadParamsConfig
 from trainer.systems.headparams.heads import Heads, heads_of
 from trainer.systems.headparams.metrics import by_parameter, by_yaw, errors
 from trainer.systems.headparams.network import Regressor, load_pretrained, make_network, resized
-from trainer.systems.headparams.views import COLUMNS, quantised, views
+from trainer.systems.headparams.views import COLUMNS, views
 from trainer.training.breakdown import Values, by_edges, by_knobs
 from trainer.training.schedules import Moment
 from trainer.training.system import (
@@ -99,12 +101,9 @@ class HeadParamsSystem(System):
         assert isinstance(network, Regressor)
         if config.pretrained or config.published:
             load_pretrained(network.backbone, checkpoint_of(config))
-        count = min(config.mean_samples, len(training))
-        chosen = training[np.unique(np.linspace(0, len(training) - 1, count).astype(int))]
-        groups = [chosen[start : start + _AT_ONCE] for start in range(0, len(chosen), _AT_ONCE)]
         total, seen = torch.zeros_like(network.mean, dtype=torch.float64), 0
-        for batch in source.batches(groups, epoch=0):
-            pictures = resized(quantised(batch.images["input"]).cpu(), config.network.input_px)
+        for batch in source.batches(groups(spread(training, config.mean_samples), _AT_ONCE), epoch=0):
+            pictures = resized(picture_values(batch.images["input"]).cpu(), config.network.input_px)
             total, seen = total + pictures.double().sum(0), seen + len(batch)
         network.mean.copy_(total / max(seen, 1))
 
@@ -171,8 +170,7 @@ class HeadParamsTask(Task):
 
     def estimate(self, modules: Modules, batch: Minibatch) -> Tensor:
         """(N, P) float32."""
-        layout = torch.channels_last if self.config.device.channels_last else torch.contiguous_format
-        picture = quantised(batch.images["input"]).contiguous(memory_format=layout)
+        picture = laid_out(picture_values(batch.images["input"]), self.config.device.channels_last)
         return modules["network"](picture).float()  # type: ignore[no-any-return]
 
     def loss(self, estimate: Tensor, truth: Tensor) -> Tensor:
@@ -212,7 +210,7 @@ class HeadParamsTask(Task):
         """One sample beside its parameters."""
         estimate, truth = self.estimate(modules, batch), batch.vectors[TRUTH]
         measured = self.errors(estimate, truth)
-        picture = quantised(batch.images["input"])[0]
+        picture = picture_values(batch.images["input"])[0]
         return views(picture, estimate[0], truth[0]), {name: float(v[0]) for name, v in measured.items()}
 
     def photo_views(self, modules: Modules, picture: Tensor) -> Tiles:

@@ -6,10 +6,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
-from trainer.augmentation.stages import BASE_GAMMA, LEVELS
 from trainer.data.pictures import to_bytes
 
 COLUMNS: Final = ("input", "parameters")
@@ -35,8 +33,3 @@ def views(picture: Tensor, estimate: Tensor, truth: Tensor | None) -> npt.NDArra
             chart[low : high + 1, left : max(left + 1, left + round((right - left) * part))] = colour
     chart[middle] = ZERO
     return np.stack([to_bytes(picture[None].cpu()), chart])
-
-
-def quantised(linear: Tensor) -> Tensor:
-    """Stored radiance to the picture values that a photo has: base gamma, clipped, in 256 levels."""
-    return torch.round(linear.float().clamp(0, 1) ** (1 / BASE_GAMMA) * (LEVELS - 1)) / (LEVELS - 1)

@@ -16,8 +16,9 @@ from renderer.errors import DatasetError
 from renderer.head.catalog import pack_folder
 from renderer.head.model import HeadModel
 from trainer.augmentation.draws import Draws
+from trainer.data.device import laid_out
 from trainer.data.minibatch import Minibatch
-from trainer.data.order import Positions
+from trainer.data.order import Positions, groups, spread
 from trainer.data.reader import Needs, SampleReader
 from trainer.data.sources import Cached, Streaming
 from trainer.positions.records import record_positions
@@ -101,12 +102,9 @@ class PositionMapSystem(System):
         assert isinstance(network, PositionNet)
         if network.first is not None:
             network.first.load_state_dict(first_weights(config))
-        count = min(config.mean_samples, len(training))
-        spread = training[np.unique(np.linspace(0, len(training) - 1, count).astype(int))]
-        groups = [spread[start : start + _AT_ONCE] for start in range(0, len(spread), _AT_ONCE)]
         task = self.build(config, source.reader, network.mean.device)
         total, seen = torch.zeros_like(network.mean, dtype=torch.float64), 0
-        for batch in source.batches(groups, epoch=0):
+        for batch in source.batches(groups(spread(training, config.mean_samples), _AT_ONCE), epoch=0):
             maps = task.seen(batch, windows.still(config.augment))[1].to(total.device)
             total, seen = total + maps.double().sum(0), seen + len(batch)
         network.mean.copy_(total / max(seen, 1) / config.network.side_px)
@@ -182,7 +180,9 @@ class PositionMapTask(Task):
     def step(self, modules: Modules, batch: Minibatch, now: Moment, update: Update) -> dict[str, Tensor]:
         """Cut, change, predict, update."""
         pictures, truth = self.seen(batch, self.config.augment)
-        terms = {"positions": self.loss(modules["network"](self.laid_out(pictures)), truth)}
+        terms = {
+            "positions": self.loss(modules["network"](laid_out(pictures, self.config.device.channels_last)), truth)
+        }
         update(terms["positions"].mean(), "network")
         return terms
 
@@ -197,11 +197,6 @@ class PositionMapTask(Task):
             pictures = torch.cat([pictures, windows.cut(batch.images["view2"], second, side)], 1)
         return windows.changed(pictures, truth, augment, draws)
 
-    def laid_out(self, pictures: Tensor) -> Tensor:
-        """In the memory layout of the config."""
-        layout = torch.channels_last if self.config.device.channels_last else torch.contiguous_format
-        return pictures.contiguous(memory_format=layout)
-
     def loss(self, estimate: Tensor, truth: Tensor) -> Tensor:
         """Mean squared error in units of the side, (N,), weighted by texel."""
         squared = ((estimate - truth) / truth.shape[3]).square().mean(1)
@@ -213,7 +208,7 @@ class PositionMapTask(Task):
         """Loss, metrics, and those of the mean map."""
         pictures, truth = self.seen(batch, windows.still(self.config.augment))
         pictures = modules["network"](pictures, "pictures")
-        estimate = modules["network"](self.laid_out(pictures)).float()
+        estimate = modules["network"](laid_out(pictures, self.config.device.channels_last)).float()
         loss = self.loss(estimate, truth)
         return Measured(loss.mean(), {"positions": loss}, self.errors(modules, pictures, estimate, truth))
 
@@ -234,7 +229,7 @@ class PositionMapTask(Task):
         """One sample: pictures, maps and mesh."""
         pictures, truth = self.seen(batch, windows.still(self.config.augment))
         pictures = modules["network"](pictures, "pictures")
-        estimate = modules["network"](self.laid_out(pictures)).float()
+        estimate = modules["network"](laid_out(pictures, self.config.device.channels_last)).float()
         measured = self.errors(modules, pictures, estimate, truth)
         tiles = views(pictures[0], estimate[0], truth[0], self.head)
         return tiles, {name: float(value[0]) for name, value in measured.items()}
@@ -242,4 +237,9 @@ class PositionMapTask(Task):
     def photo_views(self, modules: Modules, picture: Tensor) -> Tiles:
         """A photo, the view that is made of it, and the map."""
         pictures = modules["network"](picture[None], "pictures")
-        return views(pictures[0], modules["network"](self.laid_out(pictures)).float()[0], None, self.head)
+        return views(
+            pictures[0],
+            modules["network"](laid_out(pictures, self.config.device.channels_last)).float()[0],
+            None,
+            self.head,
+        )

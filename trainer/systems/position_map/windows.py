@@ -19,8 +19,8 @@ from torch import Tensor
 from renderer.format.sample_format import CENTRE_U
 from trainer.augmentation.draws import Draws
 from trainer.augmentation.light import log_uniform
-from trainer.augmentation.stages import BASE_GAMMA, LEVELS
 from trainer.augmentation.window import moved, seen_through
+from trainer.data.pictures import picture_values
 from trainer.data.reader import Array
 from trainer.positions.records import record_positions
 from trainer.positions.texels import texels
@@ -58,8 +58,7 @@ def windows(box: Tensor, config: WindowConfig, draws: Draws) -> Tensor:
 
 def cut(images: Tensor, found: Tensor, side_px: int) -> Tensor:
     """Stored radiance (N, 3, H, W) as the picture values of a photo in windows, (N, 3, side_px, side_px)."""
-    seen = seen_through(images.float(), found, (side_px, side_px)).clamp(0, 1) ** (1 / BASE_GAMMA)
-    return torch.round(seen * (LEVELS - 1)) / (LEVELS - 1)
+    return picture_values(seen_through(images.float(), found, (side_px, side_px)))
 
 
 def follow(maps: Tensor, found: Tensor) -> Tensor:

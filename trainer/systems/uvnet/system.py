@@ -19,6 +19,7 @@ from trainer.augmentation.draws import Draws
 from trainer.augmentation.occluders import load_environments
 from trainer.augmentation.pictures import load_pictures
 from trainer.augmentation.samples import Samples
+from trainer.data.device import laid_out
 from trainer.data.minibatch import Minibatch
 from trainer.data.reader import Needs, SampleReader
 from trainer.networks.lite0 import published_lite0
@@ -182,8 +183,7 @@ class UVTask(Task):
     def step(self, modules: Modules, batch: Minibatch, now: Moment, update: Update) -> dict[str, Tensor]:
         """Augment, predict, update."""
         samples = self.training_samples(batch, now.share)
-        layout = torch.channels_last if self.config.device.channels_last else torch.contiguous_format
-        prediction = modules["network"](samples.input.contiguous(memory_format=layout))
+        prediction = modules["network"](laid_out(samples.input, self.config.device.channels_last))
         terms = self.loss_terms(prediction, samples, now.share)
         update(self.total_loss(terms, now.share), "network")
         return terms
