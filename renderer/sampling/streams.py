@@ -3,7 +3,7 @@
 Every knob draws from a stream of its own, named by sample and knob: a new knob never shifts the draws of the others,
 and sample N is the same whoever draws it. Frames of a clip draw from the streams of the clip, and knobs that move
 (`Streams.moving_*`) follow a smooth path there (docs/design/0004). Samples of one subject draw what belongs to the
-subject from its streams, and the rest from their own (docs/design/0213).
+subject from its streams, and the rest from their own (docs/design/0214).
 """
 
 from __future__ import annotations

@@ -56,7 +56,8 @@ def test_a_card_shows_what_was_measured_of_the_run(tmp_path: Path) -> None:
     report = {"samples": 100, "dataset": "photo", "note": "held out", "metrics": {"mask_iou": 0.75}, "splits": splits}
     (run / "evaluation-mixed" / "evaluation.json").write_text(json.dumps(report))
     card = model_card(run, {"run_id": "photo-1", "step": "2000", "input_px": "96"}, [file])
-    for words in ("1,234,567 parameters", "20,000 samples seen of 900 of the spec `photo`", "weights of ImageNet",
+    for words in ("1,234,567 parameters", "step 2,000: 20,000 samples seen of 900 of the spec `photo`",
+                  "weights of ImageNet", "ImageNet's",
                   f"| `photo.onnx` | 3 | `{hashlib.sha256(b'abc').hexdigest()}` |", "|  | 100 | 0.750 |",
                   "| 0..15 deg | 7 | 0.031 |", "## Limits", "Apache-2.0"):  # fmt: skip
         assert words in card, words

@@ -18,7 +18,6 @@ from renderer.errors import FormatError
 from renderer.format.sample_format import UV_FRAME
 from trainer import weights
 from trainer.commands.apply import apply_ as apply_command
-from trainer.evaluation.card import model_card
 from trainer.systems.runs import load_trained
 from trainer.systems.uvnet import trained
 from trainer.systems.uvnet.photo_network import PhotoNet
@@ -97,21 +96,3 @@ def test_another_file_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="is not a safetensors file") as caught:
         trained.load(other)
     assert len(str(caught.value).splitlines()) == 1
-
-
-def test_a_card_shows_what_was_measured_of_the_run(tmp_path: Path) -> None:
-    run, file = tmp_path / "run", tmp_path / "photo.onnx"
-    (run / "evaluation-mixed").mkdir(parents=True)
-    file.write_bytes(b"abc")
-    data = {"training_samples": 900, "test_samples": 100, "name": "photo", "tag": "abcdef"}
-    (run / "meta.json").write_text(json.dumps({"parameters": 1234567, "commit": "c0ffee", "data": data}))
-    (run / "config.yaml").write_text("data: {batch_size: 10}\nstart: ''\npretrained: true\n")
-    splits = {"|yaw|": [{"label": "0..15 deg", "count": 7, "uv_error": 0.0314}], "light.on": []}
-    report = {"samples": 100, "dataset": "photo", "note": "held out", "metrics": {"mask_iou": 0.75}, "splits": splits}
-    (run / "evaluation-mixed" / "evaluation.json").write_text(json.dumps(report))
-    card = model_card(run, {"run_id": "photo-1", "step": "2000", "input_px": "96"}, [file])
-    for words in ("1,234,567 parameters", "step 2,000: 20,000 samples seen of 900 of the spec `photo`", "ImageNet's",
-                  f"| `photo.onnx` | 3 | `{hashlib.sha256(b'abc').hexdigest()}` |", "|  | 100 | 0.750 |",
-                  "| 0..15 deg | 7 | 0.031 |", "## Limits", "Apache-2.0"):  # fmt: skip
-        assert words in card, words
-    assert "light.on" not in card

@@ -30,8 +30,8 @@ def spread(positions: Positions, count: int) -> Positions:
     return chosen
 
 
-def groups(positions: Positions, size: int) -> list[Positions]:
-    """Positions in their order, `size` at a time; the last group may be smaller."""
+def chunks(positions: Positions, size: int) -> list[Positions]:
+    """Positions in their order, `size` at a time; the last chunk may be smaller."""
     return [positions[start : start + size] for start in range(0, len(positions), size)]
 
 

@@ -30,7 +30,7 @@ PARTS: Final = ("visible", "face", "head")
 
 SUFFIXES: Final = (".obj", ".glb")
 HEADER: Final = "headforge: metres, Y up, +Z out of the face"
-_HALVES: Final = np.array([[0, 1, 2], [0, 2, 3]])
+HALVES: Final = np.array([[0, 1, 2], [0, 2, 3]])  # corners of a quad that make its two triangles
 
 
 def textured_mesh(
@@ -49,12 +49,12 @@ def textured_mesh(
     """
     trimesh = check(part)
     skin = head.subdivided("skin")
-    faces = skin.faces[:, _HALVES].reshape(-1, 3)
-    uv = skin.uv[:, _HALVES].reshape(-1, 3, 2).astype(np.float64)
+    faces = skin.faces[:, HALVES].reshape(-1, 3)
+    uv = skin.uv[:, HALVES].reshape(-1, 3, 2).astype(np.float64)
     points = skin.points(vertices)
     normals = trimesh.Trimesh(points, faces, process=False).vertex_normals  # of the whole skin, so rims stay smooth
     kept = _kept(head, uv, part, seen)
-    shown = uv if frame == "uv" else skin.uv_skin[:, _HALVES].reshape(-1, 3, 2).astype(np.float64)
+    shown = uv if frame == "uv" else skin.uv_skin[:, HALVES].reshape(-1, 3, 2).astype(np.float64)
     corners = np.column_stack([faces[kept].reshape(-1), shown[kept].reshape(-1, 2).clip(0, 1)])
     unique, index = np.unique(corners, axis=0, return_inverse=True)  # a vertex on a seam of the chart has several UVs
     chosen = unique[:, 0].astype(np.intp)

@@ -20,6 +20,7 @@ from renderer.head.catalog import pack_folder
 from renderer.head.model import HeadModel
 from renderer.head.pack import load_head
 from renderer.labels.vertices import skin_mesh
+from trainer.uvmaps.mesh import HALVES
 
 Ints = npt.NDArray[np.int64]
 REGIONS: Final[Mapping[str, tuple[range, float]]] = {  # of the 68 landmarks, and the reach about them in metres
@@ -28,7 +29,6 @@ REGIONS: Final[Mapping[str, tuple[range, float]]] = {  # of the 68 landmarks, an
     "brows": (range(17, 27), 0.010),
     "jaw": (range(3, 14), 0.020),
 }
-_HALVES: Final = np.array([[0, 1, 2], [0, 2, 3]])
 MOVES_M: Final = 1e-4  # a vertex is animated where some face unit at its extreme moves it so far
 
 
@@ -58,9 +58,14 @@ def mesh_of(info: Mapping[str, Any]) -> Mesh:
 
 def _own_mesh(mesh: Mapping[str, Any]) -> Mesh:
     """That of own footage (`gen import-capture`): all of it counts as animated, and nothing says where its lips are."""
-    faces, count = np.asarray(mesh["faces"], np.int64), int(mesh["vertices"])
-    triangles = faces[:, _HALVES].reshape(-1, 3)
-    return Mesh(count, triangles[(triangles >= 0).all(axis=1)], np.arange(count))
+    count = int(mesh["vertices"])
+    return Mesh(count, _triangles(np.asarray(mesh["faces"])), np.arange(count))
+
+
+def _triangles(faces: npt.NDArray[Any]) -> Ints:
+    """(T, 3) corners of (F, 4) quads; -1 as the fourth corner of a triangle."""
+    triangles = faces[:, HALVES].reshape(-1, 3).astype(np.int64)
+    return np.asarray(triangles[(triangles >= 0).all(axis=1)])
 
 
 @functools.lru_cache(maxsize=2)
@@ -68,11 +73,10 @@ def _pack_mesh(folder: Path) -> Mesh:
     """The skin of a head pack."""
     model = load_head(folder)
     used, corners = skin_mesh(model)
-    triangles = corners[:, _HALVES].reshape(-1, 3).astype(np.int64)
     animated = np.flatnonzero(_largest_move(model)[used] > MOVES_M)
     marks, rest = model.landmarks(model.vertices), model.vertices[used]
     regions = {name: animated[_near(rest[animated], marks[chosen], reach)] for name, (chosen, reach) in REGIONS.items()}
-    return Mesh(len(used), triangles, animated, regions)
+    return Mesh(len(used), _triangles(corners), animated, regions)
 
 
 def _largest_move(model: HeadModel) -> npt.NDArray[np.float64]:

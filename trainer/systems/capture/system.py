@@ -15,7 +15,7 @@ from renderer.errors import DatasetError, SpecError
 from trainer.augmentation.draws import Draws
 from trainer.data.device import laid_out
 from trainer.data.minibatch import Minibatch
-from trainer.data.order import Positions, groups, spread
+from trainer.data.order import Positions, chunks, spread
 from trainer.data.pictures import to_bytes
 from trainer.data.reader import Needs, SampleReader
 from trainer.data.sources import Cached, Streaming
@@ -114,7 +114,7 @@ class CaptureSystem(System):
         network = modules["network"]
         assert isinstance(network, CaptureNet)
         task, seen, meshes = CaptureTask(config, mesh_of(source.reader.info)), [], []
-        for batch in source.batches(groups(spread(training, config.statistics_frames), _AT_ONCE), epoch=0):
+        for batch in source.batches(chunks(spread(training, config.statistics_frames), _AT_ONCE), epoch=0):
             seen.append(task.frames(batch).cpu())
             meshes.append(task.truth(batch).cpu())
         pictures = torch.cat(seen)

@@ -13,7 +13,7 @@ from torch import Tensor
 from renderer.errors import FormatError
 from renderer.progress import Progress
 from trainer.data.minibatch import Minibatch
-from trainer.data.order import Positions, epoch_order, groups, spread
+from trainer.data.order import Positions, chunks, epoch_order, spread
 from trainer.data.sources import Cached, Streaming
 from trainer.systems.frontal.config import FrontalConfig
 from trainer.systems.frontal.landmarks import LandmarkNet, fit
@@ -38,7 +38,7 @@ def take_means(
     supervised: faces start as the mean one. seen: of a minibatch its companions (N, 3, S, S) and features (N, F).
     """
     faces, every = torch.zeros_like(network.mean_face, dtype=torch.float64), []
-    for batch in source.batches(groups(spread(training, most), _AT_ONCE), epoch=0):
+    for batch in source.batches(chunks(spread(training, most), _AT_ONCE), epoch=0):
         companions, features = seen(batch)
         faces += companions.double().sum(0).cpu()
         every.append(features.cpu())
@@ -62,7 +62,7 @@ def fit_landmarks(
         done, epoch = 0, 0
         while done < steps:
             order = epoch_order(training, source.reader.shard_of, config.seed, epoch, config.data.window)
-            full = groups(order[: len(order) // size * size], size)[: steps - done]
+            full = chunks(order[: len(order) // size * size], size)[: steps - done]
             for batch in source.batches(full, epoch):
                 yield batch
                 bar.update(len(batch))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from renderer.errors import DatasetError, FormatError, SpecError
 from trainer.data.device import laid_out
 from trainer.data.minibatch import Minibatch
-from trainer.data.order import Positions, groups, spread
+from trainer.data.order import Positions, chunks, spread
 from trainer.data.pictures import picture_values
 from trainer.data.reader import Array, Needs, SampleReader
 from trainer.data.sources import Cached, Streaming
@@ -102,7 +102,7 @@ class HeadParamsSystem(System):
         if config.pretrained or config.published:
             load_pretrained(network.backbone, checkpoint_of(config))
         total, seen = torch.zeros_like(network.mean, dtype=torch.float64), 0
-        for batch in source.batches(groups(spread(training, config.mean_samples), _AT_ONCE), epoch=0):
+        for batch in source.batches(chunks(spread(training, config.mean_samples), _AT_ONCE), epoch=0):
             pictures = resized(picture_values(batch.images["input"]).cpu(), config.network.input_px)
             total, seen = total + pictures.double().sum(0), seen + len(batch)
         network.mean.copy_(total / max(seen, 1))

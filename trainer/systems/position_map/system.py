@@ -18,7 +18,7 @@ from renderer.head.model import HeadModel
 from trainer.augmentation.draws import Draws
 from trainer.data.device import laid_out
 from trainer.data.minibatch import Minibatch
-from trainer.data.order import Positions, groups, spread
+from trainer.data.order import Positions, chunks, spread
 from trainer.data.reader import Needs, SampleReader
 from trainer.data.sources import Cached, Streaming
 from trainer.positions.records import record_positions
@@ -104,7 +104,7 @@ class PositionMapSystem(System):
             network.first.load_state_dict(first_weights(config))
         task = self.build(config, source.reader, network.mean.device)
         total, seen = torch.zeros_like(network.mean, dtype=torch.float64), 0
-        for batch in source.batches(groups(spread(training, config.mean_samples), _AT_ONCE), epoch=0):
+        for batch in source.batches(chunks(spread(training, config.mean_samples), _AT_ONCE), epoch=0):
             maps = task.seen(batch, windows.still(config.augment))[1].to(total.device)
             total, seen = total + maps.double().sum(0), seen + len(batch)
         network.mean.copy_(total / max(seen, 1) / config.network.side_px)
