@@ -20,22 +20,8 @@ from renderer.labels import maps
 from renderer.labels.camera import project, second_camera
 from renderer.labels.record import sample_record
 from renderer.labels.vertices import vertices_problem
-from renderer.parameters.params import (
-    Camera,
-    Clothes,
-    Deform,
-    Expression,
-    Garment,
-    Head,
-    Identity,
-    Interior,
-    PcaIdentity,
-    Pose,
-    Skin,
-    Surface,
-    Wear,
-    Worn,
-)
+from renderer.parameters.from_record import head_from_record
+from renderer.parameters.params import Camera
 from renderer.parameters.spec import parse_spec
 from renderer.sampling.draw import draw
 
@@ -221,30 +207,3 @@ def _differences(stored: Any, fresh: Any, name: str = "") -> Iterator[str]:
             yield f"{name} is {stored!r}, not {fresh!r}"
     elif stored != fresh or type(stored) is not type(fresh):
         yield f"{name} is {stored!r}, not {fresh!r}"
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-
-
-def _clothes_from_record(raw: dict[str, Any]) -> Clothes:
-    return Clothes(**_tuples(raw) | {"garments": tuple(Garment(**_tuples(one)) for one in raw["garments"])})
-
-
-def head_from_record(raw: dict[str, Any]) -> Head:
-    """The inverse of `params.to_record` for one head."""
-
-    skin = raw["surface"].get("skin")
-    pca = raw["identity"].get("pca")
-    return Head(
-        identity=Identity(**{**raw["identity"], "pca": PcaIdentity(**_tuples(pca)) if pca else None}),
-        expression=Expression(**raw["expression"]),
-        pose=Pose(**_tuples(raw["pose"])),
-        deform=Deform(**_tuples(raw["deform"])),
-        surface=Surface(**_tuples(raw["surface"]) | ({"skin": Skin(**_tuples(skin))} if skin else {})),
-        interior=Interior(**raw["interior"]),
-        wear=Wear(
-            **_tuples({**raw["wear"], "fitted": [Worn(**_tuples(thing)) for thing in raw["wear"].get("fitted", ())]})
-        ),
-        clothes=_clothes_from_record(raw["clothes"]) if raw.get("clothes") else None,
-    )

@@ -15,7 +15,8 @@ from renderer.head.model import HeadModel
 from renderer.head.pca import rest_vertices
 from renderer.head.pose import posed
 from renderer.labels.camera import project, second_camera
-from renderer.parameters.params import Camera, Deform, Identity, PcaIdentity, Pose
+from renderer.parameters.from_record import identity_from_record, tuples
+from renderer.parameters.params import Camera, Deform, Pose
 from trainer.positions.texels import SIDE, Floats, Map, texels
 from trainer.uvmaps import head_pose
 
@@ -52,12 +53,8 @@ def in_pixels(world: Floats, origin: Floats, camera: Camera, resolution: int) ->
 
 def head_points(raw: Mapping[str, Any], head: HeadModel, side: int = SIDE) -> Floats:
     """(P, 3) points of a record's head that maps depend on, in head space. They lie where no neck bends them."""
-    identity = raw["identity"]
-    pca = identity.get("pca")
-    person = Identity(
-        identity["macros"], identity["sliders"], PcaIdentity(tuple(pca["q"]), int(pca["shape"])) if pca else None
-    )
-    deform = Deform(**_tuples(raw["deform"]))
+    person = identity_from_record(raw["identity"])
+    deform = Deform(**tuples(raw["deform"]))
     expressed = head.expressed(rest_vertices(head, person), raw["expression"]["units"])
     low, high = vertical_extent(expressed[_skin(Path(head.folder))], deform)
     return np.asarray(texels(head, side).operator @ deformed(expressed, deform, low, high))
@@ -77,8 +74,4 @@ def nearest_head(record: Mapping[str, Any]) -> tuple[Mapping[str, Any], Pose]:
             f"sample {record.get('key')!r} has no head, so no position map: render a spec with heads.empty_share 0"
         )
     raw = max(record["heads"], key=lambda one: float(one["pose"]["position_m"][2]))
-    return raw, Pose(**_tuples(raw["pose"]))
-
-
-def _tuples(raw: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in raw.items()}
+    return raw, Pose(**tuples(raw["pose"]))
