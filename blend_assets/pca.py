@@ -85,7 +85,8 @@ def components(rows: Whole, count: int) -> tuple[dict[str, npt.NDArray[Any]], np
     made = (vectors / np.sqrt(values)).T @ off
     largest = np.take_along_axis(made, np.abs(made.round(9)).argmax(axis=1)[:, None], axis=1)
     sign = np.sign(largest)
-    steps = np.rint(sign * made / COMPONENT_STEP)
+    # processors differ by 1e-7 of a step: a value on the edge between two is brought onto the edge first
+    steps = np.rint((sign * made / COMPONENT_STEP).round(6))
     assert np.abs(steps).max() < 2**15, "a component has too large an entry for its number format"
     found = {
         "mean": mean,
