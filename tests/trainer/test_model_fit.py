@@ -36,8 +36,8 @@ def view(yaw: float = 0.4, distance_m: float = 0.6) -> model_fit.View:
 def frontal(head: HeadModel) -> np.ndarray:
     """Numbers of the skin's points on the frontal face."""
     skin = head.subdivided("skin")
-    triangles = skin.faces[:, mesh._HALVES].reshape(-1, 3)
-    return np.unique(triangles[_kept(head, skin.uv[:, mesh._HALVES].reshape(-1, 3, 2), "face", None)])
+    triangles = skin.faces[:, mesh.HALVES].reshape(-1, 3)
+    return np.unique(triangles[_kept(head, skin.uv[:, mesh.HALVES].reshape(-1, 3, 2), "face", None)])
 
 
 def uv_map(head: HeadModel, shape: model_fit.Coefficients, seen: model_fit.View) -> tuple[np.ndarray, np.ndarray]:
@@ -45,7 +45,7 @@ def uv_map(head: HeadModel, shape: model_fit.Coefficients, seen: model_fit.View)
     trimesh = pytest.importorskip("trimesh")
     skin = head.subdivided("skin")
     points = skin.points(head.evaluate(shape.macros, shape.sliders, shape.units)) @ seen.rotation.T
-    faces, uv = skin.faces[:, mesh._HALVES].reshape(-1, 3), skin.uv[:, mesh._HALVES].reshape(-1, 3, 2)
+    faces, uv = skin.faces[:, mesh.HALVES].reshape(-1, 3), skin.uv[:, mesh.HALVES].reshape(-1, 3, 2)
     cast = trimesh.Trimesh(points, faces, process=False)
     rows, columns = (a.ravel() for a in np.mgrid[0:SIZE, 0:SIZE])
     x, y = (np.stack([columns, rows], 1) + 0.5 - seen.origin_px).T / seen.pixels_per_m
