@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
@@ -67,14 +68,19 @@ def write_people(synthetic: SimpleNamespace, folder: Path, count: int = 48) -> P
     return path
 
 
+def in_place_of_published_weights(patch: pytest.MonkeyPatch) -> None:
+    """The encoder that sees colours, under any name; published weights are tested with the encoders."""
+    patch.setattr("trainer.systems.frontal.system.load_encoder", lambda source, values: Colours())
+
+
 def tiny_config(people: Path, folder: Path) -> FrontalConfig:
-    """A training of eight steps."""
+    """A training of four steps."""
     raw = {
         "system": "frontal",
         "data": {"path": str(people), "batch_size": 8, "workers": 0, "cache": "memory", "test_share": 0.3},
         "network": SMALL,
         "landmarks": {"samples": 32},
-        "schedule": {"max_samples": 64, "lr": [2e-3, 1e-3]},
+        "schedule": {"max_samples": 32, "lr": [2e-3, 1e-3]},
         "device": {"accelerator": "cpu", "threads": 1, "precision": "32-true"},
         "output": {"runs": str(folder / "runs"), "log_steps": 4, "images": False, "tensorboard": False},
     }

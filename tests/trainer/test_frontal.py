@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -26,14 +25,14 @@ from trainer.systems.frontal.config import FrontalConfig, LossConfig, NetworkCon
 from trainer.systems.frontal.landmarks import points_of
 from trainer.systems.frontal.network import Discriminator, FrontalNetwork, Stage, initialise
 from trainer.systems.frontal.spline import pixel_centres, spline_matrix, warp
-from trainer.systems.registry import load_config, parse_config
+from trainer.systems.registry import load_config
 from trainer.training.checkpoint import checkpoints, load_checkpoint, read_weights
 from trainer.training.checks import open_reader, parameter_count, splits
 from trainer.training.run_dir import RunDir
 from trainer.training.sheets import single
 
 sys.path.insert(0, str(Path(__file__).parent))
-from frontal_people import SMALL, Colours, person
+from frontal_people import SMALL, Colours, in_place_of_published_weights, tiny_config, write_people
 
 PLACES = torch.tensor(frame.CANONICAL, dtype=torch.float64)
 
@@ -43,29 +42,18 @@ PLACES = torch.tensor(frame.CANONICAL, dtype=torch.float64)
 
 @pytest.fixture(autouse=True)
 def colours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the place of published weights, which are tested with the encoders."""
-    monkeypatch.setattr("trainer.systems.frontal.system.load_encoder", lambda source, values: Colours())
+    in_place_of_published_weights(monkeypatch)
 
 
 @pytest.fixture(scope="session")
 def people(synthetic, tmp_path_factory) -> Path:
     """48 pictures of 24 people. Read only."""
-    folder = tmp_path_factory.mktemp("people") / "people"
-    return synthetic.write_dataset(folder, 48, 24, encode=partial(person, tag="abc123"))
+    return write_people(synthetic, tmp_path_factory.mktemp("people") / "people")
 
 
 @pytest.fixture
 def config(people, tmp_path) -> FrontalConfig:
-    raw = {
-        "system": "frontal",
-        "data": {"path": str(people), "batch_size": 8, "workers": 0, "cache": "memory", "test_share": 0.2},
-        "network": SMALL,
-        "landmarks": {"samples": 32},
-        "schedule": {"max_samples": 32, "lr": [2e-3, 1e-3]},
-        "device": {"accelerator": "cpu", "threads": 1, "precision": "32-true"},
-        "output": {"runs": str(tmp_path / "runs"), "log_steps": 4, "images": False, "tensorboard": False},
-    }
-    return parse_config(raw, "test")
+    return tiny_config(people, tmp_path)
 
 
 SUPERVISED = {

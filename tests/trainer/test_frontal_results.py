@@ -15,6 +15,7 @@ from PIL import Image
 
 from renderer.cli import main
 from renderer.errors import AssetError, FormatError, SpecError
+from trainer import weights
 from trainer.evaluation import frontal as report
 from trainer.evaluation.report import write_report
 from trainer.networks.lite0 import Lite0
@@ -23,13 +24,12 @@ from trainer.systems.frontal import apply, frame, metrics
 from trainer.uvmaps.faces import Face, Window
 
 sys.path.insert(0, str(Path(__file__).parent))
-from frontal_people import Colours, tiny_config, write_people
+from frontal_people import Colours, in_place_of_published_weights, tiny_config, write_people
 
 
 @pytest.fixture(autouse=True)
 def colours(monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the place of published weights, which are tested with the encoders."""
-    monkeypatch.setattr("trainer.systems.frontal.system.load_encoder", lambda source, values: Colours())
+    in_place_of_published_weights(monkeypatch)
     monkeypatch.setattr(report, "load_encoder", lambda source: Colours())
     monkeypatch.setattr(report, "published_lite0", lambda: Lite0().state_dict())
 
@@ -84,7 +84,7 @@ def run(synthetic: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) ->
     """A training of a few steps on 24 people, two pictures of each."""
     folder = tmp_path_factory.mktemp("frontal")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("trainer.systems.frontal.system.load_encoder", lambda source, values: Colours())
+        in_place_of_published_weights(patch)
         return runs.train(tiny_config(write_people(synthetic, folder / "people"), folder)).run
 
 
@@ -127,10 +127,21 @@ def face_at(x: int) -> Face:
 
 
 @pytest.fixture
-def finding(monkeypatch: pytest.MonkeyPatch) -> list[Face]:
+def finders() -> list[Path]:
+    """The weights of UV-nets that were opened."""
+    return []
+
+
+@pytest.fixture
+def finding(monkeypatch: pytest.MonkeyPatch, finders: list[Path]) -> list[Face]:
     """The faces that a stand-in for UV-net finds in every photo."""
     faces: list[Face] = []
-    monkeypatch.setattr(apply.trained, "load", lambda path, device: SimpleNamespace(finder=None))
+
+    def load(path: Path, device: str) -> SimpleNamespace:
+        finders.append(path)
+        return SimpleNamespace(finder=None)
+
+    monkeypatch.setattr(apply.trained, "load", load)
     monkeypatch.setattr(apply, "find_faces", lambda network, picture, options: list(faces))
     monkeypatch.setattr(apply, "landmark_box", lambda face: torch.tensor(face.box, dtype=torch.float32))
     return faces
@@ -141,13 +152,13 @@ def gen(*words: object) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
-def test_each_face_of_a_photo_gets_its_pictures(run: Path, tmp_path: Path, finding: list[Face]) -> None:
+def test_each_face_of_a_photo_gets_its_pictures_and_the_shipped_network_finds_it(
+    run: Path, tmp_path: Path, finding: list[Face], finders: list[Path]
+) -> None:
     finding += [face_at(0), face_at(30)]
-    finder = tmp_path / "finder"
-    code, said = gen(
-        "frontalise", run, photo(tmp_path / "two.png"), "--finder", finder, "--out", tmp_path / "o", "--sheet"
-    )
+    code, said = gen("frontalise", run, photo(tmp_path / "two.png"), "--out", tmp_path / "o", "--sheet")
     assert code == 0, said
+    assert finders == [weights.SAFETENSORS]
     names = {f"two-{n}.{kind}.png" for n in (1, 2) for kind in apply.CAPTIONS}
     assert {p.name for p in (tmp_path / "o").iterdir()} == names | {"sheet.png"}
     with Image.open(tmp_path / "o" / "two-1.frontal.png") as image:
@@ -172,20 +183,22 @@ def test_a_photo_without_a_face_is_reported_and_the_others_go_on(
     assert (tmp_path / "o" / "b.frontal.png").is_file()
 
 
-def test_several_faces_are_refused_where_one_is_asked_for(run: Path, tmp_path: Path, finding: list[Face]) -> None:
+def test_several_faces_are_refused_where_one_is_asked_for(
+    run: Path, tmp_path: Path, finding: list[Face], finders: list[Path]
+) -> None:
     finding += [face_at(0), face_at(30)]
     code, said = gen(
         "frontalise", run, photo(tmp_path / "two.png"), "--finder", tmp_path, "--one", "--out", tmp_path / "o"
     )
+    assert finders == [tmp_path]
     assert code == 1 and "two.png: 2 faces were found, and --one asks for one" in said
 
 
 def test_what_does_not_fit_is_refused_in_one_line(
     run: Path, tmp_path: Path, small: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for more in ((), ("--cropped", "--finder", tmp_path)):
-        code, said = gen("frontalise", run, photo(tmp_path / "a.png"), *more)
-        assert code == 2 and "give either --finder" in said and said.strip().count("\n") == 0
+    code, said = gen("frontalise", run, photo(tmp_path / "a.png"), "--cropped", "--finder", tmp_path)
+    assert code == 2 and "leave out --finder" in said and said.strip().count("\n") == 0
     with pytest.raises(FormatError, match="is no photo"):
         apply.faces_of("clip.mp4", None, 40, one=False)
     other = Colours()

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from renderer.errors import FormatError, SpecError
+from renderer.errors import FormatError
 from trainer.data import video
 from trainer.data.device import device_named
 from trainer.data.pictures import Bytes, read_picture, to_bytes, to_tensor
@@ -153,12 +153,3 @@ def _add_row(sheet: Sheet, found: Found, tiles: Sequence[Bytes]) -> None:
     crop = to_bytes(found.crop.cpu())
     whole = slice(0, crop.shape[0]), slice(0, crop.shape[1])
     sheet.add(f"{found.name}: photo, face, mask, frontal", [crop, *tiles], whole)
-
-
-def check_finder(finder: Path | None, cropped: bool) -> None:
-    """Raises SpecError where nothing says how faces are found, or two things do."""
-    if (finder is None) != cropped:
-        raise SpecError(
-            "give either --finder, the run or weights of a UV-net that finds faces, or --cropped for photos that show "
-            "one face in the middle, its box 0.625 of the side"
-        )
