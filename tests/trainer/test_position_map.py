@@ -20,13 +20,14 @@ from renderer.head.model import HeadModel
 from renderer.parameters.jobspecs import find_jobspec, load_spec
 from renderer.strict import override
 from trainer.augmentation.draws import Draws
-from trainer.evaluation.report import write_report
+from trainer.evaluation.report import table, write_dataset_report, write_report
+from trainer.evaluation.results import Work, measure
 from trainer.positions.records import record_positions
 from trainer.positions.texels import texels
 from trainer.systems import runs
 from trainer.systems.position_map import trained, windows
 from trainer.systems.position_map.config import AugmentConfig, NetworkConfig, PositionMapConfig, WindowConfig
-from trainer.systems.position_map.metrics import by_yaw, chosen, errors, moved
+from trainer.systems.position_map.metrics import ICP_ABOUT, by_yaw, chosen, errors, icp_errors, moved
 from trainer.systems.position_map.network import DECODER, make_network
 from trainer.systems.position_map.views import COLUMNS, brightness
 from trainer.systems.registry import load_config, parse_config
@@ -199,6 +200,43 @@ def test_metrics_are_those_of_known_errors(head):
     assert found["aligned_nme"].max() < 1e-5
     larger = errors(truth * 1.1, truth, points, marks)
     assert larger["aligned_nme"].min() > 0.01  # a motion without scaling
+
+
+def test_icp_takes_a_motion_out_and_a_size_where_it_may(head):
+    truth, face = maps_of(head, 2), torch.from_numpy(texels(head, SIDE).face)
+    points, marks = chosen(face), torch.from_numpy(np.asarray(head.landmarks_uv, np.float32))
+    found = icp_errors(truth * 1.1 + 5, truth, points, marks)
+    assert found.keys() == ICP_ABOUT.keys()
+    assert found["icp_scaled_nme"].max() < 1e-5 < 1e-3 < found["icp_nme"].min()
+    assert (found["icp_nme"] < errors(truth * 1.1, truth, points, marks)["aligned_nme"]).all()
+    assert (
+        found["icp_nme_by_eyes"] > found["icp_nme"]
+    ).all()  # eyes are nearer to each other than the rims of the face
+
+
+def test_the_truth_has_no_error_in_an_evaluation(config, pairs, tmp_path):
+    """What goes in tells which sample it is; its true map comes out."""
+    system = runs.system_named("position_map")
+    reader = runs.checks.open_reader(config, system)
+    task = system.build(config, reader, torch.device("cpu"), training=False)
+    known = {}
+
+    def network(pictures, wanted="maps"):
+        if wanted == "pictures":
+            return pictures
+        return torch.stack([known[picture.numpy().tobytes()] for picture in pictures])
+
+    source = runs.checks.Streaming(reader, 0, runs.checks.BadSamples(0), torch.device("cpu"))
+    for batch in source.batches([np.arange(6)], 0):
+        for picture, truth in zip(*task.seen(batch, windows.still(config.augment)), strict=True):
+            known[picture.numpy().tobytes()] = truth
+    work = Work(system, task, {"network": network}, reader, torch.device("cpu"))
+    report = write_dataset_report(measure(work, np.arange(6)), work, tmp_path)
+    assert len(report["metrics"]) == 14 and max(report["metrics"].values()) < 1e-5
+    text = table(report, system.tables, system.metrics)
+    assert (
+        "without scaling, by the box of the face" in text and "with scaling, by the outer corners of the eyes" in text
+    )
 
 
 def test_no_mirror_image_is_laid_on_a_face():

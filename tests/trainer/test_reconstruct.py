@@ -15,12 +15,14 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from renderer.cli import main
-from renderer.errors import DatasetError, FormatError
+from renderer.errors import DatasetError, FormatError, SpecError
 from renderer.format.sample_format import UV_FRAME
 from renderer.head.model import HeadModel
 from trainer.data import pictures
 from trainer.evaluation import reconstructions, scans
+from trainer.evaluation.photos import measure, report
 from trainer.positions import recover, sources
+from trainer.positions.drawn import DrawnMaps
 from trainer.positions.files import Scaling, read_positions, write_positions
 from trainer.positions.raster import rasterise
 from trainer.positions.reconstruct_job import Timer
@@ -29,6 +31,7 @@ from trainer.systems import runs
 from trainer.systems.uvnet import trained
 from trainer.uvmaps import head_pose
 from trainer.uvmaps.faces import Window
+from trainer.uvmaps.finding import Options, find_faces, window_around
 
 HEIGHT, WIDTH, SIDE = 300, 420, 128
 PLACES = ((120.0, 150.0), (300.0, 160.0))
@@ -234,6 +237,38 @@ def test_truth_beside_itself_has_no_error_and_shifts_are_measured(head: HeadMode
     grown = scans.read_scan(tmp_path / "right.scan.ply")
     errors = scans.errors(vertices.astype(float), marks.astype(float), scans.Scan(grown.points * 1.05, grown.landmarks))
     assert errors["rigid_mean_mm"] > 0.5 > 0.05 > errors["scaled_mean_mm"]
+
+
+def test_maps_are_measured_on_annotated_photos_as_uv_maps_are(head: HeadModel, photo: Path, tmp_path: Path) -> None:
+    """The second face is annotated, 4 pixels beside where it is in one of two photos."""
+    finder, options = Oracle(), Options(min_agreement=0, window=1.4, passes=2)
+    picture = pictures.to_tensor(pictures.read_picture(photo, 2048))
+    windows = [window_around(face.box, options.window) for face in find_faces(finder, picture, options)]
+
+    def network(parts: Tensor) -> Tensor:
+        maps = []
+        for window in windows:
+            place = min(PLACES, key=lambda p: abs(p[0] - window.x - window.side / 2))
+            truth = true_map(head, place, side=64) - np.array([window.x, window.y, 0], np.float32)[:, None, None]
+            maps.append(truth * (64 / window.side))
+        return torch.from_numpy(np.stack(maps)).to(parts)
+
+    marks = recover.landmarks(torch.from_numpy(true_map(head, PLACES[1]))[None], torch.from_numpy(head.landmarks_uv))
+    points = marks[0, :, :2].numpy()
+    for name in ("right.png", "off.png"):
+        (tmp_path / name).symlink_to(photo)
+    annotated = {"right.png": points.tolist(), "off.png": (points + np.array([4.0, 0.0])).tolist()}
+    (tmp_path / "landmarks.json").write_text(json.dumps(annotated))
+    maps, uv = DrawnMaps(network, 64, 1.4, finder, head), np.asarray(head.landmarks_uv, np.float64)
+    rows = {row.name: row for row in measure.evaluate(maps, tmp_path, uv, options)}
+    inner = {name: float(np.nanmean(row.placed.errors[17:])) for name, row in rows.items() if row.placed is not None}
+    assert rows["right"].faces == 2 and inner["right"] < 0.01
+    assert inner["off"] == pytest.approx(4 / measure.size_of(points), abs=0.01)
+    values = report.values(list(rows.values()), "photos", "")
+    report.write(list(rows.values()), values, tmp_path / "out", maps, options)
+    assert (tmp_path / "out" / "worst.png").is_file()
+    with pytest.raises(SpecError, match="--motion follows faces"):
+        measure.evaluate(maps, tmp_path, uv, options, moving=True)
 
 
 def test_scans_and_annotations_that_do_not_fit_are_refused(head: HeadModel, tmp_path: Path) -> None:

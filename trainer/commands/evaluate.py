@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from renderer.progress import Progress
-from trainer.commands.options import DEVICE, FOLDER, MIRRORED, WEIGHTS
+from trainer.commands.options import DEVICE, FOLDER, MIRRORED, WEIGHTS, WEIGHTS_PATH
 
 
 @click.command()
@@ -42,6 +42,12 @@ from trainer.commands.options import DEVICE, FOLDER, MIRRORED, WEIGHTS
     "--occluders", is_flag=True, help="Of photos: also draw masks, sunglasses and blobs over them, and measure."
 )
 @click.option("--motion", is_flag=True, help="Of photos: also move them slowly, and measure jitter.")
+@click.option(
+    "--finder",
+    metavar="RUN_OR_WEIGHTS",
+    type=WEIGHTS_PATH,
+    help="Of photos, by position maps: UV-net that finds the faces.  [default: shipped]",
+)
 @DEVICE
 @click.option("--json", "as_json", is_flag=True, help="Print the means as JSON.")
 def evaluate(weights: Path, target: Path, out: Path | None, as_json: bool, **options: Any) -> None:
@@ -54,12 +60,13 @@ def evaluate(weights: Path, target: Path, out: Path | None, as_json: bool, **opt
     On photos: errors of 51 and 68 landmarks, with learnt UVs, by yaw and by part; faces not found; IoU of the full and
     of the visible mask; pictures without a face in which one is found. With --occluders what covered faces do to it,
     with --motion jitter. Annotations are index.json (all of this), landmarks.json, NAME.pts (300-W) or NAME.mat
-    (AFLW2000-3D): docs/commands/photos.md.
+    (AFLW2000-3D): docs/commands/photos.md. Position maps are drawn as UV maps for it; --finder finds their faces.
 
     \b
     gen evaluate runs/uvnet-... out/mixed
     gen evaluate runs/uvnet-... out/clips            jitter, too
     gen evaluate weights.safetensors photos/300w --json
+    gen evaluate runs/position_map-... photos/
     gen evaluate runs/uvnet-... photos/ --occluders --motion --out photos-report
     """
     from trainer.evaluation.report import write_report

@@ -3,7 +3,7 @@
 On a data set: every metric of the system per sample, their means, tables by knob, error curves, the worst samples with
 the command that renders each again; on a data set of clips (`gen render --sequence`), temporal stability of UV maps,
 too (`trainer.evaluation.jitter`); of frontal faces, how much they look like whom they show
-(`trainer.evaluation.frontal`). On photos, UV-net alone: see `trainer.evaluation.photos`.
+(`trainer.evaluation.frontal`). On photos, UV-nets and position maps: see `trainer.evaluation.photos`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from renderer.errors import DatasetError
+from renderer.errors import DatasetError, SpecError
 from renderer.files import write_atomic
 from renderer.format.folder import DATASET_FILE
 from renderer.progress import Progress
@@ -27,16 +27,21 @@ from trainer.augmentation.mirror import Network
 from trainer.data.rerender import render_command
 from trainer.evaluation import frontal, jitter, plots
 from trainer.evaluation.photos import report as photos
+from trainer.evaluation.photos.measure import Measured
 from trainer.evaluation.photos.measure import evaluate as measure_photos
 from trainer.evaluation.results import HELD_OUT, MAX_BAD, Results, Work, at_work, measure, positions_to_measure, thinned
+from trainer.positions.drawn import DrawnMaps
+from trainer.systems.position_map import trained as mapping
+from trainer.systems.runs import system_of
 from trainer.systems.uvnet import trained
 from trainer.systems.uvnet.system import UVTask
 from trainer.training.breakdown import summary
 from trainer.training.run_dir import REPORT_VERSION, finite, rounded
 from trainer.training.sheets import single, write_sheet
-from trainer.training.system import Tiles
+from trainer.training.system import Metric, Tiles
 from trainer.uvmaps import head_pose
 from trainer.uvmaps.finding import Options, options_of
+from trainer.weights import SAFETENSORS
 
 NO_CLIPS: Final = "the samples are no clips; `gen render --sequence FRAMES` renders some"
 
@@ -64,6 +69,7 @@ def write_report(
     min_agreement: float | None = None,
     occluders: bool = False,
     motion: bool = False,
+    finder: Path | None = None,
     bar: Progress | None = None,
 ) -> Written:
     """Evaluate the weights of a run, or of a file, on a data set or on a folder of annotated photos.
@@ -71,7 +77,8 @@ def write_report(
     out: by default `evaluation-NAME` in the run, or beside the weights file. mirrored: of the mean of what the network
     sees in the pictures and in their mirror images; `-mirrored` is added to the folder's name. min_agreement,
     occluders, motion: of photos alone, see `trainer.uvmaps.finding.options_of` and the files of these names in
-    `trainer.evaluation.photos`.
+    `trainer.evaluation.photos`. finder: UV-net that finds faces for position maps; by default the one that comes with
+    headforge.
     """
     if not target.is_dir():
         raise DatasetError(f"there is no folder {target}")
@@ -79,9 +86,11 @@ def write_report(
     out = out or home / f"evaluation-{target.resolve().name}{'-mirrored' * mirrored}"
     how = "; averaged with their mirror images" if mirrored else ""
     if not (target / DATASET_FILE).is_file():
-        network = trained.load(weights, device)
-        options = options_of(network, mirrored, min_agreement)
+        network, found_by = _for_photos(weights, finder, device)
+        options = options_of(found_by, mirrored, min_agreement)
         return _of_photos(network, target, out, options, occluders, motion, bar)
+    if finder is not None:
+        raise SpecError(f"--finder finds the faces of photos; {target} is a data set, whose faces are known")
     work = at_work(weights, target, device, mirrored)
     positions, note = positions_to_measure(work.reader, weights, everything)
     if limit and len(positions) > limit:
@@ -93,20 +102,30 @@ def write_report(
     results = measure(work, positions, note + how, batch_size=batch_size, max_bad=max_bad, progress=progress)
     more = {"frontal": _frontal(work, weights, positions)} if work.system.name == "frontal" else {}
     report = write_dataset_report(results, work, out, more)
-    return Written(out, report, table(report, work.system.tables))
+    return Written(out, report, table(report, work.system.tables, work.system.metrics))
+
+
+def _for_photos(weights: Path, finder: Path | None, device: str) -> tuple[Measured, Network]:
+    """What is measured, and the UV-net that finds faces: the same, but for position maps."""
+    if system_of(weights) != "position_map":
+        if finder is not None:
+            raise SpecError(f"--finder finds faces for position maps; {weights} is of another system")
+        network = trained.load(weights, device)
+        return network, network
+    maps, found_by = mapping.load(weights, device), trained.load(finder or SAFETENSORS, device)
+    return DrawnMaps(maps, maps.side, maps.window, found_by, head_pose.pack_head()), found_by
 
 
 def _of_photos(
-    network: Network, folder: Path, out: Path, options: Options, occluders: bool, motion: bool, bar: Progress | None
+    network: Measured, folder: Path, out: Path, options: Options, occluders: bool, motion: bool, bar: Progress | None
 ) -> Written:
     landmark_uv = head_pose.landmark_uv()
     rows = measure_photos(
         network, folder, landmark_uv.double().numpy(), options, occluded=occluders, moving=motion, bar=bar
     )
-    how = (
-        f"faces found as `gen apply` does, --min-agreement {options.min_agreement:g}"
-        + ", --mirrored" * options.mirrored
-    )
+    drawn = "meshes drawn as UV maps, " if isinstance(network, DrawnMaps) else ""
+    how = f"{drawn}faces found as `gen apply` does, --min-agreement {options.min_agreement:g}"
+    how += ", --mirrored" * options.mirrored
     values = photos.values(rows, folder.resolve().name, f"{photos.NOTE}; {how}")
     photos.write(rows, values, out, network, options, bar)
     return Written(out, values, photos.text(values))
@@ -176,12 +195,17 @@ def _worst(worst: Sequence[int], results: Results, work: Work) -> tuple[list[dic
     return rows, tiles
 
 
-def table(report: Mapping[str, Any], tables: Sequence[str] = ()) -> str:
-    """Means, and those tables of the splits, as text."""
+def table(report: Mapping[str, Any], tables: Sequence[str] = (), metrics: Sequence[Metric] = ()) -> str:
+    """Means, and those tables of the splits, as text. metrics: what is said of them stands beside the means."""
+    about = {metric.name: metric.about for metric in metrics}
     lines = [
         f"{report['samples']} samples of {report['dataset']}" + (f" ({report['note']})" if report.get("note") else "")
     ]
-    lines += [f"  {name:<16} {value:.4g}" for name, value in report["metrics"].items() if value is not None]
+    lines += [
+        f"  {name:<16} {value:<9.4g} {about.get(name, '')}".rstrip()
+        for name, value in report["metrics"].items()
+        if value is not None
+    ]
     for name in tables:
         lines += _rows(name, report.get("splits", {}).get(name, []), report["metrics"])
     if "frontal" in report:

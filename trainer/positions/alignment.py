@@ -18,7 +18,7 @@ NORMALISERS: Final = {
     "outer_eyes": "distance between the true outer corners of the eyes in 3D",
 }
 STEPS: Final = 100
-SETTLED: Final = 1e-9  # ICP ends where its mean distance changes by less than this part
+SETTLED: Final = 1e-9  # ICP ends where its mean distance changes by less than this part, unless told another
 
 
 @dataclass(frozen=True)
@@ -62,12 +62,15 @@ def similarity(points: Floats, target: Floats, scaled: bool = True, weights: Flo
     return Similarity(rotation, scale, centre - scale * rotation @ middle)
 
 
-def icp(points: Floats, target: Floats, scaled: bool = False, covering: bool = False) -> Similarity:
+def icp(
+    points: Floats, target: Floats, scaled: bool = False, covering: bool = False, settled: float = SETTLED
+) -> Similarity:
     """Iterative closest points: the motion that lays (K, 3) points on a surface given as (M, 3) points of it.
 
     Each step takes for every point the nearest of `target` and solves `similarity` for these pairs; with `covering`,
     for every one of `target` the nearest point, so that points may reach beyond it, and cannot shrink into it. It finds
-    the nearest minimum alone: the points must be roughly aligned. Source: Besl and McKay 1992.
+    the nearest minimum alone: the points must be roughly aligned. settled: it ends where its mean distance changes by
+    less than this part. Source: Besl and McKay 1992.
     """
     from scipy.spatial import cKDTree
 
@@ -76,7 +79,7 @@ def icp(points: Floats, target: Floats, scaled: bool = False, covering: bool = F
         moved = found(points)
         away, nearest = cKDTree(moved).query(target) if covering else tree.query(moved)
         mean = float(np.mean(away))
-        if abs(before - mean) <= SETTLED * max(mean, 1e-12):
+        if abs(before - mean) <= settled * max(mean, 1e-12):
             break
         before = mean
         found = similarity(points[nearest] if covering else points, target if covering else target[nearest], scaled)

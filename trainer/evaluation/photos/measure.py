@@ -1,4 +1,7 @@
-"""A UV-net at work on annotated photos: one row of values per photo. What rows mean together is in `summary`."""
+"""A UV-net, or position maps drawn as UV maps, at work on annotated photos: one row of values per photo.
+
+What rows mean together is in `summary`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
+from renderer.errors import SpecError
 from renderer.progress import Progress
 from trainer.augmentation.mirror import Network
 from trainer.data import pictures
@@ -20,6 +25,8 @@ from trainer.data.pictures import Bytes
 from trainer.evaluation.photos import masks, motion, occluders
 from trainer.evaluation.photos.annotations import Annotated, Flags, Floats, read_annotations, with_points
 from trainer.evaluation.photos.points import MASK, NOT_SHOWN, FaceMap, face_map, learnt_uv, locate, uv_at
+from trainer.positions.drawn import DrawnMaps
+from trainer.uvmaps.faces import Face
 from trainer.uvmaps.finding import Options, find_faces
 from trainer.uvmaps.results import maps
 
@@ -27,6 +34,7 @@ MAX_SIDE: Final = 2048  # larger photos are scaled down while they are read
 LEAST_LEARNT: Final = 12  # photos of one way of annotating from which UVs are learnt
 LEAST_PX: Final = 20  # of an area in which a mask is measured
 Maps = dict[str, npt.NDArray[np.float32]]
+Measured = Network | DrawnMaps
 
 
 def size_of(points: Floats) -> float:
@@ -86,7 +94,7 @@ def read_scaled(item: Annotated, max_side: int = MAX_SIDE) -> tuple[Bytes, Annot
 
 
 def evaluate(
-    network: Network,
+    network: Measured,
     folder: Path,
     landmark_uv: Floats,
     options: Options,
@@ -99,8 +107,14 @@ def evaluate(
 
     options: how faces are found, as in `gen apply`. landmark_uv: (68, 2). occluded: measure occluders drawn over the
     photos, too, which runs the network once more for each kind; of photos of which nothing is annotated the points are
-    those that the network finds without the occluder. moving: measure jitter on moved photos, too, likewise.
+    those that the network finds without the occluder. moving: measure jitter on moved photos, too, likewise; raises
+    SpecError for position maps, which cannot be followed.
     """
+    tracked = None if isinstance(network, DrawnMaps) else network
+    if moving and tracked is None:
+        raise SpecError(
+            "--motion follows faces from frame to frame as a UV-net does; position maps have no such following"
+        )
     items = read_annotations(folder, bare=occluded or moving)
     if bar is not None:
         bar.total = len(items)
@@ -116,8 +130,8 @@ def evaluate(
                 whole = known.points is not None and bool(np.isfinite(known.points).all())
                 if occluded and whole:
                     row.occluded = list(_occluded(network, picture, known, landmark_uv, options))
-                if moving and whole:
-                    row.jitter = motion.measure(network, picture, known, landmark_uv, options)
+                if tracked is not None and moving and whole:
+                    row.jitter = motion.measure(tracked, picture, known, landmark_uv, options)
             rows.append(row)
             if bar is not None:
                 bar.update()
@@ -129,15 +143,22 @@ def _map_file(folder: str | Path, number: int) -> Path:
     return Path(folder) / f"{number}.npz"
 
 
-def network_maps(network: Network, picture: Bytes, options: Options) -> tuple[Maps, int]:
+def faces_of(network: Measured, picture: Tensor, options: Options) -> list[Face]:
+    """The faces of a picture (1, 3, H, W), as UV maps."""
+    if isinstance(network, DrawnMaps):
+        return network.faces(picture, options)
+    return find_faces(network, picture, options)
+
+
+def network_maps(network: Measured, picture: Bytes, options: Options) -> tuple[Maps, int]:
     """UV and masks of the whole picture as `gen apply --maps` writes them, and the number of faces."""
     tensor = pictures.to_tensor(picture)
-    faces = find_faces(network, tensor, options)
+    faces = faces_of(network, tensor, options)
     return maps(faces, *picture.shape[:2]), len(faces)
 
 
 def measure(
-    network: Network, picture: Bytes, item: Annotated, landmark_uv: Floats, options: Options
+    network: Measured, picture: Bytes, item: Annotated, landmark_uv: Floats, options: Options
 ) -> tuple[Row, FaceMap | None]:
     """One photo; with the map of the annotated face, if it has points and was found."""
     found, faces = network_maps(network, picture, options)
@@ -186,11 +207,11 @@ def _learn(rows: Sequence[Row], landmark_uv: Floats, spill: Path) -> None:
 
 
 @torch.no_grad()
-def _as_found(network: Network, picture: Bytes, item: Annotated, landmark_uv: Floats, options: Options) -> Annotated:
+def _as_found(network: Measured, picture: Bytes, item: Annotated, landmark_uv: Floats, options: Options) -> Annotated:
     """A photo of which nothing is annotated with the points of its surest face; any other as it is."""
     if item.points is not None or item.labels is not None or item.no_face:
         return item
-    faces = find_faces(network, pictures.to_tensor(picture), options)[:1]
+    faces = faces_of(network, pictures.to_tensor(picture), options)[:1]
     if not faces:
         return item
     found = maps(faces, *picture.shape[:2])
@@ -202,7 +223,7 @@ def _as_found(network: Network, picture: Bytes, item: Annotated, landmark_uv: Fl
 
 
 def _occluded(
-    network: Network, picture: Bytes, item: Annotated, landmark_uv: Floats, options: Options
+    network: Measured, picture: Bytes, item: Annotated, landmark_uv: Floats, options: Options
 ) -> Iterator[Occluded]:
     """Each kind of occluder over the photo."""
     assert item.points is not None and item.visible is not None and item.box is not None

@@ -13,15 +13,14 @@ import torch
 
 from renderer.files import write_atomic
 from renderer.progress import Progress
-from trainer.augmentation.mirror import Network
 from trainer.data import pictures
 from trainer.data.pictures import Bytes
 from trainer.evaluation.photos import curves, summary
-from trainer.evaluation.photos.measure import MAX_SIDE, Row, read_scaled
+from trainer.evaluation.photos.measure import MAX_SIDE, Measured, Row, faces_of, read_scaled
 from trainer.evaluation.photos.points import MASK
 from trainer.training.run_dir import REPORT_VERSION, finite, rounded
 from trainer.training.sheets import write_sheet
-from trainer.uvmaps.finding import Options, find_faces
+from trainer.uvmaps.finding import Options
 from trainer.uvmaps.grid import draw_points, grid_lines
 from trainer.uvmaps.results import maps
 from trainer.uvmaps.textures import EPSILON
@@ -124,7 +123,7 @@ def write(
     rows: Sequence[Row],
     report: dict[str, Any],
     out: Path,
-    network: Network,
+    network: Measured,
     options: Options,
     bar: Progress | None = None,
 ) -> None:
@@ -179,11 +178,11 @@ def _false_face(row: Row) -> float:
 
 
 @torch.no_grad()
-def _tiles(network: Network, row: Row, options: Options) -> Bytes:
+def _tiles(network: Measured, row: Row, options: Options) -> Bytes:
     """One row of a sheet, (columns, TILE_PX, TILE_PX, 3): the annotated face, or the whole picture without one."""
     picture, item = read_scaled(row.item, MAX_SIDE)
     image = pictures.to_tensor(picture)
-    found = maps(find_faces(network, image, options), *picture.shape[:2])
+    found = maps(faces_of(network, image, options), *picture.shape[:2])
     box = item.box if item.box is not None else np.array([0, 0, picture.shape[1], picture.shape[0]], np.float64)
     centre, side = (box[:2] + box[2:]) / 2, float(max(box[2:] - box[:2])) * (1.6 if item.box is not None else 1.0)
     corner = centre - side / 2

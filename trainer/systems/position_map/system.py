@@ -25,7 +25,7 @@ from trainer.positions.records import record_positions
 from trainer.positions.texels import texels
 from trainer.systems.position_map import windows
 from trainer.systems.position_map.config import AugmentConfig, PositionMapConfig
-from trainer.systems.position_map.metrics import by_yaw, chosen, errors
+from trainer.systems.position_map.metrics import ICP_ABOUT, by_yaw, chosen, errors, icp_errors
 from trainer.systems.position_map.network import PositionNet, first_weights, make_network
 from trainer.systems.position_map.views import COLUMNS, views
 from trainer.training.breakdown import Values, by_knobs
@@ -62,6 +62,10 @@ class PositionMapSystem(System):
         Metric("nme", "NME", "points of the face in 3D, by the box of the face", error_curve=True, naive="naive_nme"),
         Metric("aligned_nme", "NME, aligned", "after a rigid motion", error_curve=True, naive="naive_aligned_nme"),
         Metric("landmark_nme", "Landmark NME", "68 points in the picture", naive="naive_landmark_nme"),
+        *(
+            Metric(name, "NME, ICP", about, on_top=False, error_curve=name == "icp_nme", naive=f"naive_{name}")
+            for name, about in ICP_ABOUT.items()
+        ),
         *(
             Metric(f"naive_{name}", f"{title} of the mean face", on_top=False)
             for name, title in (("nme", "NME"), ("aligned_nme", "NME, aligned,"), ("landmark_nme", "Landmark NME"))
@@ -136,7 +140,7 @@ class PositionMapSystem(System):
         face = torch.from_numpy(where.face).to(device)
         weights = where.weight_mask()[0] if config.loss.weighted else np.ones(where.face.shape, np.float32)
         marks = torch.from_numpy(np.asarray(head.landmarks_uv, np.float32)).to(device)
-        return PositionMapTask(config, head, face, torch.from_numpy(weights).to(device), chosen(face), marks)
+        return PositionMapTask(config, head, face, torch.from_numpy(weights).to(device), chosen(face), marks, training)
 
     def exportable(self, config: PositionMapConfig, module: nn.Module) -> Exportable:
         """For any number of pictures at a time."""
@@ -160,7 +164,7 @@ class PositionMapTask(Task):
     """Position maps at work on a data set.
 
     face: (S, S) texels of the face area. weights: (S, S) of texels in the loss. points: numbers of the texels that
-    metrics are means over. landmark_uv: (68, 2).
+    metrics are means over. landmark_uv: (68, 2). training: ICP, which is slow, is left out.
     """
 
     config: PositionMapConfig
@@ -169,6 +173,7 @@ class PositionMapTask(Task):
     weights: Tensor
     points: Tensor
     landmark_uv: Tensor
+    training: bool
 
     averaged = ("network",)
 
@@ -214,8 +219,12 @@ class PositionMapTask(Task):
 
     def errors(self, modules: Modules, pictures: Tensor, estimate: Tensor, truth: Tensor) -> dict[str, Tensor]:
         """Every metric, (N,) each."""
-        naive = errors(modules["network"](pictures, "mean"), truth, self.points, self.landmark_uv, "naive_")
-        return errors(estimate, truth, self.points, self.landmark_uv) | naive
+        mean = modules["network"](pictures, "mean")
+        found: dict[str, Tensor] = {}
+        for measured in (errors,) if self.training else (errors, icp_errors):
+            found |= measured(estimate, truth, self.points, self.landmark_uv)
+            found |= measured(mean, truth, self.points, self.landmark_uv, "naive_")
+        return found
 
     def score(self, means: Mapping[str, float]) -> float:
         """What the best weights are chosen by."""
