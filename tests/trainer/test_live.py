@@ -198,11 +198,13 @@ def found_by_python(picture: np.ndarray) -> list[tuple[Any, np.ndarray]]:
 SCRIPTS = """
 const done = arguments[arguments.length - 1], [picture, parts, maps, back, options, side, uvs, face] = arguments;
 (async () => {
-  const [{ resampled }, { agreement }, { enlarged, findPoints }] =
+  const [{ resampled }, { agreement, meanOfBoth }, { enlarged, findPoints }] =
     await Promise.all(["picture", "finder", "maps"].map((name) => import(`./${name}.js`)));
   const planes = parts.map(([part, size]) => [...resampled(picture, part, size, size)]);
   const large = enlarged(face);
-  return [planes, agreement(maps, back, side, options), [...large.uv], [...large.mask], findPoints(large, uvs)];
+  const mean = meanOfBoth(new Float32Array(maps), new Float32Array(back), side, options.centre_u);
+  const agreed = agreement(maps, back, side, options), points = findPoints(large, uvs);
+  return [planes, agreed, [...mean], [...large.uv], [...large.mask], points];
 })().then(done, (error) => done(String(error)));
 """
 
@@ -245,12 +247,13 @@ def test_the_scripts_compute_what_python_computes(served: tuple[Path, str], chro
         driver.get(address)
         found = driver.execute_async_script(SCRIPTS, *given)
     assert not isinstance(found, str), found
-    planes, agreed, uv, large_mask, points = found
+    planes, agreed, mean, uv, large_mask, points = found
     tensor = pictures.to_tensor(picture)
     for values, (window, size) in zip(planes, windows, strict=True):
         wanted = scaled(cut(tensor, window), size)
         assert np.abs(np.array(values) - wanted.flatten().numpy()).max() < 2e-6
     assert agreed == pytest.approx(float(agreement(maps, back)), abs=1e-6)
+    assert np.abs(np.array(mean) - ((maps + back) / 2).flatten().numpy()).max() < 1e-6
     weighted = F.interpolate(torch.cat([smooth[:, :2] * mask, mask], 1), size=(61, 61), mode="bilinear")
     wanted_uv = weighted[:, :2] / weighted[:, 2:3].clamp(min=EPSILON)
     assert np.abs(np.array(large_mask) - weighted[:, 2].flatten().numpy()).max() < 2e-6

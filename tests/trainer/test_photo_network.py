@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from renderer.errors import FormatError, SpecError
-from renderer.format.sample_format import UV_FRAME
+from renderer.format.sample_format import CENTRE_U, UV_FRAME
 from trainer.augmentation.samples import Samples
 from trainer.networks.lite0 import Depthwise, Lite0
 from trainer.systems.registry import parse_config
@@ -175,14 +175,27 @@ def test_windows_without_a_face_by_their_score_are_dropped() -> None:
     assert [round(face.score, 1) for face in every] == [0.9, 0.3]  # the surest first
 
 
-def test_a_second_pass_reads_the_face_in_a_window_around_it() -> None:
+def test_further_passes_read_the_face_in_windows_around_it() -> None:
     network, picture = Blobs(), two_blobs()
-    find_faces(network, picture, replace(FOR_PHOTOGRAPHS, network_px=100, window=2.0))
-    share = network.seen[-1][:, 2].mean().item()
-    assert network.seen[-1].shape[2:] == (100, 100) and share == pytest.approx(0.25, abs=0.03)
+    find_faces(network, picture, replace(FOR_PHOTOGRAPHS, network_px=100, window=2.0, last_window=1.6, mirrored=False))
+    for seen, window in zip(network.seen[-2:], (2.0, 1.6), strict=True):
+        assert seen.shape[2:] == (100, 100) and seen[:, 2].mean().item() == pytest.approx(window**-2, abs=0.03)
     off = window_around((80, 70, 150, 150), 2.0)  # half of it is beside the face
     [face] = read_faces(network, picture, [off], replace(FOR_PHOTOGRAPHS, min_face=0.0))
     assert face.box == pytest.approx((60, 60, 140, 140), abs=3)
+
+
+@pytest.mark.parametrize(("mirrored", "u", "readings"), [(False, 0.53, 3), (True, CENTRE_U, 4)])
+def test_only_the_last_pass_is_read_in_the_mirror_too(mirrored: bool, u: float, readings: int) -> None:
+    blobs = Blobs()
+
+    def leaning(part: Tensor) -> Tensor:
+        return blobs(part) + torch.tensor([0.03, 0, 0, 0, 0])[:, None, None]
+
+    options = replace(FOR_PHOTOGRAPHS, network_px=100, passes=3, mirrored=mirrored)
+    [face] = find_faces(leaning, two_blobs(), options)
+    assert [part.shape[2:] for part in blobs.seen].count((100, 100)) == readings
+    assert face.uv[:, 0][face.mask[:, 0] > 0.99].mean().item() == pytest.approx(u, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -191,6 +204,7 @@ def test_a_second_pass_reads_the_face_in_a_window_around_it() -> None:
         (NetworkConfig(levels=1, initial_features=4, filter_sizes=(3, 3)), {}, Options()),
         (TINY, {"input_px": "96"}, replace(FOR_PHOTOGRAPHS, network_px=96)),
         (TINY, {"finder": json.dumps({"min_face": 0.7})}, replace(FOR_PHOTOGRAPHS, min_face=0.7)),
+        (TINY, {"finder": json.dumps({"mirrored": False})}, replace(FOR_PHOTOGRAPHS, mirrored=False)),
     ],
 )
 def test_weights_say_how_faces_are_found_with_them(

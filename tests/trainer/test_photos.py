@@ -276,6 +276,17 @@ def test_a_face_that_is_found_is_drawn_where_it_is_annotated(photos: Path) -> No
     assert np.abs(row.placed.places - on_face(250, 120, 50)).max() < 1.5
 
 
+def test_someone_beside_the_annotated_face_can_be_left_out(tmp_path: Path) -> None:
+    """The larger disc reaches into the surroundings of the annotated face, and has more pixels of each UV."""
+    Image.fromarray(face_picture((330, 240), (130, 120, 70), (250, 120, 40))).save(tmp_path / "two.png")
+    truth = (on_face(250, 120, 40) - 0.5).tolist()
+    write_index(tmp_path, {"image": "two.png", "landmarks68": truth, "bbox": [180, 50, 320, 190]})
+    [row] = measure.evaluate(Oracle(), tmp_path, UV, KEEP_ALL)
+    table = summary.landmark_table([row])
+    assert row.faces == 2 and table["51 points"]["nme"] > 50
+    assert table["51 points, other faces left out"]["nme"] < 3
+
+
 class Fixed(torch.nn.Module):
     """Sees what it saw in a first picture, whatever covers it."""
 
@@ -294,9 +305,9 @@ class Fixed(torch.nn.Module):
 
 @pytest.mark.parametrize("honest", [True, False])
 def test_occluders_tell_masks_that_are_kept_from_masks_that_are_left(honest: bool, monkeypatch: Any) -> None:
-    def maps(network: Any, picture: np.ndarray, options: Options) -> tuple[dict[str, np.ndarray], int]:
+    def maps(network: Any, picture: np.ndarray, options: Options) -> tuple[dict[str, np.ndarray], list[Any]]:
         uv = network(pictures.to_tensor(picture))[0].permute(1, 2, 0).numpy()
-        return {"uv": uv[..., :2], "mask": uv[..., 2], "visible": uv[..., 3]}, 1
+        return {"uv": uv[..., :2], "mask": uv[..., 2], "visible": uv[..., 3]}, []
 
     monkeypatch.setattr(measure, "network_maps", maps)
     layout = face_points()

@@ -40,9 +40,10 @@ MUCH_SMALLER: Final = (
 class Options:
     """How faces are looked for. min_agreement: 0 keeps all that look like one, see `augmentation.mirror.agreement`.
 
-    mirrored: read each face as the mean of what is seen in it and in its mirror image. min_face: the least face score,
-    for networks that give one. window: side of a window in units of the larger side of the face in it. passes: how
-    often a window is read, each time around the face that was found in it before.
+    mirrored: read each face as the mean of what is seen in it and in its mirror image; passes before the last do not.
+    min_face: the least face score, for networks that give one. window: side of a window in units of the larger side of
+    the face in it. passes: how often a window is read, each time around the face that was found in it before.
+    last_window: as `window`, of the last of several passes and in video; 0: the same.
     """
 
     max_faces: int = 8
@@ -53,6 +54,12 @@ class Options:
     min_face: float = 0.0
     window: float = WINDOW
     passes: int = 1
+    last_window: float = 0.0
+
+    @property
+    def close(self) -> float:
+        """The window in which a face is read for good."""
+        return self.last_window or self.window
 
     @property
     def usual_area_px(self) -> float:
@@ -60,23 +67,26 @@ class Options:
         return USUAL_AREA_PX * (self.network_px / 128 * WINDOW / self.window) ** 2
 
 
-FOR_PHOTOGRAPHS: Final = Options(min_agreement=0, search_px=640, min_face=0.5, window=1.4, passes=2)
+FOR_PHOTOGRAPHS: Final = Options(
+    min_agreement=0, mirrored=True, search_px=640, min_face=0.5, window=1.4, passes=3, last_window=1.3
+)
 """For networks that were trained with a face score, on crops like those windows, where their weights say no other."""
 
 
 def options_of(network: Network, mirrored: bool = False, min_agreement: float | None = None) -> Options:
     """How faces are looked for with a network: as its weights say, else as usual, but for what a user has asked for."""
-    options: Options = replace(getattr(network, "finder", Options()), mirrored=mirrored)
+    options: Options = getattr(network, "finder", Options())
+    options = replace(options, mirrored=mirrored or options.mirrored)
     return options if min_agreement is None else replace(options, min_agreement=min_agreement)
 
 
 @torch.no_grad()
 def find_faces(network: Network, picture: Tensor, options: Options = Options()) -> list[Face]:
     """All faces of a picture (1, 3, H, W) in [0, 1], the surest first."""
-    windows = find_windows(network, picture, options)
-    for _ in range(options.passes - 1):
-        coarse = distinct(read_faces(network, picture, windows, options, least_face=options.min_face / 2))
-        windows = [window_around(face.box, options.window) for face in coarse]
+    windows, once = find_windows(network, picture, options), replace(options, mirrored=False)
+    for more in reversed(range(options.passes - 1)):
+        coarse = distinct(read_faces(network, picture, windows, once, least_face=options.min_face / 2))
+        windows = [window_around(face.box, options.window if more else options.close) for face in coarse]
     faces = distinct(read_faces(network, picture, windows, options, check=True))
     return sorted(faces, key=lambda face: -face.score) if options.min_face else faces
 

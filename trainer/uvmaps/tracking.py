@@ -35,5 +35,5 @@ class Tracker:
             self._age = 0
             faces = find_faces(self.network, picture, self.options)
         faces = distinct(faces)
-        self._windows = [window_around(face.box, self.options.window) for face in faces]
+        self._windows = [window_around(face.box, self.options.close) for face in faces]
         return faces

@@ -53,6 +53,7 @@ class Placed:
     seen_uv: Floats  # (68, 2) UV at the annotated points
     eye_corners: float  # the face's size by the distance between the outer corners of the eyes
     learnt: Floats | None = None  # errors with learnt UVs
+    alone: Floats | None = None  # errors where only the found face whose box shares most with the annotated one is read
 
 
 @dataclass
@@ -150,11 +151,11 @@ def faces_of(network: Measured, picture: Tensor, options: Options) -> list[Face]
     return find_faces(network, picture, options)
 
 
-def network_maps(network: Measured, picture: Bytes, options: Options) -> tuple[Maps, int]:
-    """UV and masks of the whole picture as `gen apply --maps` writes them, and the number of faces."""
+def network_maps(network: Measured, picture: Bytes, options: Options) -> tuple[Maps, list[Face]]:
+    """UV and masks of the whole picture as `gen apply --maps` writes them, and the faces."""
     tensor = pictures.to_tensor(picture)
     faces = faces_of(network, tensor, options)
-    return maps(faces, *picture.shape[:2]), len(faces)
+    return maps(faces, *picture.shape[:2]), faces
 
 
 def measure(
@@ -162,11 +163,13 @@ def measure(
 ) -> tuple[Row, FaceMap | None]:
     """One photo; with the map of the annotated face, if it has points and was found."""
     found, faces = network_maps(network, picture, options)
-    row = Row(item, faces, float((found["mask"] > MASK).mean()))
+    row = Row(item, len(faces), float((found["mask"] > MASK).mean()))
     face = None
     if item.points is not None and item.box is not None:
         face, row.covered = face_map(found["uv"], found["mask"], item.box)
         row.placed = None if face is None else place(face, item, landmark_uv)
+        if row.placed is not None:
+            row.placed.alone = _alone(faces, picture, item, landmark_uv, row.placed)
     if item.labels is not None and item.hull is not None:
         size = (picture.shape[1], picture.shape[0])
         wanted = masks.targets(masks.read_labels(item.labels, size), item.hull)
@@ -175,6 +178,25 @@ def measure(
             for (name, key), target in zip((("full", "mask"), ("visible", "visible")), wanted, strict=True)
         }
     return row, face
+
+
+def _alone(faces: Sequence[Face], picture: Bytes, item: Annotated, landmark_uv: Floats, all_read: Placed) -> Floats:
+    """Errors without what other people's faces have beside the annotated one; those of `all_read` where it is alone."""
+    box = item.box
+    assert box is not None
+    if len(faces) < 2:
+        return all_read.errors
+    found = maps([max(faces, key=lambda face: overlap(face.box, box))], *picture.shape[:2])
+    face, _ = face_map(found["uv"], found["mask"], box)
+    return all_read.errors if face is None else place(face, item, landmark_uv).errors
+
+
+def overlap(a: Sequence[float] | Floats, b: Sequence[float] | Floats) -> float:
+    """Intersection over union of two boxes (left, top, right, bottom)."""
+    wide, high = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
+    shared = max(0.0, wide) * max(0.0, high)
+    areas = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1])
+    return float(shared / (areas - shared))
 
 
 def place(face: FaceMap, item: Annotated, landmark_uv: Floats) -> Placed:

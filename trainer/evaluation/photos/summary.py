@@ -80,6 +80,9 @@ def landmark_table(rows: Sequence[Row]) -> Table:
     def learnt(placed: Placed) -> Floats | None:
         return placed.learnt
 
+    def alone(placed: Placed) -> Floats | None:
+        return placed.alone
+
     def by_eyes(placed: Placed) -> Floats:
         return placed.errors / placed.eye_corners
 
@@ -87,6 +90,7 @@ def landmark_table(rows: Sequence[Row]) -> Table:
         "51 points": landmark_row(rows, INNER, visible),
         "68 points": landmark_row(rows, ALL, visible),
         "68 points, hidden ones too": landmark_row(rows, ALL, lambda placed: placed.hidden_too),
+        "51 points, other faces left out": landmark_row(rows, INNER, alone),
     }
     if any(row.placed is not None and row.placed.learnt is not None for row in rows):
         table["51 points, learnt UVs"] = landmark_row(rows, INNER, learnt)

@@ -18,6 +18,7 @@ export class Finder {
   constructor(network, options) {
     this.network = network;
     this.options = options;
+    this.close = options.last_window || options.window; // in which a face is read for good
     this.videoSearch = Math.max(192, Math.round(1.5 * options.network_px));
     this.reset();
   }
@@ -33,7 +34,7 @@ export class Finder {
     let windows = await this.search(picture, search);
     for (let pass = 1; pass < passes; pass++) {
       const coarse = distinct(await this.read(picture, windows, false, min_face / 2));
-      windows = coarse.map((face) => windowAround(face.box, window));
+      windows = coarse.map((face) => windowAround(face.box, pass < passes - 1 ? window : this.close));
     }
     return distinct(await this.read(picture, windows, true, min_face)).sort((a, b) => b.score - a.score);
   }
@@ -49,7 +50,7 @@ export class Finder {
       this.age = 0;
       faces = await this.find(picture, this.videoSearch);
     }
-    this.windows = faces.map((face) => windowAround(face.box, this.options.window));
+    this.windows = faces.map((face) => windowAround(face.box, this.close));
     return faces;
   }
 
@@ -79,19 +80,24 @@ export class Finder {
     return kept.slice(0, max_faces).map((box) => windowAround(box, window));
   }
 
-  // The faces inside windows; those without one are dropped. check: what differs in the mirror is none, too.
+  // The faces inside windows; those without one are dropped. check: the last reading of a picture: what differs in the
+  // mirror is none, too, and with `mirrored` a face is the mean of both. Video has no time for that.
   async read(picture, windows, check, leastFace) {
     const size = this.options.network_px, area = size * size, count = windows.length;
     if (!count) return [];
     const planes = new Float32Array(count * 3 * area);
     windows.forEach((w, n) => resampled(picture, { x: w.x, y: w.y, width: w.side, height: w.side }, size, size, planes, n * 3 * area));
     const { data, channels } = await this.network(planes, count, size, size);
-    const least = check ? this.options.min_agreement : 0;
-    const back = least > 0 ? (await this.network(mirrored(planes, size), count, size, size)).data : null;
+    const { min_agreement: least, mirrored: both } = this.options;
+    const back = check && (both || least > 0) ? (await this.network(mirrored(planes, size), count, size, size)).data : null;
     const faces = [];
     windows.forEach((window, n) => {
-      const maps = data.subarray(n * channels * area, (n + 1) * channels * area);
-      if (back && agreement(maps, back.subarray(n * channels * area, (n + 1) * channels * area), size, this.options) < least) return;
+      let maps = data.subarray(n * channels * area, (n + 1) * channels * area);
+      if (back) {
+        const other = back.subarray(n * channels * area, (n + 1) * channels * area);
+        if (agreement(maps, other, size, this.options) < least) return;
+        if (both) maps = meanOfBoth(maps, other, size, this.options.centre_u);
+      }
       const score = channels > 4 ? maps[4 * area] : 1;
       if (score < leastFace) return;
       const face = faceOf(window, maps, size, score);
@@ -197,6 +203,13 @@ function mirrored(planes, width) {
   for (let row = 0; row < planes.length; row += width) {
     for (let x = 0; x < width; x++) out[row + x] = planes[row + width - 1 - x];
   }
+  return out;
+}
+
+// The mean of what the network sees in a window and, mirrored back, in its mirror image.
+export function meanOfBoth(maps, back, size, centreU) {
+  const out = mirrored(back, size);
+  for (let i = 0; i < out.length; i++) out[i] = (maps[i] + (i < size * size ? 2 * centreU - out[i] : out[i])) / 2;
   return out;
 }
 
