@@ -12,6 +12,7 @@ import torch
 from renderer.errors import FormatError, HeadforgeError, SpecError
 from renderer.strict import override
 from trainer.augmentation.draws import Draws
+from trainer.data.minibatch import Minibatch
 from trainer.evaluation.report import write_report
 from trainer.systems import runs
 from trainer.systems.capture import first_weights, frames, losses
@@ -145,6 +146,7 @@ def test_a_run_begins_with_the_pca_of_its_training_meshes_and_their_pictures_whi
     samples = [reader.read(int(p)) for p in reader.split(0.4)[0]]
     meshes = torch.stack([torch.from_numpy(s["vertices"][:, 0].T.copy()) for s in samples])
     assert torch.allclose(weights["output.bias"].reshape(-1, 3) / 1000, meshes.mean(0), atol=1e-6)
+    assert torch.allclose(weights["average"], meshes.mean(0), atol=1e-7)
     columns = weights["output.weight"].T
     lengths = (columns**2).sum(1)
     assert lengths[0] > lengths[1] > 1e3 * lengths[2]  # two face units move, so two components are all of it
@@ -186,6 +188,19 @@ def test_frames_are_varied_as_far_as_the_ramp_says_by_seed_epoch_and_sample():
     assert 0 < small < 0.5 * full
     assert torch.allclose(varied(1, 1.0, slice(2, 5)), varied(1, 1.0)[2:5], atol=1e-6)
     assert not torch.allclose(varied(2, 1.0), varied(1, 1.0), atol=1e-2)
+
+
+def test_frames_of_twice_the_size_are_averaged_down(shots, tmp_path):
+    config = config_of(shots, tmp_path, **{"network.width_px": 24, "network.height_px": 32})
+    system = runs.system_named("capture")
+    reader = runs.checks.open_reader(config, system)
+    sample = reader.read(0)
+    batch = Minibatch.of(reader, torch.tensor([0]), {k: torch.from_numpy(v)[None] for k, v in sample.items()}, 0)
+    small = system.build(config, reader, torch.device("cpu")).frames(batch)
+    whole = frames.gray_frames(batch, 1)
+    assert small.shape == (1, 1, 32, 24) and whole.shape == (1, 1, 64, 48)
+    assert float(small[0, 0, 5, 7]) == pytest.approx(float(whole[0, 0, 10:12, 14:16].mean()), abs=1e-6)
+    assert runs.check(config) is not None
 
 
 def test_a_shift_moves_the_frame_by_so_many_pixels_and_a_turn_turns_it():
@@ -305,6 +320,8 @@ def test_data_sets_that_do_not_fit_are_refused_in_one_line(head_pack, shots, sma
     config = config_of(shots, tmp_path)
     with pytest.raises(SpecError, match=r"is 40 x 64, frames of .* are 48 x 64: set network\.width_px=48"):
         runs.check(override(config, {"network.width_px": 40}, "test"))
+    with pytest.raises(SpecError, match=r"is 16 x 32, frames of .* are 48 x 64"):
+        runs.check(override(config, {"network.width_px": 16, "network.height_px": 32}, "test"))
     with pytest.raises(SpecError, match=r"network\.vertices is 5000, the mesh of .* has 4467"):
         runs.check(override(config, {"network.vertices": 5000}, "test"))
     with pytest.raises(SpecError, match=r"network\.components is 160, and \d+ frames have"):

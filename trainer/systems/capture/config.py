@@ -16,13 +16,16 @@ EPOCHS: int = 200
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """What looks at a frame. The size of its last features follows from that of the frame."""
+    """What looks at a frame. The size of its last features follows from that of the frame.
+
+    Frames twice, three times, ... as large as the network's are averaged down to it.
+    """
 
     kind: Literal["convolutional", "connected"] = knob(
         "convolutional", "connected: image PCA and fully connected layers, as in appendix B; needs landmarks"
     )
-    width_px: int = knob(240, "width of the frames", 16, 4096)
-    height_px: int = knob(320, "height of the frames", 16, 4096)
+    width_px: int = knob(240, "width of the frames, or of squares of their pixels", 16, 4096)
+    height_px: int = knob(320, "height of the frames, or of such squares", 16, 4096)
     views: int = knob(1, "cameras; the second one's frames are the label view2", 1, 2)
     vertices: int = knob(5000, "vertices of the actor's mesh", 1, 10**6)
     components: int = knob(160, "features before the output layer, and meshes in its PCA basis", 1, 4096)
@@ -42,6 +45,11 @@ class NetworkConfig:
             raise SpecError("features and hidden need one entry at least")
         if self.kind == "connected" and self.views != 1:
             raise SpecError(f"views is {self.views}; kind connected has one camera: its image PCA is of one picture")
+
+    def reduction(self, width: int, height: int) -> int:
+        """Side in pixels of the squares that a frame is averaged over; 0 where they do not fill the frame."""
+        side = max(1, width // self.width_px)
+        return side if (width, height) == (side * self.width_px, side * self.height_px) else 0
 
     @property
     def size(self) -> str:

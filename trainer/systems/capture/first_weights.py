@@ -47,6 +47,7 @@ def fill_output(network: CaptureNet, vertices: Tensor, basis: Literal["trainable
     """
     mean, directions, spread, explained = principal(vertices.flatten(1) * MM, network.output.in_features)
     network.output.bias.copy_(mean)
+    network.average.copy_(mean.reshape(-1, 3) / MM)
     if basis != "none":
         network.output.weight.copy_((directions * spread[:, None]).T)
         network.explained.fill_(explained)

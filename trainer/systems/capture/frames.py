@@ -29,6 +29,12 @@ def gray_frames(batch: Minibatch, views: int) -> Tensor:
     return as_gray(picture_values(torch.stack([batch.images[name] for name in VIEWS[:views]], 1)))
 
 
+def reduced(gray: Tensor, width: int) -> Tensor:
+    """Frames (..., H, W) averaged over squares of pixels, so that `width` columns are left."""
+    side = gray.shape[-1] // width
+    return F.avg_pool2d(gray.flatten(0, -3)[:, None], side).reshape(*gray.shape[:-2], gray.shape[-2] // side, width)
+
+
 def as_gray(pictures: Tensor) -> Tensor:
     """(..., 3, H, W) to (..., H, W)."""
     return (pictures * pictures.new_tensor(GRAY)[:, None, None]).sum(-3)

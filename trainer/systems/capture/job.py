@@ -25,7 +25,7 @@ from trainer.systems.capture.losses import stabilised
 from trainer.systems.capture.mesh import Mesh
 from trainer.systems.capture.metrics import frame_errors
 from trainer.systems.capture.morphs import animated_glb
-from trainer.systems.capture.network import MM, CaptureNet
+from trainer.systems.capture.network import CaptureNet
 from trainer.systems.capture.shading import View
 from trainer.systems.capture.shots import Shot, dataset_shots, is_dataset, video_shot
 from trainer.systems.capture.system import mesh_tiles
@@ -78,8 +78,7 @@ def capture(weights: Path, inputs: Sequence[Path], out: Path, options: Options, 
         say(described(captured))
     if not done:
         raise DatasetError("there is no shot to capture")
-    mean = module.output.bias.detach().double().cpu().numpy().reshape(-1, 3) / MM
-    write_atomic(out / "mesh.obj", obj(mean, mesh))
+    write_atomic(out / "mesh.obj", obj(module.average.double().cpu().numpy(), mesh))
     page.write(out / "page", done, mesh, say)
     return done
 

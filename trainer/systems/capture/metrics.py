@@ -48,6 +48,11 @@ def frame_errors(prediction: Tensor, truth: Tensor, mesh: Mesh) -> dict[str, Ten
     return found
 
 
+def distance(off: Tensor, mesh: Mesh) -> Tensor:
+    """rmse_mm of vertices that are off by (N, V, 3) metres; (N,)."""
+    return _rms(off[:, torch.from_numpy(mesh.animated).to(off.device)].float() * MM)
+
+
 def _rms(vectors: Tensor) -> Tensor:
     """(N, K, D) to (N,): root mean square of lengths."""
     return vectors.square().sum(2).mean(1).sqrt()
@@ -81,13 +86,11 @@ def tables(
 ) -> dict[str, Rows]:
     """By kind of shot and by shot, all frames first; errors are root mean squares over all frames of a row.
 
-    predicted, true: (N, K, 3) millimetres, of `followed`. Rows have the jitter of these, too (`trembling`), and
-    naive_mm, the error of the mean of all true meshes.
+    predicted, true: (N, K, 3) millimetres, of `followed`. Rows have the jitter of these, too (`trembling`).
     """
     places = np.array([shot_of(record) for record in records]).reshape(-1, 2)
     kinds = np.array([kind_of(record) for record in records])
     columns = {name: values**2 for name, values in metrics.items()}
-    columns["naive_mm"] = ((true - true.mean(0)) ** 2).sum(2).mean(1)
     columns |= {name: values**2 for name, values in trembling(predicted, true, places).items()}
     groups = {"kind": kinds, "shot": places[:, 0]}
     every = _row(columns, np.ones(len(kinds), bool), "all")

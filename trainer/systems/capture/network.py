@@ -7,7 +7,7 @@ are millimetres: squared errors of metres are so small that Adam's epsilon would
 from __future__ import annotations
 
 import itertools
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,13 +20,14 @@ MM: Final = 1000.0
 class CaptureNet(nn.Module):
     """Frames (N, views, H, W), gray picture values in [0, 1], to vertices (N, V, 3) in metres, head space.
 
-    Buffers: mean, deviation (views, 1, 1) whiten every frame alike; explained is the share of the variance of the
-    training meshes that the first weights of the output layer hold; triangles (F, 3) are those of the mesh, animated
-    (V,) says which vertices expressions move.
+    Buffers: mean, deviation (views, 1, 1) whiten every frame alike; average (V, 3) is the mean of the training meshes
+    in metres; explained is the share of their variance that the first weights of the output layer hold; triangles
+    (F, 3) are those of the mesh, animated (V,) says which vertices expressions move.
     """
 
     mean: Tensor
     deviation: Tensor
+    average: Tensor
     explained: Tensor
     triangles: Tensor
     animated: Tensor
@@ -40,11 +41,15 @@ class CaptureNet(nn.Module):
         self.output = nn.Linear(config.components, 3 * config.vertices)
         self.register_buffer("mean", torch.zeros(config.views, 1, 1))
         self.register_buffer("deviation", torch.ones(config.views, 1, 1))
+        self.register_buffer("average", torch.zeros(config.vertices, 3))
         self.register_buffer("explained", torch.zeros(()))
         self.register_buffer("triangles", torch.zeros((0, 3), dtype=torch.int32))
         self.register_buffer("animated", torch.ones(config.vertices, dtype=torch.bool))
 
-    def forward(self, frames: Tensor) -> Tensor:
+    def forward(self, frames: Tensor, wanted: Literal["vertices", "average"] = "vertices") -> Tensor:
+        """wanted: vertices; or the mean of the training meshes in place of each."""
+        if wanted == "average":
+            return self.average.expand(len(frames), -1, -1)
         white = (frames - self.mean) / self.deviation
         found = self.coefficients(self.drop(self.features(white)))
         device = "cpu" if frames.is_meta else frames.device.type  # where only shapes are asked for, nothing is cast

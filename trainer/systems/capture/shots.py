@@ -21,7 +21,7 @@ from trainer.data.reader import SampleReader
 from trainer.data.sources import BadSamples, Streaming
 from trainer.data.video import Frames
 from trainer.systems.capture.config import CaptureConfig, NetworkConfig
-from trainer.systems.capture.frames import as_gray
+from trainer.systems.capture.frames import as_gray, reduced
 from trainer.systems.capture.metrics import kind_of
 from trainer.systems.capture.system import CaptureSystem, CaptureTask, fps_of
 from trainer.systems.runs import Trained
@@ -79,7 +79,7 @@ def gray_video(path: Path, network: NetworkConfig, fps: float) -> Bytes:
     for frame in source:
         if not seen:
             height, width = frame.shape[:2]
-            if (width, height) != (network.width_px, network.height_px):
+            if not network.reduction(width, height):
                 raise FormatError(
                     f"{path} is {width} x {height}, the network takes {network.size}: crop and scale it as the training"
                     " footage was"
@@ -89,7 +89,8 @@ def gray_video(path: Path, network: NetworkConfig, fps: float) -> Bytes:
                     f"{path} has {source.rate:g} frames per second, the network was trained at {fps:g}: convert it, as"
                     f" with ffmpeg -i {path.name} -r {fps:g}"
                 )
-        seen.append(to_levels(as_gray(torch.from_numpy(frame).permute(2, 0, 1).float() / 255)))
+        gray = as_gray(torch.from_numpy(frame).permute(2, 0, 1)[None].float() / 255)
+        seen.append(to_levels(reduced(gray, network.width_px))[0])
     if source.problem:
         raise FormatError(source.problem)
     return np.stack(seen)
@@ -158,7 +159,7 @@ def check_fits(trained: Trained, reader: SampleReader) -> None:
     if theirs["fps"] != trained.header["fps"]:
         raise FormatError(f"{reader.path} has {theirs['fps']} frames per second, the network's {trained.header['fps']}")
     height, width = reader.shapes["input"][1:]
-    if (width, height) != (network.width_px, network.height_px):
+    if not network.reduction(width, height):
         raise FormatError(f"frames of {reader.path} are {width} x {height}, the network takes {network.size}")
 
 

@@ -57,7 +57,8 @@ class CaptureSystem(System):
     columns = ("input", "true mesh", "mesh", "error, red from 3 mm")
     tables = ("kind", "shot")
     metrics = (
-        Metric("rmse_mm", "RMSE, mm", "of the animated vertices", error_curve=True),
+        Metric("rmse_mm", "RMSE, mm", "of the animated vertices", error_curve=True, naive="naive_mm"),
+        Metric("naive_mm", "RMSE of the mean training mesh, mm", on_top=False),
         Metric("affine_mm", "RMSE after the best affine map, mm", on_top=False),
         Metric("depth_mm", "RMSE in depth, mm", on_top=False),
         Metric("plane_mm", "RMSE in the image plane, mm", on_top=False),
@@ -76,7 +77,7 @@ class CaptureSystem(System):
         """Raises where data set and config do not fit."""
         network = config.network
         height, width = reader.shapes["input"][1:]
-        if (width, height) != (network.width_px, network.height_px):
+        if not network.reduction(width, height):
             raise SpecError(
                 f"network.width_px x height_px is {network.size}, frames of {reader.path} are {width} x {height}: set"
                 f" network.width_px={width} and network.height_px={height}, or render that size"
@@ -132,7 +133,8 @@ class CaptureSystem(System):
 
     def inputs(self, config: CaptureConfig, reader: SampleReader) -> dict[str, tuple[Tensor, ...]]:
         """One frame of each camera."""
-        return {"network": (torch.empty(1, config.network.views, *reader.shapes["input"][1:]),)}
+        network = config.network
+        return {"network": (torch.empty(1, network.views, network.height_px, network.width_px),)}
 
     def header(self, config: CaptureConfig, reader: SampleReader) -> dict[str, str]:
         """The mesh and frame rate that weights are for."""
@@ -182,7 +184,8 @@ class CaptureTask(Task):
     def frames(self, batch: Minibatch) -> Tensor:
         """(N, views, H, W) gray, as the network takes them."""
         gray = frames.gray_frames(batch, self.config.network.views)
-        return frames.stabilised(gray, batch.vectors[EYES]) if EYES in batch.vectors else gray
+        placed = frames.stabilised(gray, batch.vectors[EYES]) if EYES in batch.vectors else gray
+        return frames.reduced(placed, self.config.network.width_px)
 
     def truth(self, batch: Minibatch) -> Tensor:
         """(N, V, 3) metres."""
@@ -212,12 +215,14 @@ class CaptureTask(Task):
         self, modules: Modules, batch: Minibatch, records: Sequence[Record], test: str, now: Moment
     ) -> Measured:
         """Loss and metrics; some vertices are given on, whose jitter the tables have."""
-        prediction, truth = self.predicted(modules, self.frames(batch)), self.truth(batch)
+        seen, truth = self.frames(batch), self.truth(batch)
+        prediction = self.predicted(modules, seen)
         loss, chosen = self.loss(prediction, truth), torch.from_numpy(measures.followed(self.mesh)).to(truth.device)
         given = {"predicted": prediction[:, chosen] * MM, "true": truth[:, chosen] * MM}
-        return Measured(
-            loss.mean(), {self.config.loss: loss}, measures.frame_errors(prediction, truth, self.mesh), given
-        )
+        found = measures.frame_errors(prediction, truth, self.mesh)
+        still = modules["network"](seen, "average").float()
+        found["naive_mm"] = measures.distance(still - truth, self.mesh)
+        return Measured(loss.mean(), {self.config.loss: loss}, found, given)
 
     def score(self, means: Mapping[str, float]) -> float:
         """What the best weights are chosen by: what the loss sees."""
