@@ -20,7 +20,7 @@ from renderer.parameters.params import Camera
 from renderer.sampling.draw import NEUTRAL_FILL, NEUTRAL_FOCAL_MM
 from renderer.strict import override
 from trainer.systems import runs
-from trainer.systems.frontal import frame, geometry, losses
+from trainer.systems.frontal import appearance, frame, geometry, losses
 from trainer.systems.frontal.config import FrontalConfig, LossConfig, NetworkConfig
 from trainer.systems.frontal.landmarks import points_of
 from trainer.systems.frontal.network import Discriminator, FrontalNetwork, Stage, initialise
@@ -398,6 +398,57 @@ def test_a_training_from_companions_gets_clearly_better_than_their_mean(config):
     assert metrics["psnr"] > metrics["mean_psnr"] + 3 and metrics["ssim"] > metrics["mean_ssim"]
 
 
+def test_flows_find_a_shift_and_their_inverse_undoes_it():
+    torch.manual_seed(0)
+    coarse = nn.functional.interpolate(torch.rand(1, 3, 10, 10), size=(80, 80), mode="bicubic").clamp(0, 1)
+    shifted = coarse.roll(3, dims=3)
+    flow = appearance.flow_between(coarse[0], shifted[0])
+    inside = flow[20:60, 20:60]
+    assert (inside[..., 0].mean() * 80).item() == pytest.approx(3, abs=0.3)
+    assert (inside[..., 1].mean() * 80).item() == pytest.approx(0, abs=0.3)
+    bent = 0.03 * torch.sin(torch.linspace(0, 6, 80))[None, :, None, None].expand(2, 80, 80, 2)
+    there_and_back = appearance.moved(appearance.moved(coarse.expand(2, -1, -1, -1), bent), appearance.inverse(bent))
+    assert float((there_and_back - coarse)[..., 10:70, 10:70].abs().mean()) < 0.01
+
+
+def test_faces_of_components_follow_the_features_and_are_sharper_than_the_mean():
+    y, x = torch.meshgrid(torch.arange(40.0), torch.arange(40.0), indexing="ij")
+    where = torch.linspace(-1, 1, 9)
+    companions = torch.stack([(((x - 20 - 3 * w) ** 2 + (y - 20) ** 2) < 90).float().expand(3, -1, -1) for w in where])
+    companions = 1 - companions * (0.5 + 0.2 * where.view(-1, 1, 1, 1))  # discs: the darker, the further to the right
+    owners = torch.arange(9).repeat_interleave(20)
+    features = torch.zeros(180, 12)
+    features[:, 0] = where[owners] / where[owners].std(correction=0)
+    network = FrontalNetwork(NetworkConfig(**SMALL, components=2, mask=False))
+    initialise(network, 0)
+    network.appearance.fit(companions, features, owners)
+    made = network(features[::20]).picture
+    darkest = made.amin((1, 2, 3))
+    assert (darkest.diff() < -0.02).all()
+    mean = companions.mean(0).expand_as(made)
+    assert losses.ssim(made, companions).mean() > losses.ssim(mean, companions).mean() + 0.03
+
+
+def test_a_network_without_a_mask_is_trained_and_read(config):
+    plain = {"network.mask": False, "loss.mask_area": 0, "loss.mask_variation": 0, "schedule.max_samples": 8}
+    network = runs.load_trained(runs.train(override(config, plain, "test")).run).module
+    assert network.mask_decoder is None and (network.decoded(torch.zeros(1, 12))[1] == 1).all()
+
+
+def test_components_are_of_companions_alone(config):
+    with pytest.raises(SpecError, match=r"components are those of companions: set loss\.l1 or loss\.ssim"):
+        runs.check(override(config, {"network.components": 3}, "test"))
+    short = {
+        "schedule.max_samples": 8,
+        "landmarks.samples": 8,
+        "network.components": 3,
+        "schedule.lr": [1e-8, 1e-8],
+    }
+    network = runs.load_trained(runs.train(override(config, {**SUPERVISED, **short}, "test")).run).module
+    assert network.appearance.colours.flatten(1).norm(dim=1).tolist() == pytest.approx([1, 1, 1], abs=1e-4)
+    assert network.decoded(torch.zeros(2, 12))[1].min() > 0.9  # masks start open
+
+
 def test_a_training_from_companions_has_no_discriminator_and_shows_what_is_asked_for(config):
     run = runs.train(override(config, {**SUPERVISED, "schedule.max_samples": 8, "output.images": True}, "test")).run
     assert "discriminator" not in load_checkpoint(checkpoints(run / "checkpoints")[-1], run_config(run))["modules"]
@@ -449,7 +500,7 @@ def test_what_does_not_fit_is_refused_in_one_line(config, small):
     with pytest.raises(SpecError, match=r"encoder_features is 7, the encoder dlib gives 12: set it to that"):
         runs.check(override(config, {"network.encoder_features": 7}, "test"))
     with pytest.raises(SpecError, match=r"network\.mask is false: set loss\.mask_area"):
-        override(config, {"network.mask": False}, "test")
+        runs.check(override(config, {"network.mask": False}, "test"))
     with pytest.raises(SpecError, match="nothing says whose face"):
         override(config, {"loss.texture": 0, "loss.identity": 0}, "test")
     with pytest.raises(DatasetError, match="not neutral: add it to the labels"):

@@ -23,6 +23,9 @@ class NetworkConfig:
     output_px: int = knob(320, "side of the face that is made: 5 times a power of 2", 40, 1280)
     width: int = knob(1, "features of the decoder's stages per feature of the thesis's at that size", 1, 16)
     mask: bool = knob(True, "an attention mask, with white where it is 0; false: the face fills the picture")
+    components: int = knob(
+        0, "of shapes and of colours of companions that faces start from; 0: none, as in the thesis", 0, 500
+    )
     discriminator_features: int = knob(32, "of its first layer; they double three times", 1, 256)
     landmark_features: int = knob(64, "of the network that reads landmarks off faces; a multiple of 8", 8, 512)
     encoder: str = knob(
@@ -116,11 +119,6 @@ class FrontalConfig(TrainConfig):
     mean_samples: int = knob(1000, "training samples that the mean face and the spread of features are of", 2, 10**6)
     data: DataConfig = DataConfig(batch_size=16)
     schedule: ScheduleConfig = ScheduleConfig(lr=(1e-4, 1e-5), beta1=(0.5, 0.5), decay="cosine")
-
-    def check(self) -> None:
-        super().check()
-        if not self.network.mask and (self.loss.mask_area or self.loss.mask_variation):
-            raise SpecError("network.mask is false: set loss.mask_area and loss.mask_variation to 0")
 
     def lacks(self, spec: Spec) -> str:
         if spec.heads.empty_share:

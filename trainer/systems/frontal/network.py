@@ -14,10 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from renderer.errors import SpecError
+from trainer.systems.frontal.appearance import Appearance, moved
 from trainer.systems.frontal.config import BASE_PX, NetworkConfig
 from trainer.systems.frontal.landmarks import LandmarkNet
 
 MASK_STAGES: Final = 2
+STEEPEST: Final = 0.98  # of tanh: what is white starts where a slope is left
+OPEN: Final = 4.0  # bias of masks that start open
 LEAK: Final = 0.2
 SHRINKING: Final = (1, 1, 2, 2, 4, 4, 8, 8)  # features of the critic's layers, times those of the first
 
@@ -110,7 +113,8 @@ class FrontalNetwork(nn.Module):
     """(N, F) features of the encoder to what is `Made` of them.
 
     `landmarks` is fitted before, and stays as it is; the buffers are of the training samples. start: what is added to
-    the decoder's face before tanh; 0, or the mean companion's where companions are learnt from.
+    the decoder's face before tanh; 0, or the mean companion's where companions are learnt from. appearance: gives what
+    is added in place of `start` where there are components, and moves the face into its shape.
     """
 
     mean_face: Tensor
@@ -124,7 +128,9 @@ class FrontalNetwork(nn.Module):
         self.decoder = Decoder(config)
         self.mask_decoder = MaskDecoder(config) if config.mask else None
         self.landmarks = LandmarkNet(config.landmark_features).requires_grad_(False)
-        self.register_buffer("mean_face", torch.full((3, config.output_px, config.output_px), 0.5))
+        side, count = config.output_px, config.components
+        self.appearance = Appearance(config.encoder_features, count, side) if count else None
+        self.register_buffer("mean_face", torch.full((3, side, side), 0.5))
         self.register_buffer("start", torch.zeros_like(self.mean_face))
         self.register_buffer("feature_mean", torch.zeros(config.encoder_features))
         self.register_buffer("feature_spread", torch.ones(config.encoder_features))
@@ -140,9 +146,18 @@ class FrontalNetwork(nn.Module):
             raise SpecError(f"the network takes features (N, {wanted}) of a face, not {tuple(features.shape)}")
         features = (features - self.feature_mean) / self.feature_spread
         face, quarter = self.decoder(features.to(self.decoder.first.weight.dtype))
-        face = (torch.tanh(face + self.start) + 1) / 2
+        if self.appearance is None:
+            face = (torch.tanh(face + self.start) + 1) / 2
+        else:
+            colours, flow = self.appearance(features)
+            face = moved((torch.tanh(face + before_tanh(colours)) + 1) / 2, flow)
         mask = torch.ones_like(face[:, :1]) if self.mask_decoder is None else self.mask_decoder(quarter)
         return face, mask
+
+
+def before_tanh(face: Tensor) -> Tensor:
+    """What becomes the picture values of a face, but for those too close to black or white."""
+    return torch.atanh((2 * face - 1).clamp(-STEEPEST, STEEPEST))
 
 
 class Discriminator(nn.Module):

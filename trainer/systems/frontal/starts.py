@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from renderer.errors import FormatError
 from renderer.progress import Progress
@@ -17,11 +17,10 @@ from trainer.data.order import Positions, chunks, epoch_order, spread
 from trainer.data.sources import Cached, Streaming
 from trainer.systems.frontal.config import FrontalConfig
 from trainer.systems.frontal.landmarks import LandmarkNet, fit
-from trainer.systems.frontal.network import FrontalNetwork
+from trainer.systems.frontal.network import OPEN, FrontalNetwork, Stage, before_tanh
 from trainer.training.checkpoint import read_weights, weights_file
 
 PREFIX: Final = "landmarks."  # of the landmark network's tensors among those of a run
-STEEPEST: Final = 0.98  # of tanh: white of the mean face starts where a slope is left
 _AT_ONCE: Final = 32  # pictures in memory
 
 
@@ -35,19 +34,32 @@ def take_means(
 ) -> None:
     """The mean face, and mean and deviation of each feature, of up to `most` training samples, spread evenly.
 
-    supervised: faces start as the mean one. seen: of a minibatch its companions (N, 3, S, S) and features (N, F).
+    supervised: faces start as the mean one, or of components where the config has some, and masks open. seen: of a
+    minibatch its companions (N, 3, S, S) and features (N, F).
     """
     faces, every = torch.zeros_like(network.mean_face, dtype=torch.float64), []
+    subjects, owners = list[Tensor](), list[int]()
     for batch in source.batches(chunks(spread(training, most), _AT_ONCE), epoch=0):
         companions, features = seen(batch)
         faces += companions.double().sum(0).cpu()
         every.append(features.cpu())
+        for face in companions.cpu() if network.appearance is not None else ():
+            if not subjects or not torch.equal(subjects[-1], face):  # views of a subject stand in a row and share it
+                subjects.append(face.clone())
+            owners.append(len(subjects) - 1)
     features = torch.cat(every)
     network.mean_face.copy_(faces / len(features))
     if supervised:
-        network.start.copy_(torch.atanh((2 * network.mean_face - 1).clamp(-STEEPEST, STEEPEST)))
+        network.start.copy_(before_tanh(network.mean_face))
+        if network.mask_decoder is not None:
+            last = network.mask_decoder.stages[-1]
+            assert isinstance(last, Stage) and last.up.bias is not None
+            nn.init.constant_(last.up.bias, OPEN)
     network.feature_mean.copy_(features.mean(0))
     network.feature_spread.copy_(features.std(0, correction=0).clamp(min=1e-3 * float(features.abs().mean()) + 1e-12))
+    if network.appearance is not None:
+        normal = (features - network.feature_mean.cpu()) / network.feature_spread.cpu()
+        network.appearance.cpu().fit(torch.stack(subjects), normal, torch.tensor(owners))
 
 
 def fit_landmarks(

@@ -70,6 +70,10 @@ class FrontalSystem(System):
         height, width = reader.shapes["input"][1:]
         if height != width:
             raise DatasetError(f"{reader.path} has pictures of {width} x {height}; frontal faces need square ones")
+        if not config.network.mask and (config.loss.mask_area or config.loss.mask_variation):
+            raise SpecError("network.mask is false: set loss.mask_area and loss.mask_variation to 0")
+        if config.network.components and not config.loss.supervised:
+            raise SpecError("network.components are those of companions: set loss.l1 or loss.ssim, or components to 0")
         encoder = open_encoder(config.network)
         if config.loss.identity and not encoder.differentiable:
             raise SpecError(
