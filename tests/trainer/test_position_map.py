@@ -27,6 +27,7 @@ from trainer.positions.texels import texels
 from trainer.systems import runs
 from trainer.systems.position_map import trained, windows
 from trainer.systems.position_map.config import AugmentConfig, NetworkConfig, PositionMapConfig, WindowConfig
+from trainer.systems.position_map.lite0 import principal_maps
 from trainer.systems.position_map.metrics import ICP_ABOUT, by_yaw, chosen, errors, icp_errors, moved
 from trainer.systems.position_map.network import DECODER, make_network
 from trainer.systems.position_map.views import COLUMNS, brightness
@@ -34,6 +35,7 @@ from trainer.systems.registry import load_config, parse_config
 from trainer.training.checkpoint import read_weights, save_weights
 from trainer.training.run_dir import RunDir
 from trainer.uvmaps import head_pose
+from trainer.weights import SAFETENSORS
 
 sys.path.insert(0, str(Path(__file__).parent))
 import pairs_of_heads
@@ -106,7 +108,10 @@ def test_the_full_network_is_table_4_1():
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "views"), [("full", "one"), ("small", "one"), ("small", "made"), ("small", "taken")])
+@pytest.mark.parametrize(
+    ("kind", "views"),
+    [("full", "one"), ("small", "one"), ("small", "made"), ("small", "taken"), ("lite0", "one"), ("lite0", "made")],
+)
 def test_a_new_network_answers_the_mean_map_in_pixels(kind: str, views: str):
     network = make_network(NetworkConfig(kind=kind, views=views, side_px=64), 0).eval()
     network.mean.uniform_(0, 1)
@@ -122,6 +127,36 @@ def test_the_small_network_is_small():
         network = make_network(load_config(find_jobspec("train_position_map_small", "", [])).network, 0)
         assert sum(p.numel() for p in network.parameters()) == 1_058_235
         assert network(torch.empty(2, 3, 128, 128)).shape == (2, 3, 128, 128)
+
+
+def test_principal_maps_rebuild_what_they_were_made_of(head):
+    maps = maps_of(head, 6) / SIDE
+    deviations = maps - maps.mean(0)
+    found = principal_maps(deviations, 8)
+    assert found.shape == (8, 3, SIDE // 2, SIDE // 2) and not found[5:].any()  # five directions of six samples
+    flat, coarse = found[:5].flatten(1), torch.nn.functional.avg_pool2d(deviations, 2).flatten(1)
+    factors = coarse @ torch.linalg.pinv(flat)
+    assert torch.allclose(factors @ flat, coarse, atol=1e-4)
+    assert torch.allclose(factors.square().mean(0), torch.ones(5), atol=1e-2)  # factors are of size 1
+
+
+def test_an_encoder_starts_with_what_it_has_seen_and_keeps_its_first_stages(config, tmp_path):
+    network = {"network.kind": "lite0", "encoder": "shipped", "frozen_stages": 3, "schedule.max_samples": 32}
+    run = runs.train(override(config, network, "test")).run
+    known, learnt = read_weights(SAFETENSORS)[0], read_weights(run / "weights.safetensors")[0]
+    same = {
+        name for name in known if name.startswith("encoder.") and torch.equal(known[name], learnt[f"layers.{name}"])
+    }
+    assert {name for name in known if name.startswith(("encoder.stem", "encoder.stages.0", "encoder.stages.2"))} <= same
+    assert not any("stages.5" in name for name in same if known[name].dim() == 4)
+    assert learnt["layers.principal"].abs().amax((1, 2, 3))[0] > 0
+    assert runs.load_trained(run).module(torch.rand(2, 3, SIDE, SIDE)).shape == (2, 3, SIDE, SIDE)
+    with pytest.raises(FormatError, match=r"is no UV-net with network\.kind photo"):
+        runs.check(override(config, network | {"encoder": str(run)}, "test"))
+    with pytest.raises(SpecError, match=r"network\.kind is 'small': only 'lite0' has an encoder"):
+        override(config, {"encoder": str(SAFETENSORS)}, "test")
+    with pytest.raises(SpecError, match="nothing learnt to keep"):
+        override(config, network | {"encoder": ""}, "test")
 
 
 def test_pictures_of_another_size_are_refused():

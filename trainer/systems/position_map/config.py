@@ -11,19 +11,25 @@ from renderer.strict import knob
 from trainer.training.config import TrainConfig
 
 HALVINGS: Final = 5  # of the resolution, down to the network's narrowest place
+IMAGENET: Final = "imagenet"
 
 
 @dataclass(frozen=True)
 class NetworkConfig:
     """What makes a map of pictures."""
 
-    kind: Literal["full", "small"] = knob("full", "full: 13.8 million parameters; small: 1 million, for CPUs")
+    kind: Literal["full", "small", "lite0"] = knob(
+        "full",
+        "full: 13.8 million parameters; small: 1 million, for CPUs; lite0: an encoder that may begin with weights, and"
+        " maps as sums of principal maps",
+    )
     views: Literal["one", "made", "taken"] = knob(
         "one", "what goes in: a picture; a second one made of it, too; or the one that the second camera took"
     )
     side_px: int = knob(256, "side of pictures and of maps", 64, 512)
     expansion: int = knob(6, "kind full: features inside an inverted residual for one before it", 1, 12)
     features: int = knob(24, "kind small: of its first level; they double with each further one", 8, 64)
+    components: int = knob(80, "kind lite0: principal maps", 1, 1000)
 
     def check(self) -> None:
         if self.side_px % 2**HALVINGS:
@@ -79,12 +85,25 @@ class PositionMapConfig(TrainConfig):
     first: str = knob(
         "", "network.views made: run or weights of one view, whose maps the second view is made by", path=True
     )
-    mean_samples: int = knob(1000, "training samples that the mean map is made of", 1, 10**6)
+    encoder: str = knob(
+        "",
+        "network.kind lite0: what its encoder begins with: run or weights of a UV-net for photographs, `shipped`, or"
+        f" {IMAGENET}, whose weights are fetched once; empty = the seed",
+    )
+    frozen_stages: int = knob(0, "network.kind lite0: of the encoder, keep their first weights; it has 6", 0, 6)
+    mean_samples: int = knob(1000, "training samples that the mean map and principal maps are made of", 1, 10**6)
     augment: AugmentConfig = AugmentConfig()
     loss: LossConfig = LossConfig()
 
     def check(self) -> None:
         super().check()
+        for name in ("encoder", "frozen_stages"):
+            if getattr(self, name) and self.network.kind != "lite0":
+                raise SpecError(
+                    f"{name} is set, but network.kind is {self.network.kind!r}: only 'lite0' has an encoder"
+                )
+        if self.frozen_stages and not self.encoder:
+            raise SpecError(f"frozen_stages is {self.frozen_stages}, but encoder is empty: nothing learnt to keep")
         if self.first and self.network.views != "made":
             raise SpecError(f"first names a network, but network.views is {self.network.views!r}: only 'made' has one")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from renderer.errors import SpecError
 from trainer.positions.second_view import second_view
 from trainer.systems.position_map.config import NetworkConfig, PositionMapConfig
+from trainer.systems.position_map.lite0 import Encoded
 from trainer.training.checkpoint import check_architecture, read_weights, weights_file
 from trainer.uvmaps.head_pose import pack_head
 
@@ -46,7 +48,7 @@ class PositionNet(nn.Module):
         super().__init__()
         self.config = config
         self.register_buffer("mean", torch.zeros(3, config.side_px, config.side_px))
-        self.layers = full(config) if config.kind == "full" else small(config)
+        self.layers = LAYERS[config.kind](config)
         self.first = PositionNet(one_view(config)).requires_grad_(False) if config.views == "made" else None
 
     def forward(self, pictures: Tensor, wanted: Literal["maps", "mean", "pictures"] = "maps") -> Tensor:
@@ -164,9 +166,12 @@ def make_network(config: NetworkConfig, seed: int) -> PositionNet:
     return network
 
 
-def start(layers: nn.Sequential, generator: torch.Generator) -> None:
+LAYERS: Final[Mapping[str, Callable[[NetworkConfig], nn.Module]]] = {"full": full, "small": small, "lite0": Encoded}
+
+
+def start(layers: nn.Module, generator: torch.Generator) -> None:
     """First weights of the layers of one network."""
-    found = [m for m in layers.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+    found = [m for m in layers.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d, nn.Linear))]
     for module in found:
         nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu", generator=generator)
         if module.bias is not None:

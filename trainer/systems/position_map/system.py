@@ -25,6 +25,7 @@ from trainer.positions.records import record_positions
 from trainer.positions.texels import texels
 from trainer.systems.position_map import windows
 from trainer.systems.position_map.config import AugmentConfig, PositionMapConfig
+from trainer.systems.position_map.lite0 import Encoded, encoder_weights, principal_maps
 from trainer.systems.position_map.metrics import ICP_ABOUT, by_yaw, chosen, errors, icp_errors
 from trainer.systems.position_map.network import PositionNet, first_weights, make_network
 from trainer.systems.position_map.views import COLUMNS, views
@@ -89,10 +90,15 @@ class PositionMapSystem(System):
             raise DatasetError(f"{reader.path} shows heads of {rendered.name}, maps are made of {known.name}'s")
         if config.network.views == "made":
             first_weights(config)
+        if config.encoder:
+            encoder_weights(config.encoder)
 
     def modules(self, config: PositionMapConfig) -> dict[str, nn.Module]:
         """One network, with the one in it that the second view is made by."""
-        return {"network": make_network(config.network, config.seed)}
+        network = make_network(config.network, config.seed)
+        if isinstance(network.layers, Encoded):
+            network.layers.freeze(config.frozen_stages)
+        return {"network": network}
 
     def initialise(
         self,
@@ -101,17 +107,26 @@ class PositionMapSystem(System):
         training: Positions,
         modules: Mapping[str, nn.Module],
     ) -> None:
-        """The mean map of training samples spread evenly, and the network of one view that was trained before."""
+        """The mean map of training samples spread evenly, their principal maps, and what was trained before."""
         network = modules["network"]
         assert isinstance(network, PositionNet)
         if network.first is not None:
             network.first.load_state_dict(first_weights(config))
         task = self.build(config, source.reader, network.mean.device)
+        groups = chunks(spread(training, config.mean_samples), _AT_ONCE)
         total, seen = torch.zeros_like(network.mean, dtype=torch.float64), 0
-        for batch in source.batches(chunks(spread(training, config.mean_samples), _AT_ONCE), epoch=0):
+        for batch in source.batches(groups, epoch=0):
             maps = task.seen(batch, windows.still(config.augment))[1].to(total.device)
             total, seen = total + maps.double().sum(0), seen + len(batch)
         network.mean.copy_(total / max(seen, 1) / config.network.side_px)
+        if isinstance(network.layers, Encoded):
+            side, mean = config.network.side_px, network.mean.cpu()
+            seen_in_training = [
+                task.seen(batch, config.augment)[1].cpu() / side - mean for batch in source.batches(groups, epoch=0)
+            ]
+            network.layers.principal.copy_(principal_maps(torch.cat(seen_in_training), config.network.components))
+            if config.encoder:
+                network.layers.encoder.load_published(encoder_weights(config.encoder))
 
     def inputs(self, config: PositionMapConfig, reader: SampleReader) -> dict[str, tuple[Tensor, ...]]:
         """One sample's pictures."""
